@@ -1,0 +1,3 @@
+from setuptools import find_packages, setup
+packages = find_packages(include=["maskkit*"]) + ["maskkit." + name for name in find_packages(include=["modalities*"])]
+setup(packages=packages, package_dir={"maskkit.modalities": "modalities"}, package_data={"maskkit": ["py.typed"]})
