@@ -1,0 +1,72 @@
+"""Decoders predict what is hidden: ``(latent, tokens, mask) -> prediction [B H T]``.
+
+A decoder reads the places of ``tokens`` and never their contents; ``maskkit.testing`` holds every one of them to that.
+"""
+
+import torch
+from jaxtyping import Float
+from timm.layers import LayerNorm
+from torch import Tensor, nn
+
+from maskkit.layers import Blocks
+from maskkit.parts import part
+from maskkit.types import Latent, Mask, Tokens, take
+
+
+@part
+class JointDecoder(nn.Module):
+    """A small transformer over visible latents and mask tokens together. MAE (arXiv:2111.06377), section 3, "decoder".
+
+    ``latent`` is the encoder's width, ``output`` T of the target. Tokens enter as prefix, visible, hidden: self-
+    attention does not care for order, so MAE's unshuffling to grid order is left out. The final norm and the head run
+    on hidden tokens only, since nothing reads the others (VideoMAE does so; MAE predicts all and drops the visible).
+    """
+
+    def __init__(
+        self,
+        *,
+        latent: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        output: int,
+        positions: nn.Module,
+        keep_prefix: bool = True,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        norm_eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.keep_prefix = keep_prefix
+        self.project = nn.Linear(latent, dim)
+        self.positions = positions
+        self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
+        self.blocks = Blocks(
+            dim=dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias, norm_eps=norm_eps
+        )
+        self.norm = LayerNorm(dim, eps=norm_eps)
+        self.head = nn.Linear(dim, output)
+
+    def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
+        """Predict every hidden token, in the order of ``mask.hidden``."""
+        pos = self.positions(tokens)
+        seen = self.project(latent.tokens) + take(pos, mask.visible)
+        hidden = self.mask_token + take(pos, mask.hidden)
+        prefix = [self.project(latent.prefix).to(seen.dtype)] if self.keep_prefix else []
+        x = self.blocks(torch.cat([*prefix, seen, hidden], dim=1))
+        return self.head(self.norm(x[:, -mask.hidden.shape[1] :]))
+
+
+@part
+class LinearDecoder(nn.Module):
+    """One linear layer on the hidden tokens of a dense encoder. SimMIM (arXiv:2111.09886), section 3.3."""
+
+    def __init__(self, *, latent: int, output: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(latent, output)
+
+    def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
+        """Predict every hidden token, in the order of ``mask.hidden``."""
+        if latent.tokens.shape[1] != tokens.shape[1]:
+            raise ValueError("LinearDecoder needs the latents of all tokens; pair it with DenseEncoder")
+        return self.head(take(latent.tokens, mask.hidden))

@@ -1,0 +1,100 @@
+"""Encoders embed contents, add positions and transform: ``(tokens, mask | None) -> Latent``.
+
+Two kinds. Sparse: only visible tokens enter (MAE, arXiv:2111.06377, section 3). Dense: all enter, hidden ones replaced
+by a learned mask token (SimMIM, arXiv:2111.09886, section 3.2; BEiT).
+"""
+
+from typing import ClassVar
+
+import torch
+from einops import repeat
+from jaxtyping import Bool, Float
+from timm.layers import LayerNorm
+from torch import Tensor, nn
+
+from maskkit.layers import Blocks
+from maskkit.parts import part
+from maskkit.types import Latent, Mask, Tokens, put, take
+
+
+class _Transformer(nn.Module):
+    """What the two kinds share: an abstract vision transformer with prefix tokens.
+
+    ``content`` is the width of ``Tokens.x``. ``prefix_tokens`` counts class and register tokens, which have no place
+    and therefore no position vector (MAE's table holds a row of zeros for its class token).
+    """
+
+    has_mask_token: ClassVar[bool]
+
+    def __init__(
+        self,
+        *,
+        content: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        positions: nn.Module,
+        prefix_tokens: int = 1,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        norm_eps: float = 1e-6,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.embed = nn.Linear(content, dim)
+        self.positions = positions
+        self.prefix = nn.Parameter(torch.empty(1, prefix_tokens, dim).normal_(std=0.02))
+        if self.has_mask_token:
+            self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
+        self.blocks = Blocks(
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias,
+            norm_eps=norm_eps,
+            drop_path=drop_path,
+        )
+        self.norm = LayerNorm(dim, eps=norm_eps)
+
+    def transform(self, x: Float[Tensor, "B N D"], valid: Bool[Tensor, "B N"] | None) -> Latent:
+        """Put the prefix in front, run the blocks, take the prefix off again: it never shifts an index."""
+        num_prefix = self.prefix.shape[1]
+        prefix = repeat(self.prefix, "1 r d -> b r d", b=len(x))
+        everything = None if valid is None else torch.cat([valid.new_ones(len(x), num_prefix), valid], dim=1)
+        x = self.norm(self.blocks(torch.cat([prefix, x], dim=1), everything))
+        return Latent(tokens=x[:, num_prefix:], prefix=x[:, :num_prefix], valid=valid)
+
+
+@part
+class SparseEncoder(_Transformer):
+    """A plain vision transformer that sees the visible tokens only."""
+
+    has_mask_token = False
+
+    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+        """Encode the visible tokens, in the order of ``mask.visible``; all of them without a mask."""
+        x, pos, valid = tokens.x, self.positions(tokens), tokens.valid
+        if mask is not None:
+            x, pos, valid = take(x, mask.visible), take(pos, mask.visible), None  # what is shown is never padding
+        return self.transform(self.embed(x) + pos, valid)
+
+
+@part
+class DenseEncoder(_Transformer):
+    """A plain vision transformer that sees every place; what is not visible enters as a mask token.
+
+    ``Latent.tokens`` covers all N tokens, in their own order.
+    """
+
+    has_mask_token = True
+
+    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+        """Encode all tokens. Contents that are not visible are never read, so nothing of them can leak."""
+        if mask is None:
+            x = self.embed(tokens.x)
+        else:
+            seen = self.embed(take(tokens.x, mask.visible))
+            x = put(self.mask_token.expand(*tokens.shape, -1), mask.visible, seen)
+        return self.transform(x + self.positions(tokens), tokens.valid)

@@ -1,0 +1,98 @@
+"""The transformer block everyone shares, and how weights start.
+
+Borrowed: Block, Mlp, DropPath and LayerNorm are timm's; only the attention product inside is ours
+(``kernels/attention.py``), under timm's parameter names, so timm's checkpoints fit as they are.
+"""
+
+import functools
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from timm.layers import LayerNorm
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from maskkit.kernels.attention import attention
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with timm's parameter names (``qkv``, ``proj``). Vaswani et al. 2017, section 3.2.2."""
+
+    def __init__(self, dim: int, num_heads: int = 8, qkv_bias: bool = True, **_: object) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"width {dim} is not divisible by {num_heads} heads")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], attn_mask: Bool[Tensor, "B N"] | None = None, is_causal: bool = False
+    ) -> Float[Tensor, "B N D"]:
+        """Attend among all tokens. ``attn_mask`` is False for keys that are padding."""
+        assert not is_causal
+        batch, length, dim = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
+        return self.proj(attention(q, k, v, attn_mask).transpose(1, 2).reshape(batch, length, dim))
+
+
+class Blocks(nn.ModuleList):
+    """A stack of pre-norm transformer blocks; stochastic depth grows linearly from 0 to ``drop_path``.
+
+    Under autocast the residual stream stays float32, because positions enter it as float32, and so do the norms.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        norm_eps: float = 1e-6,
+        drop_path: float = 0.0,
+    ) -> None:
+        rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
+        super().__init__(
+            Block(
+                dim,
+                heads,
+                mlp_ratio=mlp_ratio,
+                qkv_bias=qkv_bias,
+                drop_path=rate,
+                norm_layer=functools.partial(LayerNorm, eps=norm_eps),
+                attn_layer=Attention,
+            )
+            for rate in rates
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], valid: Bool[Tensor, "B N"] | None = None, again: Tensor | None = None
+    ) -> Float[Tensor, "B N D"]:
+        """Apply every block. ``again`` is added before each of them (Point-MAE's positions)."""
+        for block in self:
+            x = block(x if again is None else x + again, attn_mask=valid)
+        return x
+
+
+@torch.no_grad()
+def start_as_mae(encoder: nn.Module, decoder: nn.Module) -> None:
+    """Start weights as ``models_mae.py`` does (docs/official.md M4, M5).
+
+    Every Linear is Xavier uniform with zero bias, class and mask tokens are normal with standard deviation 0.02.
+    """
+    for layer in (*encoder.modules(), *decoder.modules()):
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    embed = getattr(encoder, "embed", None)
+    if isinstance(embed, nn.Linear):
+        # The authors' patch embedding is a Conv2d, whose weight they start like a Linear's but whose bias they leave.
+        bound = 1 / math.sqrt(embed.in_features)
+        nn.init.uniform_(embed.bias, -bound, bound)
+    for name, token in (*encoder.named_parameters(), *decoder.named_parameters()):
+        if name in ("prefix", "mask_token"):
+            nn.init.normal_(token, std=0.02)

@@ -1,0 +1,104 @@
+"""Positions: a vector for every token, computed from its coordinates.
+
+Shapes: B batch, N tokens, A axes, D width.
+
+Nothing here is an index into a table of fixed length, so grids of any size and shape work. Fixed sine-cosine vectors
+are Vaswani et al. 2017 (arXiv:1706.03762), section 3.5; their split over axes is MAE's (``pos_embed.py``).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from maskkit.parts import part
+from maskkit.types import Tokens
+
+
+class Positions(Protocol):
+    """Gives every token the vector that is added to its embedding: (tokens) -> [B|1 N D]."""
+
+    def __call__(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
+        """Return float32 vectors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wavelengths:
+    """Frequencies of ``width`` channels: ``temperature ** -(2 i / width)`` for i = 0 ... width / 2 - 1."""
+
+    width: int
+    temperature: float = 10000.0
+
+    def __call__(self, coordinate: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape half"]:
+        """Return the angles in radians, in float64: float32 loses 1e-4 at token 1568."""
+        half = self.width // 2
+        rate = torch.arange(half, dtype=torch.float64, device=coordinate.device) / half
+        return coordinate.double()[..., None] * self.temperature**-rate
+
+
+@part
+class SinCos(nn.Module):
+    """Fixed sine-cosine vectors in any number of axes; the width is shared out evenly over the axes.
+
+    ``order`` says which axis takes which part of the width. MAE's code encodes the *column* in the first half
+    (its ``meshgrid(w, h)``; docs/official.md M2), so for rows and columns the published order is ``(1, 0)``. Each part
+    holds all sines, then all cosines. Channels left over where the width does not divide evenly stay zero.
+    """
+
+    def __init__(self, *, dim: int, axes: int, order: tuple[int, ...] | None = None, temperature: float = 1e4) -> None:
+        super().__init__()
+        self.dim, self.axes = dim, axes
+        self.order = tuple(range(axes)) if order is None else tuple(order)
+        if sorted(self.order) != list(range(axes)):
+            raise ValueError(f"order must name each of the {axes} axes once, got {self.order}")
+        if dim < 2 * axes:
+            raise ValueError(f"dim must be at least {2 * axes} to encode {axes} axes, got {dim}")
+        self.wavelengths = Wavelengths(width=dim // axes // 2 * 2, temperature=temperature)
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
+        """Return float32 vectors. A grid's places are one shared tensor, so its table is computed once."""
+        if self._last is not None and self._last[0] is tokens.pos:
+            return self._last[1]
+        table = self.table(tokens.pos)
+        self._last = (tokens.pos, table)
+        return table
+
+    def table(self, pos: Float[Tensor, "B N A"]) -> Float[Tensor, "B N D"]:
+        """Compute the vectors of some places."""
+        if pos.shape[-1] != self.axes:
+            raise ValueError(f"positions of {self.axes} axes cannot place tokens of {pos.shape[-1]}")
+        angles = [self.wavelengths(pos[..., axis]) for axis in self.order]
+        table = torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=-1)
+        return F.pad(table, (0, self.dim - table.shape[-1])).float()
+
+
+@part
+class Table(nn.Module):
+    """Vectors read off a table over a grid, such as that of a supervised ViT.
+
+    ``grid`` is the number of cells along each axis. A batch with another grid reads the table stretched to that grid
+    (cubic for two axes, as timm and transformers do; linear otherwise). ``learned`` decides whether training moves it.
+    """
+
+    def __init__(self, *, dim: int, grid: tuple[int, ...], learned: bool = True) -> None:
+        super().__init__()
+        self.dim, self.grid = dim, tuple(grid)
+        if len(self.grid) not in (1, 2, 3):
+            raise ValueError(f"a position table has 1, 2 or 3 axes, got grid {self.grid}")
+        self.weight = nn.Parameter(torch.zeros(*self.grid, dim), requires_grad=learned)
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
+        """Return the vectors of the tokens' places."""
+        if tokens.grid == self.grid and tokens.pos.shape[0] == 1:
+            return self.weight.reshape(1, -1, self.dim)
+        if tokens.grid is None or len(tokens.grid) != len(self.grid):
+            raise ValueError(f"a position table of grid {self.grid} cannot place tokens of grid {tokens.grid}")
+        weight = self.weight.movedim(-1, 0)[None]
+        mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[len(self.grid)]
+        resized = F.interpolate(weight.float(), size=tokens.grid, mode=mode, align_corners=False)
+        return resized.flatten(2).transpose(1, 2).to(self.weight.dtype)

@@ -1,0 +1,159 @@
+"""Weights in and out: our own files, the authors' checkpoints, timm and transformers.
+
+A *layout* is one way to name and shape the same weights; each lives in a file of its own and translates to and from
+maskkit's names. Nothing here runs code from a file: safetensors, or ``torch.load`` with ``weights_only=True``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from maskkit.model import MaskedModel
+from maskkit.parts import build, describe
+from maskkit.weights import hf, mae, own, timm
+from maskkit.weights.files import read, read_metadata, write
+
+Part = Literal["model", "encoder", "decoder"]
+State = Mapping[str, Tensor]
+
+# In the order in which "auto" asks them: the first that recognises the names wins.
+LAYOUTS: dict[str, ModuleType] = {"maskkit": own, "mae": mae, "hf": hf, "timm": timm}
+
+__all__ = ["LAYOUTS", "Report", "convert", "load", "open_model", "save"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``load`` did: names as the model has them (loaded, missing) and as the source has them (unused)."""
+
+    layout: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the report as a few lines."""
+        lines = [f"layout {self.layout}: {len(self.loaded)} tensors loaded"]
+        lines += [f"missing: {_some(self.missing)}"] if self.missing else []
+        lines += [f"unused: {_some(self.unused)}"] if self.unused else []
+        return "\n".join([*lines, *self.notes])
+
+
+def load(
+    model: MaskedModel,
+    source: str | Path | State,
+    layout: str = "auto",
+    part: Part = "model",
+    *,
+    resize_positions: bool = False,
+) -> Report:
+    """Fill a model from a file, a folder or a state dict, and say what was done.
+
+    ``part`` names what has to be there: "model" is all that the layout can hold (timm's holds the encoder only). A
+    missing tensor, a wrong shape, or a layer that the model lacks raises ValueError and leaves the model untouched. A
+    position table of another grid raises too, unless ``resize_positions`` allows it to be made anew for this grid.
+    """
+    state = dict(source) if isinstance(source, Mapping) else read(source)
+    state = {name.removeprefix("module.").removeprefix("_orig_mod."): tensor for name, tensor in state.items()}
+    where = "the state dict" if isinstance(source, Mapping) else str(source)
+    chosen = _recognise(state, where) if layout == "auto" else _layout(layout)
+    translation = LAYOUTS[chosen].to_maskkit(state, model, resize_positions=resize_positions)
+
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if _in_part(name, part, LAYOUTS[chosen])}
+    wanted = {name: tensor for name, tensor in wanted.items() if name not in translation.replaced}
+    found = {name: tensor for name, tensor in translation.state.items() if _in_part(name, part, LAYOUTS[chosen])}
+    missing = tuple(name for name in wanted if name not in found)
+    surplus = [name for name in found if name not in wanted]
+    wrong = [
+        f"{name} is {list(found[name].shape)} there and {list(tensor.shape)} here"
+        for name, tensor in wanted.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise ValueError(f"{where} holds another architecture: {_some(wrong)}; build the model with its sizes")
+    if surplus:
+        raise ValueError(f"{where} has layers that this model lacks: {_some(surplus)}; build the model with its sizes")
+    if missing:
+        absent = {name.split(".")[0] for name in missing if not any(n.startswith(name.split(".")[0]) for n in found)}
+        hint = (
+            f"; it holds no {' and no '.join(sorted(absent))}: load with part='encoder'"
+            if absent == {"decoder"}
+            else ""
+        )
+        raise ValueError(f"{where} ({chosen} layout) lacks {_some(missing)}{hint}")
+
+    translation.apply()
+    model.load_state_dict({name: found[name] for name in wanted}, strict=False)
+    skipped = tuple(name for name in translation.state if name not in found)
+    return Report(chosen, tuple(wanted), (), (*translation.unused, *skipped), tuple(translation.notes))
+
+
+def convert(model: MaskedModel, layout: str = "maskkit", part: Part = "model") -> dict[str, Tensor]:
+    """Return the weights of a model as a state dict in a layout, on the CPU."""
+    chosen = LAYOUTS[_layout(layout)]
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items() if _in_part(name, part, chosen)}
+    return {name: tensor.contiguous() for name, tensor in chosen.from_maskkit(state, model).items()}
+
+
+def save(model: MaskedModel, path: str | Path, layout: str = "maskkit", part: Part = "model") -> Path:
+    """Write a safetensors file in a layout; complete or absent, never half. Returns the file.
+
+    A path that ends in ``.pth`` becomes ``{"model": state}``, which the authors' scripts read. For "hf" a path without
+    suffix becomes a folder with ``config.json`` beside the weights, which ``from_pretrained`` opens.
+    """
+    path, state = Path(path), convert(model, layout, part)
+    metadata = {"format": "pt", "layout": layout}
+    if layout == "maskkit":
+        metadata["maskkit"] = json.dumps(describe(model))
+    if path.suffix == "":
+        path.mkdir(parents=True, exist_ok=True)
+        if layout == "hf":
+            (path / "config.json").write_text(json.dumps(hf.config(model), indent=2) + "\n")
+        path = path / "model.safetensors"
+    return write(state, path, metadata)
+
+
+def open_model(path: str | Path) -> MaskedModel:
+    """Build and fill a model from a maskkit file (or a folder with one) alone.
+
+    The parts it names must be imported: those of maskkit's modalities by importing the modality.
+    """
+    metadata = read_metadata(path)
+    if "maskkit" not in metadata:
+        raise ValueError(f"{path} carries no maskkit configuration; build the model, then call weights.load")
+    with torch.random.fork_rng(devices=[]):  # building draws weights that are overwritten at once
+        model: MaskedModel = build(json.loads(metadata["maskkit"]))
+    load(model, path, layout="maskkit")
+    return model
+
+
+def _layout(name: str) -> str:
+    if name not in LAYOUTS:
+        raise ValueError(f"layout must be one of auto, {', '.join(LAYOUTS)}, got {name!r}")
+    return name
+
+
+def _recognise(state: State, where: str) -> str:
+    for name, layout in LAYOUTS.items():
+        if layout.recognises(state):
+            return name
+    raise ValueError(f"{where} has no layout that maskkit knows ({', '.join(LAYOUTS)}); it holds {_some(tuple(state))}")
+
+
+def _in_part(name: str, part: Part, layout: ModuleType) -> bool:
+    holds: tuple[str, ...] = layout.PARTS
+    inside = any(name.startswith(prefix + ".") for prefix in holds) or "model" in holds
+    return inside and (part == "model" or name.startswith(part + "."))
+
+
+def _some(names: tuple[str, ...] | list[str], most: int = 4) -> str:
+    """Return the first few names and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

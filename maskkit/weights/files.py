@@ -1,0 +1,92 @@
+"""Files of tensors: read without running code, written whole or not at all."""
+
+import argparse
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """Read every tensor of a ``.safetensors`` file, a pickled checkpoint, or a folder with one of them."""
+    files = _resolve(Path(path))
+    state: dict[str, Tensor] = {}
+    for file in files:
+        state |= _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
+    return state
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Read the text that a safetensors file carries beside its tensors; empty for other files."""
+    file = _resolve(Path(path))[0]
+    if file.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file} is not a whole safetensors file: {error}") from error
+
+
+def write(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> Path:
+    """Write beside the place, flush to disk, then rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if path.suffix in (".pth", ".pt", ".bin"):
+            torch.save({"model": dict(state)}, aside)
+        else:
+            save_file(dict(state), aside, metadata=metadata)
+        with open(aside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise OSError(f"could not write {path}: {error}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+def _resolve(path: Path) -> list[Path]:
+    """Return the files that hold the weights of a path, which may be a folder of transformers' or of a run."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ValueError(f"{path} does not exist; give a .safetensors or .pth file, or a folder with one")
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        shards = json.loads(index.read_text())["weight_map"].values()
+        return [path / name for name in sorted(set(shards))]
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (path / name).is_file():
+            return [path / name]
+    raise ValueError(f"{path} holds no model.safetensors and no pytorch_model.bin; name the file itself")
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(file))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file} is not a whole safetensors file: {error}") from error
+
+
+def _read_pickle(file: Path) -> dict[str, Tensor]:
+    # The authors' checkpoints keep their command line beside the weights; a Namespace holds values and runs nothing.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            reason = str(error).split("\n")[0]
+            raise ValueError(f"{file} is no checkpoint that can be read without running code: {reason}") from error
+    for key in ("model", "state_dict", "module", "base_model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds a {type(content).__name__}, not a state dict")
+    return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}

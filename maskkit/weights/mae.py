@@ -1,0 +1,73 @@
+"""The layout of MAE's own code (``models_mae.py`` of facebookresearch/mae). Audio-MAE and MAE-ST extend it.
+
+The sine-cosine tables ``pos_embed`` and ``decoder_pos_embed`` are stored there; here they are computed, so they are
+checked on the way in and written on the way out.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from maskkit.model import MaskedModel
+from maskkit.weights.translation import (
+    Translation,
+    kernel_to_linear,
+    linear_to_kernel,
+    patch_tokenizer,
+    position_table,
+    read_table,
+    rename,
+)
+
+PARTS = ("encoder", "decoder")
+
+ENCODER = {
+    "cls_token": "encoder.prefix",
+    "patch_embed.proj.": "encoder.embed.",
+    "blocks.": "encoder.blocks.",
+    "norm.": "encoder.norm.",
+}
+DECODER = {
+    "mask_token": "decoder.mask_token",
+    "decoder_embed.": "decoder.project.",
+    "decoder_blocks.": "decoder.blocks.",
+    "decoder_norm.": "decoder.norm.",
+    "decoder_pred.": "decoder.head.",
+}
+
+
+def recognises(state: Mapping[str, Tensor]) -> bool:
+    """Say whether the names are MAE's; an encoder alone is timm's layout, name for name."""
+    return "decoder_embed.weight" in state and "patch_embed.proj.weight" in state
+
+
+def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
+    """Translate the authors' names; an encoder alone passes, and ``load`` says what is missing."""
+    state = dict(state)
+    tables = {"encoder": state.pop("pos_embed", None), "decoder": state.pop("decoder_pos_embed", None)}
+    renamed, unknown = rename(state, ENCODER | DECODER)
+    if "encoder.embed.weight" in renamed:
+        renamed["encoder.embed.weight"] = kernel_to_linear(renamed["encoder.embed.weight"])
+    translation = Translation(state=renamed, unused=unknown)
+    for part, table in tables.items():
+        if table is not None:
+            name = "pos_embed" if part == "encoder" else "decoder_pos_embed"
+            read_table(translation, model, part, table, resize=resize_positions, source=name)
+    return translation
+
+
+def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
+    """Name everything as ``models_mae.py`` does, tables included."""
+    tokenizer = patch_tokenizer(model, "mae")
+    state = {name: tensor for name, tensor in state.items() if ".positions." not in name}
+    renamed, unknown = rename(state, {ours: theirs for theirs, ours in (ENCODER | DECODER).items()})
+    if unknown:
+        raise ValueError(f"layout mae has no place for {', '.join(unknown[:4])}; choose layout maskkit")
+    if "patch_embed.proj.weight" in renamed:
+        renamed["patch_embed.proj.weight"] = linear_to_kernel(renamed["patch_embed.proj.weight"], tokenizer)
+        num_prefix = model.encoder.prefix.shape[1]
+        renamed["pos_embed"] = position_table(model.encoder.positions, tokenizer, num_prefix).cpu()
+    if "decoder_embed.weight" in renamed:
+        num_prefix = model.encoder.prefix.shape[1] if model.decoder.keep_prefix else 0
+        renamed["decoder_pos_embed"] = position_table(model.decoder.positions, tokenizer, num_prefix).cpu()
+    return renamed

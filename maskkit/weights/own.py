@@ -1,0 +1,25 @@
+"""maskkit's own names: those of the module tree."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from maskkit.model import MaskedModel
+from maskkit.weights.translation import Translation
+
+PARTS = ("model",)
+
+
+def recognises(state: Mapping[str, Tensor]) -> bool:
+    """Say whether the names are ours."""
+    return any(name.startswith("encoder.embed") for name in state)
+
+
+def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
+    """Take everything as it is."""
+    return Translation(state=dict(state))
+
+
+def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
+    """Give everything as it is."""
+    return dict(state)

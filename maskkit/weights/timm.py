@@ -1,0 +1,47 @@
+"""timm's VisionTransformer: the encoder, for every downstream tool that reads timm.
+
+``timm.create_model("vit_base_patch16_224", num_classes=0)`` loads what is written here. timm's position tables are
+learned and its class token has a row in them; both are kept (``translation.read_table``).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from maskkit.model import MaskedModel
+from maskkit.weights import mae
+from maskkit.weights.translation import Translation, kernel_to_linear, read_table, rename
+
+PARTS = ("encoder",)
+
+
+def recognises(state: Mapping[str, Tensor]) -> bool:
+    """Say whether the names are timm's ViT's."""
+    return "patch_embed.proj.weight" in state and "pos_embed" in state
+
+
+def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
+    """Translate an encoder; ``cls_token`` and ``reg_token`` become the prefix. A classifier head stays unused."""
+    state = dict(state)
+    table = state.pop("pos_embed", None)
+    prefix = [state.pop(name) for name in ("cls_token", "reg_token") if name in state]
+    renamed, unknown = rename(state, mae.ENCODER)
+    if "encoder.embed.weight" in renamed:
+        renamed["encoder.embed.weight"] = kernel_to_linear(renamed["encoder.embed.weight"])
+    width = model.encoder.prefix.shape[-1]
+    renamed["encoder.prefix"] = torch.cat(prefix, dim=1) if prefix else torch.empty(1, 0, width)
+    translation = Translation(state=renamed, unused=unknown)
+    if table is not None and renamed["encoder.prefix"].shape == model.encoder.prefix.shape:
+        read_table(translation, model, "encoder", table, resize=resize_positions, source="pos_embed")
+    return translation
+
+
+def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
+    """Name the encoder as timm does. Only models with one class token have a timm name."""
+    encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
+    if model.encoder.prefix.shape[1] != 1:
+        raise ValueError(
+            f"layout timm writes one class token, this encoder has {model.encoder.prefix.shape[1]} prefix tokens"
+        )
+    return mae.from_maskkit(encoder, model)

@@ -1,0 +1,203 @@
+"""What the layouts share: renaming, patch kernels, fused attention weights, and position tables read with suspicion."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from maskkit.model import MaskedModel
+from maskkit.parts import exchange
+from maskkit.positions import SinCos, Table
+from maskkit.tokenizers import Patches, grid_places
+from maskkit.types import Tokens
+
+
+@dataclass
+class Translation:
+    """A state dict on its way into a model: ``state`` under maskkit's names, ``unused`` under the source's.
+
+    ``actions`` change the model, and run only once everything is known to fit. ``replaced`` are names of the model that
+    an action replaces.
+    """
+
+    state: dict[str, Tensor]
+    unused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
+    actions: list[Callable[[], None]] = field(default_factory=list)
+
+    def apply(self) -> None:
+        """Change the model where the checkpoint asks for it."""
+        for action in self.actions:
+            action()
+
+
+def rename(state: Mapping[str, Tensor], pairs: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
+    """Replace each name's longest known beginning. Returns the renamed tensors and the names that no pair knows."""
+    renamed, unknown = {}, []
+    for name, tensor in state.items():
+        beginnings = [start for start in pairs if name == start or (start.endswith(".") and name.startswith(start))]
+        if beginnings:
+            start = max(beginnings, key=len)
+            renamed[pairs[start] + name[len(start) :]] = tensor
+        else:
+            unknown.append(name)
+    return renamed, unknown
+
+
+def patch_tokenizer(model: MaskedModel, layout: str) -> Patches:
+    """Return the tokenizer of a model whose tokens are patches; other models do not fit these layouts."""
+    if not isinstance(model.tokenizer, Patches):
+        raise ValueError(
+            f"layout {layout} holds patch models; this one's tokenizer is {type(model.tokenizer).__name__}"
+        )
+    return model.tokenizer
+
+
+def kernel_to_linear(kernel: Float[Tensor, "D C *patch"]) -> Float[Tensor, "D content"]:
+    """Turn a patch-embedding convolution into the linear layer that it is; contents run channel fastest."""
+    return kernel.movedim(1, -1).flatten(1)
+
+
+def linear_to_kernel(weight: Float[Tensor, "D content"], tokenizer: Patches) -> Float[Tensor, "D C *patch"]:
+    """Undo ``kernel_to_linear``."""
+    return weight.view(len(weight), *tokenizer.size, tokenizer.channels).movedim(-1, 1).contiguous()
+
+
+def split_qkv(name: str, fused: Tensor) -> dict[str, Tensor]:
+    """Split ``...qkv.weight`` into ``...q.weight``, ``...k.weight`` and ``...v.weight``."""
+    stem, kind = name.rsplit("qkv.", 1)
+    return {f"{stem}{letter}.{kind}": tensor for letter, tensor in zip("qkv", fused.chunk(3), strict=True)}
+
+
+def fuse_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo ``split_qkv`` for every triple in a state dict."""
+    fused = {name: tensor for name, tensor in state.items() if not name.rsplit(".", 1)[0].endswith((".q", ".k", ".v"))}
+    for name in state:
+        stem, kind = name.rsplit(".", 1) if "." in name else (name, "")
+        if stem.endswith(".q"):
+            stem = stem[:-1]
+            parts = [state.get(f"{stem}{letter}.{kind}") for letter in "qkv"]
+            if all(part is not None for part in parts):
+                fused[f"{stem}qkv.{kind}"] = torch.cat([part for part in parts if part is not None])
+    return fused
+
+
+def position_table(positions: nn.Module, tokenizer: Patches, num_prefix: int) -> Float[Tensor, "1 R+N D"]:
+    """Return the table of positions of the tokenizer's nominal grid, as layouts with a table store it."""
+    grid = nominal_grid(tokenizer)
+    places = grid_places(grid, next(iter((*positions.parameters(), torch.empty(0)))).device)
+    with torch.no_grad():
+        table = positions(Tokens(x=places, pos=places, grid=grid))
+    return torch.cat([table.new_zeros(1, num_prefix, table.shape[-1]), table], dim=1)
+
+
+def read_table(
+    translation: Translation, model: MaskedModel, part: str, table: Tensor, *, resize: bool, source: str
+) -> None:
+    """Make sure that a checkpoint's position table means what the model's positions compute.
+
+    A sine-cosine table of the model's grid needs nothing. One of another grid raises, naming both, unless ``resize``.
+    Any other table replaces the model's positions. Vectors of prefix tokens are added to those tokens.
+    """
+    module = getattr(model, part)
+    grid = nominal_grid(patch_tokenizer(model, "with a position table"))
+    num_prefix = module.prefix.shape[1] if part == "encoder" else table.shape[1] - _cells(table, grid)
+    rows, table = table[:, :num_prefix], table[:, num_prefix:]
+    if rows.abs().max() > 0 if rows.numel() else False:
+        _add_to_prefix(translation, part, rows, source)
+    positions = module.positions
+    if isinstance(positions, SinCos):
+        their_grid = _sincos_grid(table, positions, prefer=grid)
+        if their_grid == grid:
+            return
+        if their_grid is not None:
+            _resized(translation, source, their_grid, grid, resize)
+            return
+    their_grid = _guess_grid(table.shape[1], grid)
+    if their_grid != grid:
+        _resized(translation, source, their_grid, grid, resize)
+    # Kept in the checkpoint's own grid: Table stretches it to whatever grid a batch has.
+    new = Table(dim=table.shape[-1], grid=their_grid)
+    values = table.reshape(*their_grid, -1).clone()
+
+    def put_in() -> None:
+        with torch.no_grad():
+            new.weight.copy_(values)
+        exchange(module, positions=new.to(next(module.parameters()).device))
+
+    translation.actions.append(put_in)
+    translation.replaced |= {f"{part}.positions.{name}" for name, _ in positions.named_parameters()}
+    translation.notes.append(
+        f"{source} is not sine-cosine: the {part} now reads it as a learned table of {_by(their_grid)}"
+    )
+
+
+def _add_to_prefix(translation: Translation, part: str, rows: Tensor, source: str) -> None:
+    if part != "encoder":
+        raise ValueError(f"{source} gives the class token a position, which the decoder does not add; it must be zero")
+    prefix = translation.state["encoder.prefix"]
+    translation.state["encoder.prefix"] = prefix + rows.to(prefix.dtype)
+    translation.notes.append(f"the prefix tokens' rows of {source} were added to the tokens themselves")
+
+
+def _resized(
+    translation: Translation, source: str, theirs: tuple[int, ...], ours: tuple[int, ...], allowed: bool
+) -> None:
+    if not allowed:
+        raise ValueError(
+            f"{source} is a table of grid {_by(theirs)}, the model's grid is {_by(ours)}; build the model for that "
+            "input size or allow it with resize_positions=True"
+        )
+    translation.notes.append(f"{source}: made anew for grid {_by(ours)} from {_by(theirs)}")
+
+
+def nominal_grid(tokenizer: Patches) -> tuple[int, ...]:
+    """Return the grid of the input size a model was built for."""
+    if tokenizer.input_size is None:
+        raise ValueError(
+            "this layout stores a position table, so it needs the input size; build the model with image_size"
+        )
+    return tokenizer.grid(tokenizer.input_size)
+
+
+def _cells(table: Tensor, grid: tuple[int, ...]) -> int:
+    """Count the cells of a table that may begin with a class token's row."""
+    length = table.shape[1]
+    if length in (math.prod(grid), math.prod(grid) + 1):
+        return math.prod(grid)
+    return length - 1 if math.isqrt(length - 1) ** 2 == length - 1 else length
+
+
+def _factorings(cells: int, axes: int) -> list[tuple[int, ...]]:
+    """List the grids with so many cells."""
+    if axes == 1:
+        return [(cells,)]
+    return [(d, *rest) for d in range(1, cells + 1) if cells % d == 0 for rest in _factorings(cells // d, axes - 1)]
+
+
+def _sincos_grid(table: Tensor, positions: SinCos, prefer: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the grid whose sine-cosine table this is, or None."""
+    grids = sorted(_factorings(table.shape[1], positions.axes), key=lambda grid: grid != prefer)
+    for grid in grids:
+        ours = positions.table(grid_places(grid, torch.device("cpu")))
+        if ours.shape == table.shape and torch.allclose(ours, table.float().cpu(), atol=1e-3):
+            return grid
+    return None
+
+
+def _guess_grid(cells: int, ours: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the grid of a table that is not sine-cosine: ours where the count fits, else a square."""
+    side = round(cells ** (1 / len(ours)))
+    if cells == math.prod(ours):
+        return ours
+    if side ** len(ours) == cells:
+        return (side,) * len(ours)
+    raise ValueError(f"a position table of {cells} cells fits neither grid {_by(ours)} nor a square one")
+
+
+def _by(grid: tuple[int, ...]) -> str:
+    return "x".join(map(str, grid))

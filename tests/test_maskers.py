@@ -1,0 +1,103 @@
+"""One law for every masker, and the authors' arithmetic for the counts."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskkit.maskers import Uniform, count_visible
+from maskkit.testing import check_masker
+from maskkit.types import Mask, Tokens
+
+
+def tokens(batch: int, num_tokens: int, valid: torch.Tensor | None = None) -> Tokens:
+    pos = torch.arange(float(num_tokens))[None, :, None]
+    return Tokens(x=torch.zeros(batch, num_tokens, 2), pos=pos, valid=valid, grid=(num_tokens,))
+
+
+# Each masker joins this list, so no law is forgotten for a new one.
+MASKERS = [Uniform(ratio=ratio, rounding=rounding) for ratio in (0.3, 0.75, 0.9) for rounding in ("keep", "hide")]
+
+
+@pytest.mark.parametrize("masker", MASKERS, ids=repr)
+@pytest.mark.parametrize("num_tokens", [11, 64, 196])
+def test_every_masker_keeps_the_laws(masker, num_tokens):
+    check_masker(masker, tokens(3, num_tokens))
+
+
+@pytest.mark.parametrize("masker", MASKERS, ids=repr)
+def test_padding_is_neither_seen_nor_predicted(masker):
+    valid = torch.arange(40)[None] < torch.tensor([[40], [25], [17]])
+    mask = check_masker(masker, tokens(3, 40, valid))
+    assert mask.visible.shape[1] + mask.hidden.shape[1] == 17  # the shortest sample sets the counts
+
+
+# Counted by running the authors' own lines: MAE and Audio-MAE keep, VideoMAE and Point-MAE hide.
+@pytest.mark.parametrize(
+    ("num_tokens", "ratio", "keep", "hide"),
+    [(196, 0.75, 49, 49), (512, 0.8, 102, 103), (64, 0.6, 25, 26), (100, 0.9, 9, 10), (196, 0.9, 19, 20)],
+)
+def test_counts_are_the_authors(num_tokens, ratio, keep, hide):
+    assert count_visible(num_tokens, ratio, "keep") == keep
+    assert count_visible(num_tokens, ratio, "hide") == hide
+    mask = Uniform(ratio=ratio, rounding="keep")(tokens(2, num_tokens))
+    assert mask.visible.shape == (2, keep) and mask.hidden.shape == (2, num_tokens - keep)
+
+
+@given(st.integers(2, 3000), st.floats(0.01, 0.99), st.sampled_from(["keep", "hide"]))
+def test_counts_round_as_stated_or_raise(num_tokens, ratio, rounding):
+    try:
+        visible = count_visible(num_tokens, ratio, rounding)
+    except ValueError as error:
+        assert "leaves no" in str(error)
+        return
+    hidden = num_tokens - visible
+    exact = num_tokens * (1 - ratio) if rounding == "keep" else num_tokens * ratio
+    assert 0 <= exact - (visible if rounding == "keep" else hidden) < 1
+    assert visible > 0 and hidden > 0
+
+
+def test_every_token_is_hidden_about_as_often():
+    draws = Uniform(ratio=0.75)(tokens(4000, 16), torch.Generator().manual_seed(0))
+    share = torch.bincount(draws.hidden.flatten(), minlength=16) / 4000
+    assert (share - 0.75).abs().max() < 0.03  # four standard deviations of a binomial
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, 1.5])
+def test_a_ratio_outside_is_refused(ratio):
+    with pytest.raises(ValueError, match=r"mask ratio must lie in \(0, 1\), got"):
+        Uniform(ratio=ratio)
+
+
+def test_no_token_left_is_refused():
+    with pytest.raises(ValueError, match="mask ratio 0.9 of 4 tokens leaves no visible token"):
+        Uniform(ratio=0.9)(tokens(2, 4))
+    with pytest.raises(ValueError, match="mask ratio 0.1 of 4 tokens leaves no hidden token"):
+        Uniform(ratio=0.1, rounding="hide")(tokens(2, 4))
+
+
+@given(st.integers(1, 5), st.integers(2, 30), st.data())
+def test_hide_shows_the_rest(batch, num_tokens, data):
+    num_hidden = data.draw(st.integers(1, num_tokens - 1))
+    hidden = torch.rand(batch, num_tokens).argsort(dim=1)[:, :num_hidden]
+    mask = Mask.hide(hidden, num_tokens)
+    mask.check(tokens(batch, num_tokens))
+    assert torch.equal(
+        torch.cat([mask.visible, mask.hidden], 1).sort(1).values, torch.arange(num_tokens).expand(batch, -1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("visible", "hidden", "message"),
+    [
+        ([[0, 1]], [[1, 2]], "names token 1 of sample 0 more than once"),
+        ([[0, 4]], [[1, 2]], r"mask.visible must lie in \[0, 4\), got \[0, 4\]"),
+        ([[0]], [[-1]], r"mask.hidden must lie in \[0, 4\), got \[-1, -1\]"),
+        ([[0], [0]], [[1], [1]], r"mask.visible must be \[1 K\]"),
+        ([[True, False]], [[1]], "boolean mask is no Mask"),
+        ([[]], [[1]], "names no token"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(visible, hidden, message):
+    with pytest.raises(ValueError, match=message):
+        Mask(torch.tensor(visible), torch.tensor(hidden)).check(tokens(1, 4))

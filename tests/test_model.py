@@ -1,0 +1,162 @@
+"""The laws of a masked model, and a new modality in under forty lines."""
+
+import types
+
+import pytest
+import torch
+from maskkit.modalities import image
+from timm.models.vision_transformer import Block
+
+from maskkit import Mask, MaskedModel
+from maskkit.decoder import JointDecoder, LinearDecoder
+from maskkit.encoder import DenseEncoder, SparseEncoder
+from maskkit.layers import Blocks
+from maskkit.maskers import Uniform
+from maskkit.parts import build, describe
+from maskkit.positions import SinCos
+from maskkit.targets import Contents
+from maskkit.testing import check_modality, check_model
+from maskkit.tokenizers import Patches
+
+
+# --- a modality of one's own: signals [B 1 length], cut into pieces of eight ---------------------------------------
+def signal_model(dense: bool = False) -> MaskedModel:
+    encoder = (DenseEncoder if dense else SparseEncoder)(
+        content=8, dim=32, depth=2, heads=4, positions=SinCos(dim=32, axes=1), prefix_tokens=2
+    )
+    joint = JointDecoder(latent=32, dim=16, depth=1, heads=2, output=8, positions=SinCos(dim=16, axes=1))
+    return MaskedModel(
+        tokenizer=Patches(size=(8,), channels=1),
+        masker=Uniform(ratio=0.6),
+        encoder=encoder,
+        decoder=LinearDecoder(latent=32, output=8) if dense else joint,
+        target=Contents(),
+    )
+
+
+def signals(count: int) -> torch.Tensor:
+    time = torch.linspace(0, 6.28, 96)
+    return torch.stack([torch.sin(time * (1 + i) + i) for i in range(count)])[:, None]
+
+
+signal = types.ModuleType("signal_modality")
+signal.NAME, signal.sample, signal.tiny = "signal", signals, signal_model
+# -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modality", [image, signal], ids=lambda module: module.NAME)
+def test_modalities_conform(modality):
+    check_modality(modality)
+
+
+def test_a_dense_encoder_conforms():
+    check_model(signal_model(dense=True), signals(3))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_nothing_hidden_leaks(dense):
+    """Also not as infinity: hidden contents are never read, so even a broken value cannot spread."""
+    model = signal_model(dense).eval()
+    batch = signals(2)
+    out = model(batch)
+    poisoned = model.tokenizer.paint(out.tokens, out.mask.hidden, torch.full((*out.mask.hidden.shape, 8), torch.nan))
+    assert poisoned.isnan().any()
+    assert torch.equal(model(poisoned, mask=out.mask).prediction, out.prediction)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_the_order_of_a_mask_does_not_matter(dense):
+    model = signal_model(dense).eval()
+    batch = signals(2)
+    out = model(batch)
+    seen, hidden = torch.randperm(out.mask.visible.shape[1]), torch.randperm(out.mask.hidden.shape[1])
+    other = model(batch, mask=Mask(visible=out.mask.visible[:, seen], hidden=out.mask.hidden[:, hidden]))
+    assert torch.allclose(other.prediction, out.prediction[:, hidden], atol=1e-5)
+    assert torch.allclose(other.loss, out.loss)
+
+
+def test_tokens_may_be_neither_seen_nor_predicted():
+    model = signal_model().eval()
+    mask = Mask(visible=torch.tensor([[0, 1, 2]]), hidden=torch.tensor([[5]]))
+    out = model(signals(1), mask=mask)
+    assert out.prediction.shape == (1, 1, 8)
+    changed = signals(1)
+    changed[..., 64:] = 7.0  # tokens 8 and later are in neither
+    assert torch.equal(model(changed, mask=mask).prediction, out.prediction)
+
+
+def test_only_the_dense_decoder_needs_every_latent():
+    model = signal_model()
+    model.decoder = LinearDecoder(latent=32, output=8)
+    with pytest.raises(ValueError, match="pair it with DenseEncoder"):
+        model(signals(2))
+
+
+def test_encoding_ignores_padding():
+    model = signal_model().eval()
+    tokens = model.tokenizer(signals(2))
+    valid = torch.arange(12)[None] < torch.tensor([[12], [7]])
+    together = model.encoder(tokens.replace(valid=valid))
+    alone = model.encoder(tokens.replace(x=tokens.x[1:, :7], pos=tokens.pos[:, :7], grid=(7,)))
+    assert torch.allclose(together.pooled[1:], alone.pooled, atol=1e-5)
+    assert torch.allclose(together.prefix[1:], alone.prefix, atol=1e-5)
+
+
+def test_reconstruct_keeps_what_was_seen_in_the_units_of_the_batch():
+    model = image.mae("tiny", image_size=32, patch_size=8).eval()
+    batch = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    mask = Mask.hide(torch.tensor([[0, 5, 6], [1, 2, 3]]), num_tokens=16)
+    picture = model.reconstruct(batch, mask=mask)
+    assert picture.dtype == torch.uint8 and picture.shape == batch.shape
+    same = (picture == batch).view(2, 3, 4, 8, 4, 8).all(dim=(1, 3, 5)).flatten(1)
+    assert same.gather(1, mask.visible).all() and not same.gather(1, mask.hidden).any()
+
+
+def test_autocast_keeps_losses_and_the_residual_in_float32():
+    model = signal_model()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model(signals(2))
+    assert out.losses.dtype == out.value.dtype == out.loss.dtype == torch.float32
+    assert out.latent.tokens.dtype == torch.float32
+    plain = model(signals(2), mask=out.mask)
+    assert (plain.loss - out.loss).abs() < 0.02 * plain.loss
+
+
+def test_our_attention_in_timms_block_is_timms_block():
+    torch.manual_seed(0)
+    ours, theirs = (
+        Blocks(dim=48, depth=1, heads=4)[0],
+        Block(48, 4, qkv_bias=True, norm_layer=lambda d, **_: torch.nn.LayerNorm(d, eps=1e-6)),
+    )
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 30, 48)
+    assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+
+
+def test_a_model_is_its_description():
+    model = image.mae("tiny", image_size=(32, 48), patch_size=(8, 4), channels=5, norm_target=False, mask_ratio=0.6)
+    again = build(describe(model))
+    assert describe(again) == describe(model)
+    again.load_state_dict(model.state_dict())
+    batch = torch.randn(2, 5, 32, 48)
+    out = model.eval()(batch)
+    assert torch.equal(again.eval()(batch, mask=out.mask).loss, out.loss)
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "base", "large", "huge"])
+def test_published_sizes(size):
+    """Parameters of the encoder as published for ViT-S/B/L/H (the tables are not counted here, they are computed)."""
+    with torch.device("meta"):
+        model = image.mae(size)
+    count = sum(p.numel() for p in model.encoder.parameters())
+    published = {"tiny": 5.5e6, "small": 21.7e6, "base": 85.8e6, "large": 303.3e6, "huge": 630.8e6}
+    assert abs(count / published[size] - 1) < 0.01
+
+
+def test_unknown_arguments_and_sizes():
+    with pytest.raises(ValueError, match="size must be one of tiny, small, base, large, huge, got 'giant'"):
+        image.mae("giant")
+    with pytest.raises(ValueError, match="image.mae has no argument mask"):
+        image.mae("tiny", mask=3)
+    with pytest.raises(ValueError, match="224x230 is not divisible by patch 16x16"):
+        image.mae("base", image_size=(224, 230))
