@@ -1,0 +1,354 @@
+"""The command line: ``maskkit COMMAND ...``. Each command imports what it needs, when it is called."""
+
+import importlib.metadata
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from maskkit.model import MaskedModel
+
+# Loader workers share the cores with a run on a CPU. OpenMP's threads spin while they wait, and take the time from the
+# workers: one busy process turned a 516 ms step into 2463 ms, and into 877 ms when waiting threads sleep. Libraries read
+# this once, when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(importlib.metadata.version("maskkit"))
+        return 0
+    if words[0] not in COMMANDS:
+        return _refuse(f"maskkit has no command {words[0]!r}; it has {', '.join(COMMANDS)}")
+    try:
+        return COMMANDS[words[0]](words[1:]) or 0
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 2
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        if debug:
+            traceback.print_exc()
+        return _refuse(_one_line(error))
+    except KeyboardInterrupt:
+        return _refuse("interrupted")
+
+
+def run_recipe(body: Callable[[], object]) -> None:
+    """Run a recipe's main part with the same one-line errors and exit codes as the commands."""
+    try:
+        body()
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(_refuse(_one_line(error)))
+
+
+def overview() -> str:
+    """Return what ``maskkit --help`` prints."""
+    lines = ["maskkit pretrains models by hiding part of an input and predicting it.", "", "commands"]
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:<12} {(command.__doc__ or '').splitlines()[0]}")
+    return "\n".join([*lines, "", "maskkit COMMAND --help says more; --debug after any command shows tracebacks."])
+
+
+def pretrain(words: list[str]) -> int:
+    """Pretrain a model on a folder of images."""
+    names = sorted(entry.name for entry in importlib.metadata.entry_points(group="maskkit.modalities"))
+    if not words or words[0] not in names:
+        wanted = f"maskkit pretrain {{{','.join(names)}}} --data PATH --out RUN"
+        if words and words[0] not in ("-h", "--help"):
+            return _refuse(f"maskkit cannot pretrain on {words[0]!r}; use {wanted}")
+        print(f"{wanted}\n\nmaskkit pretrain {names[0]} --help lists the settings.")
+        return 0
+    modality = _modality(words[0])
+    command = tyro.cli(modality.Command, prog=f"maskkit pretrain {words[0]}", args=words[1:])
+
+    from dataclasses import replace
+
+    from maskkit.engine.loop import pretrain as run
+
+    config = Path(command.out) / "config.json"
+    if command.resume and config.exists():
+        settings = modality.restore(json.loads(config.read_text())["settings"])
+        settings = replace(settings, out=command.out, resume=True, steps=command.steps or settings.steps)
+    else:
+        if config.exists():
+            raise ValueError(f"{command.out} already holds a run; choose another --out, or continue it with --resume")
+        settings = replace(command.settings(_say), resume=command.resume)
+    out = run(settings, modality)
+    _say(f"done: model {out / 'model.safetensors'}, pictures {out / 'pictures'}, metrics {out / 'metrics.jsonl'}")
+    return 0
+
+
+def reconstruct(words: list[str]) -> int:
+    """Show what a trained model makes of inputs with parts hidden, as a picture."""
+
+    def command(
+        run: Annotated[Path, tyro.conf.Positional],
+        inputs: Annotated[tuple[str, ...], tyro.conf.Positional],
+        out: Path,
+        seed: int = 0,
+        limit: int = 16,
+    ) -> None:
+        """Show what a trained model makes of inputs with parts hidden.
+
+        Args:
+            run: Folder of a run.
+            inputs: Files, folders, globs or arrays.
+            out: Picture to write (.png).
+            seed: Of the mask.
+            limit: Most samples shown.
+
+        """
+        import torch
+
+        from maskkit.engine.data import BadSampleError, generator
+
+        if not inputs:
+            raise ValueError("reconstruct needs at least one input: maskkit reconstruct RUN INPUT... --out PICTURE.png")
+        model, modality = _open_run(run)
+        samples: list[torch.Tensor] = []
+        for name in inputs:
+            source = modality.open_data(name, model.tokenizer)
+            for index in range(min(len(source), limit - len(samples))):
+                try:
+                    samples.append(source.read(index, generator(0)))
+                except BadSampleError as error:
+                    _say(f"left out {error}")
+        if not samples:
+            raise ValueError(f"none of the inputs can be read: {', '.join(inputs)}")
+        batch = torch.stack(samples)
+        with torch.no_grad():
+            output = model.eval()(batch, rng=generator(seed))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        modality.draw(batch, output, model, out)
+        print(f"{out}: {len(samples)} samples, loss {output.loss.item():.4f}")
+
+    tyro.cli(command, prog="maskkit reconstruct", args=words)
+    return 0
+
+
+def embed(words: list[str]) -> int:
+    """Write the features of a data set to an .npz file."""
+
+    def command(
+        run: Annotated[Path, tyro.conf.Positional],
+        data: str,
+        out: Path,
+        pool: Literal["mean", "prefix"] = "mean",
+        batch: int = 64,
+        device: str = "cpu",
+    ) -> None:
+        """Write features [n D], paths [n] and, where folders name classes, labels [n] to an .npz file.
+
+        Args:
+            run: Folder of a run.
+            data: Folder, glob, list file or array.
+            out: File to write (.npz).
+            pool: Mean of all tokens, or the class token.
+            batch: Samples at a time.
+            device: cpu or cuda.
+
+        """
+        import numpy as np
+
+        from maskkit.evaluate.features import embed as features_of
+
+        model, modality = _open_run(run)
+        found = features_of(model, modality.open_data(data, model.tokenizer), pool=pool, batch=batch, device=device)
+        labels = np.array([found.classes[n] if n >= 0 else "" for n in found.labels])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(out, features=found.features, paths=np.array(found.paths), labels=labels)
+        print(f"{out}: features {list(found.features.shape)}, {len(found.classes)} classes, {found.skipped} left out")
+
+    tyro.cli(command, prog="maskkit embed", args=words)
+    return 0
+
+
+def probe(words: list[str]) -> int:
+    """Measure frozen features with k nearest neighbours and a linear classifier."""
+
+    def command(
+        run: Annotated[Path, tyro.conf.Positional],
+        data: str,
+        test_data: str | None = None,
+        kind: Literal["all", "knn", "linear"] = "all",
+        per_class: int | None = None,
+        pool: Literal["mean", "prefix"] = "mean",
+        baselines: bool = False,
+        seed: int = 0,
+        out: Path | None = None,
+        batch: int = 64,
+        device: str = "cpu",
+    ) -> None:
+        """Measure frozen features with k nearest neighbours and a linear classifier.
+
+        Args:
+            run: Folder of a run.
+            data: Folder whose sub-folders name the classes, list with labels, or .npz with labels.
+            test_data: The same, to test on; without it a fifth of each class of --data.
+            kind: Which probe.
+            per_class: Labels per class to fit to; all others are tested on.
+            pool: Mean of all tokens, or the class token.
+            baselines: Also measure raw contents and the encoder before training.
+            seed: Of the split.
+            out: JSON file to write.
+            batch: Samples at a time.
+            device: cpu or cuda.
+
+        """
+        from maskkit.evaluate.features import embed as features_of
+        from maskkit.evaluate.probe import accuracy, split
+        from maskkit.parts import build, describe
+
+        model, modality = _open_run(run)
+        rows: dict[str, MaskedModel | None] = {"pretrained": model}
+        if baselines:
+            untrained = build(describe(model))
+            rows = {"raw contents": None, "untrained": untrained} | rows
+        kinds = ("knn", "linear") if kind == "all" else (kind,)
+        results: dict[str, dict[str, float]] = {}
+        for name, encoder in rows.items():
+            options: dict[str, Any] = {"pool": pool, "batch": batch, "device": device}
+            fit = features_of(encoder, modality.open_data(data, model.tokenizer), **options)
+            if not fit.classes:
+                raise ValueError(
+                    f"{data} names no classes; put each class into a sub-folder, or give a list with labels"
+                )
+            if test_data is None:
+                a, b = split(fit.labels, per_class=per_class, seed=seed)
+                x, y, test_x, test_y = fit.features[a], fit.labels[a], fit.features[b], fit.labels[b]
+            else:
+                test = features_of(encoder, modality.open_data(test_data, model.tokenizer), **options)
+                if test.classes != fit.classes:
+                    raise ValueError(
+                        f"{test_data} has classes {test.classes}, {data} has {fit.classes}; name them alike"
+                    )
+                x, y, test_x, test_y = fit.features, fit.labels, test.features, test.labels
+            results[name] = {each: accuracy(each, x, y, test_x, test_y) for each in kinds}
+        for name, scores in results.items():
+            print(f"{name:<14}" + "".join(f"{each} {score:7.2%}   " for each, score in scores.items()))
+        if out is not None:
+            record = {
+                "run": str(run),
+                "data": data,
+                "classes": len(fit.classes),
+                "fitted": len(y),
+                "tested": len(test_y),
+            }
+            out.write_text(json.dumps(record | {"accuracy": results}, indent=2) + "\n")
+
+    tyro.cli(command, prog="maskkit probe", args=words)
+    return 0
+
+
+def export(words: list[str]) -> int:
+    """Write a run's weights for timm, transformers or the authors' code."""
+
+    def command(
+        run: Annotated[Path, tyro.conf.Positional],
+        out: Path,
+        layout: Literal["maskkit", "timm", "hf", "mae"] = "maskkit",
+        part: Literal["model", "encoder"] = "model",
+    ) -> None:
+        """Write a run's weights in another layout.
+
+        Args:
+            run: Folder of a run.
+            out: File (.safetensors or .pth); for hf a folder, which from_pretrained opens.
+            layout: maskkit, timm (the encoder), hf (ViTMAEForPreTraining) or mae (the authors' code).
+            part: The whole model or the encoder alone.
+
+        """
+        from maskkit import weights
+
+        model, _ = _open_run(run)
+        print(weights.save(model, out, layout=layout, part=part))
+
+    tyro.cli(command, prog="maskkit export", args=words)
+    return 0
+
+
+def bench(words: list[str]) -> int:
+    """Time this machine: a training step beside a peer's, kernels, imports."""
+    from maskkit.bench import main as run
+
+    return run(words)
+
+
+def doctor(words: list[str]) -> int:
+    """Say what is installed, what is missing or broken, and how to mend it."""
+    from maskkit.doctor import main as run
+
+    return run(words)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "pretrain": pretrain,
+    "reconstruct": reconstruct,
+    "embed": embed,
+    "probe": probe,
+    "export": export,
+    "bench": bench,
+    "doctor": doctor,
+}
+
+
+def _modality(name: str) -> ModuleType:
+    """Import a modality by the name it has on the command line."""
+    (entry,) = importlib.metadata.entry_points(group="maskkit.modalities", name=name)
+    module: ModuleType = entry.load()
+    return module
+
+
+def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType]":
+    """Open a run's last model, or its newest checkpoint where it has not ended."""
+    from maskkit import weights
+    from maskkit.engine.run import RunFolder
+    from maskkit.engine.state import all_checkpoints
+    from maskkit.parts import build
+
+    run, config = RunFolder(path), path / "config.json"
+    if not config.exists():
+        raise ValueError(f"{path} holds no run: it has no config.json; give the --out folder of maskkit pretrain")
+    record = json.loads(config.read_text())
+    modality = _modality(record["modality"])
+    if run.model.exists():
+        return weights.open_model(run.model), modality
+    places = all_checkpoints(run.checkpoints)
+    if not places:
+        raise ValueError(f"{path} holds no model yet: no checkpoint was written")
+    model = build(record["model_parts"])
+    weights.load(model, places[-1] / "model.safetensors", layout="maskkit")
+    return model, modality
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an error as one line."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}" + ("; free some space" if error.errno == 28 else "")
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _refuse(message: str) -> int:
+    print(f"maskkit: {message}", file=sys.stderr)
+    return 2
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""What a run tells: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 5.0  # between two lines where there is no terminal to draw a bar on
+
+
+class Log:
+    """Writes metrics and shows progress. Use as a context manager."""
+
+    def __init__(self, metrics: Path, board: Path, *, steps: int, start: int, keep_bytes: int | None = None) -> None:
+        if keep_bytes is not None and metrics.exists():
+            with metrics.open("rb+") as file:  # lines written after the checkpoint will be written again
+                file.truncate(keep_bytes)
+        self._file = metrics.open("a")
+        self._board: Any = None
+        self._board_path, self._steps, self._start = board, steps, start
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._said = self._began = time.perf_counter()
+
+    def __enter__(self) -> Self:
+        """Start the bar and TensorBoard's writer."""
+        from torch.utils.tensorboard import SummaryWriter  # half a second that --help need not wait for
+
+        self._board = SummaryWriter(str(self._board_path), purge_step=self._start)
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            rest = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[numbers]}"))
+            self._bar = Progress(*columns, *rest, console=self._console)
+            self._task = self._bar.add_task("pretrain", total=self._steps, completed=self._start, numbers="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close everything, also after an error."""
+        if self._bar is not None:
+            self._bar.stop()
+        if self._board is not None:
+            self._board.close()
+        self._file.close()
+
+    def write(self, metrics: dict[str, float | int]) -> None:
+        """Write one object and show it."""
+        self._file.write(json.dumps(metrics) + "\n")
+        self._file.flush()
+        step = int(metrics["step"])
+        for name, value in metrics.items():
+            if name != "step":
+                self._board.add_scalar(name, value, step)
+        self.show(metrics)
+
+    def show(self, metrics: dict[str, float | int]) -> None:
+        """Move the bar, or print a line now and then."""
+        step, now = int(metrics["step"]), time.perf_counter()
+        numbers = f"loss {metrics['loss']:.4f} · {metrics['samples_per_second']:.0f} samples/s"
+        if metrics["data_wait"] > 0.2:
+            numbers += f" · waits {metrics['data_wait']:.0%} for data"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, numbers=numbers)
+        elif now - self._said >= PLAIN_SECONDS or step == self._steps:
+            left = (now - self._began) / max(step - self._start, 1) * (self._steps - step)
+            print(f"step {step}/{self._steps} · {numbers} · {clock(left)} left", file=sys.stderr, flush=True)
+            self._said = now
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def picture(self, path: Path, step: int) -> None:
+        """Show a PNG in TensorBoard."""
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            self._board.add_image("reconstruction", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+
+    def bytes(self) -> int:
+        """Return the length of the metrics file."""
+        self._file.flush()
+        return self._file.tell()
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as people do.
+
+    >>> clock(75), clock(7260)
+    ('1:15', '2:01:00')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

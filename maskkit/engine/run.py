@@ -1,0 +1,195 @@
+"""A run: the settings that define it and the folder that holds it."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import torch
+
+from maskkit.engine.data import Source
+from maskkit.engine.optim import AdamW
+from maskkit.model import MaskedModel
+from maskkit.parts import describe
+from maskkit.tokenizers import Tokenizer
+
+
+class ModelSettings(Protocol):
+    """Settings that build a model."""
+
+    def build(self) -> MaskedModel:
+        """Return the model, freshly started."""
+
+
+class DataSettings(Protocol):
+    """Settings that open a data set."""
+
+    def open(self, tokenizer: Tokenizer, *, train: bool) -> Source:
+        """Return a source of samples that fit a tokenizer, with training or evaluation transforms."""
+
+
+M = TypeVar("M")
+D = TypeVar("D")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Generic[M, D]):
+    """Everything that defines a pretraining run."""
+
+    model: M
+    data: D
+    out: Path = Path("runs/pretrain")
+    """Folder of the run."""
+    batch: int = 256
+    """Samples per optimiser step."""
+    accumulate: int = 1
+    """Parts that a batch is worked through in, where it does not fit into memory at once."""
+    steps: int | None = None
+    """Optimiser steps; takes precedence over epochs."""
+    epochs: float = 100
+    """Passes over the data."""
+    warmup_epochs: float = 5
+    """Passes during which the rate rises linearly; with --steps, scaled along."""
+    optim: AdamW = field(default_factory=AdamW)
+    min_lr: float = 0.0
+    clip: float | None = None
+    """Largest norm of the gradient."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, such as 0.9999; kept beside the model."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    compile: bool = False
+    """Compile each block with torch.compile."""
+    seed: int = 0
+    workers: int = 2
+    """Processes that read samples."""
+    device: str = "auto"
+    log_every: int = 10
+    save_every: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints kept."""
+    picture_every: int = 1000
+    """Steps between picture grids."""
+    max_bad: float = 0.05
+    """Share of samples that may be broken before the run stops."""
+    resume: bool = False
+    """Go on with the run in the folder."""
+
+    def __post_init__(self) -> None:
+        """Check the settings that torch would only trip over later."""
+        for name in ("batch", "accumulate", "log_every", "save_every", "keep", "picture_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch {self.batch} is not divisible by accumulate {self.accumulate}")
+
+    def length(self, samples: int) -> tuple[int, int]:
+        """Return the numbers of steps and of warm-up steps for a data set of so many samples."""
+        steps = self.steps or max(1, round(self.epochs * samples / self.batch))
+        return steps, round(steps * self.warmup_epochs / self.epochs)
+
+    def where(self) -> torch.device:
+        """Return the device to train on."""
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(automatic if self.device == "auto" else self.device)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run; see ``config.json`` for how it came about."""
+
+    path: Path
+
+    def open(self, settings: Pretrain[Any, Any], model: MaskedModel, modality: str) -> None:
+        """Make the folder and write ``config.json``. Refuses a folder that holds another run."""
+        config = self.path / "config.json"
+        if config.exists() and not settings.resume:
+            raise ValueError(f"{self.path} already holds a run; choose another --out, or continue it with --resume")
+        if settings.resume and not config.exists():
+            raise ValueError(f"{self.path} holds no run to resume; leave --resume out to start one")
+        if config.exists():
+            before = json.loads(config.read_text())["model_parts"]
+            if before != json.loads(json.dumps(describe(model))):
+                raise ValueError(
+                    f"{self.path} holds a run of another model; resume it with the settings in its config.json"
+                )
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        record = {
+            "maskkit": importlib.metadata.version("maskkit"),
+            "modality": modality,
+            "command": sys.argv,
+            "git": git_revision(),
+            "versions": {name: importlib.metadata.version(name) for name in ("torch", "timm", "numpy")},
+            "settings": plain(settings),
+            "model_parts": describe(model),
+        }
+        write_text(config, json.dumps(record, indent=2) + "\n")
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a logged step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Whole checkpoints, one folder each."""
+        return self.path / "checkpoints"
+
+    @property
+    def pictures(self) -> Path:
+        """Reconstructions over time."""
+        return self.path / "pictures"
+
+    @property
+    def skipped(self) -> Path:
+        """Broken samples, one a line."""
+        return self.path / "skipped.txt"
+
+    @property
+    def model(self) -> Path:
+        """The last, whole model."""
+        return self.path / "model.safetensors"
+
+
+def best_precision() -> Literal["bf16", "fp32"]:
+    """Return bf16 where the hardware multiplies it: GPUs since Ampere, CPUs with AVX512-BF16 or AMX."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def plain(value: Any) -> Any:
+    """Return settings as plain JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def git_revision() -> str | None:
+    """Return the revision of the working folder's repository, marked where files differ from it."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    result = subprocess.run([git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or none."""
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(text)
+    os.replace(aside, path)

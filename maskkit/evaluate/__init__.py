@@ -1,0 +1,1 @@
+"""What an encoder is worth: features, and probes that read them without changing it."""

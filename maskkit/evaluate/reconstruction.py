@@ -1,0 +1,32 @@
+"""How well hidden tokens are filled in, in the contents' own units, against doing nothing clever."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from maskkit.engine.data import generator
+from maskkit.model import MaskedModel
+from maskkit.types import take
+
+
+@torch.no_grad()
+def errors(model: MaskedModel, batches: Iterable[Tensor], *, seed: int = 0) -> tuple[float, float]:
+    """Return the mean squared error of the prediction, and that of filling in the mean of the visible tokens.
+
+    The mean is taken per sample over the visible tokens' contents, number by number of a token (so per pixel of a
+    patch). Both are in normalised contents. A normalised target is given back its true mean and deviation, which no
+    model predicts: compare such a model's figure only with another of its kind.
+    """
+    ours, filled, count = 0.0, 0.0, 0
+    rng = generator(seed)
+    model.eval()
+    for batch in batches:
+        out = model(batch, rng=rng)
+        hidden = take(out.tokens.x, out.mask.hidden)
+        mean = take(out.tokens.x, out.mask.visible).mean(dim=1, keepdim=True)
+        predicted = model.target.contents(out.prediction.float(), out.tokens, out.mask)
+        ours += (predicted - hidden).square().mean().item() * len(hidden)
+        filled += (mean - hidden).square().mean().item() * len(hidden)
+        count += len(hidden)
+    return ours / count, filled / count
