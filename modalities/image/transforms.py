@@ -1,0 +1,104 @@
+"""Random crops for training and fixed ones for evaluation, on pictures of any number of channels.
+
+C channels, H W height and width of the picture as it was read, h w those of the crop.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as v2f
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCrop:
+    """A random part of the picture, resized to ``size``, mirrored half the time. MAE (arXiv:2111.06377), appendix A.1.
+
+    ``scale`` is the share of the picture's area that is kept, ``ratio`` the crop's width over its height relative to
+    that of ``size``: (3/4, 4/3) lets a crop for a 1 x 4 picture be between 3 and 5.3 times as wide as high. The same
+    as main_pretrain.py's RandomResizedCrop(bicubic) and flip, on tensors instead of Pillow pictures.
+    ``scale=(1, 1), ratio=(1, 1), flip=False`` leaves a picture of the right size as it is.
+    """
+
+    size: tuple[int, int]
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        _check_size(self.size)
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale must be two shares of the area, 0 < least <= most <= 1, got {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio must be two positive numbers, the lesser first, got {self.ratio}")
+
+    def __call__(self, picture: Shaped[Tensor, "C H W"], rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
+        """Crop; what comes out depends on the picture and on ``rng``, from which one number is drawn."""
+        seed = int(torch.randint(2**63 - 1, (), generator=rng))
+        height, width = self.size
+        ratio = (self.ratio[0] * width / height, self.ratio[1] * width / height)
+        crop = v2.RandomResizedCrop(
+            list(self.size), scale=self.scale, ratio=ratio, interpolation=v2.InterpolationMode.BICUBIC, antialias=True
+        )
+        # torchvision draws from torch's global generator only, so that one is borrowed and given back as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
+            picture = crop(picture)
+            return v2.RandomHorizontalFlip(0.5)(picture) if self.flip else picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalCrop:
+    """The middle of the picture: resized until ``size`` times ``resize_ratio`` just fits inside, then cut to ``size``.
+
+    For squares this is MAE's evaluation (util/datasets.py): shorter side to 256, centre 224. MAE's code does not crop
+    above 224 (``resize_ratio=1`` does the same); here one rule holds for all sizes. A picture that already has
+    ``size`` passes untouched, since 8 x 8 digits would only be blurred; a smaller one is enlarged.
+    """
+
+    size: tuple[int, int]
+    resize_ratio: float = 256 / 224
+
+    def __post_init__(self) -> None:
+        _check_size(self.size)
+        if self.resize_ratio < 1:
+            raise ValueError(f"resize_ratio must be at least 1, got {self.resize_ratio}; the crop would not fit")
+
+    def __call__(self, picture: Shaped[Tensor, "C H W"], rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
+        """Resize and crop; ``rng`` is not used."""
+        if tuple(picture.shape[-2:]) == self.size:
+            return picture
+        picture = self._without_far_ends(picture)
+        rows, columns = picture.shape[-2:]
+        least_rows, least_columns = (round(side * self.resize_ratio) for side in self.size)
+        if least_rows * columns >= least_columns * rows:  # rounded down as torchvision's Resize(int) rounds
+            resized = [least_rows, max(least_columns, least_rows * columns // rows)]
+        else:
+            resized = [max(least_rows, least_columns * rows // columns), least_columns]
+        picture = v2f.resize(picture, resized, interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
+        cropped: Tensor = v2f.center_crop(picture, list(self.size))
+        return cropped
+
+    def _without_far_ends(self, picture: Tensor) -> Tensor:
+        """Cut a very long picture to its middle first: a 1 x 10000 strip would else be resized to gigabytes."""
+        rows, columns = picture.shape[-2:]
+        most = 8 * max(self.size) / min(self.size)
+        kept = [min(rows, round(columns * most)), min(columns, round(rows * most))]
+        return picture if kept == [rows, columns] else v2f.center_crop(picture, kept)
+
+
+def train_transform(size: tuple[int, int], *, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True) -> TrainCrop:
+    """MAE's augmentation for pretraining: a random crop of at least a fifth of the area, and a flip."""
+    return TrainCrop(size=size, scale=scale, flip=flip)
+
+
+def eval_transform(size: tuple[int, int], *, resize_ratio: float = 256 / 224) -> EvalCrop:
+    """MAE's view for evaluation: the centre."""
+    return EvalCrop(size=size, resize_ratio=resize_ratio)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size must be (height, width) in pixels, both positive, got {size}")
