@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from maskkit.model import MaskedModel
 
 # Loader workers share the cores with a run on a CPU. OpenMP's threads spin while they wait, and take the time from the
-# workers: one busy process turned a 516 ms step into 2463 ms, and into 877 ms when waiting threads sleep. Libraries read
+# workers: one busy process turned a 516 ms step into 2463 ms, and into 877 ms when waiting threads sleep. OpenMP reads
 # this once, when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -209,7 +209,7 @@ def probe(words: list[str]) -> int:
 
         """
         from maskkit.evaluate.features import embed as features_of
-        from maskkit.evaluate.probe import accuracy, split
+        from maskkit.evaluate.probe import Kind, accuracy, split
         from maskkit.parts import build, describe
 
         model, modality = _open_run(run)
@@ -217,7 +217,7 @@ def probe(words: list[str]) -> int:
         if baselines:
             untrained = build(describe(model))
             rows = {"raw contents": None, "untrained": untrained} | rows
-        kinds = ("knn", "linear") if kind == "all" else (kind,)
+        kinds: tuple[Kind, ...] = ("knn", "linear") if kind == "all" else (kind,)
         results: dict[str, dict[str, float]] = {}
         for name, encoder in rows.items():
             options: dict[str, Any] = {"pool": pool, "batch": batch, "device": device}

@@ -72,13 +72,13 @@ def system() -> Iterator[Finding]:
 
 
 def required() -> Iterator[Finding]:
-    """What maskkit cannot do without."""
+    """Look at what maskkit cannot do without."""
     for name in REQUIRED:
         yield _imported(name, "", "pip install --upgrade maskkit", needed=True)
 
 
 def optional() -> Iterator[Finding]:
-    """What single modalities need."""
+    """Look at what single modalities need."""
     for name, (purpose, mend) in OPTIONAL.items():
         if name == "open3d" and importlib.util.find_spec("open3d") and not ctypes.util.find_library("usb-1.0"):
             if importlib.util.find_spec("libusb_package") is None:

@@ -4,10 +4,20 @@ Every random choice about a sample comes from ``(seed, epoch, index)`` alone, so
 workers nor on where a run was interrupted.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+ATTEMPTS = 100  # of finding another sample in place of a broken one, before giving up
+
+Key = tuple[int, int]  # epoch, index
+Bad = tuple[str, str]  # path, reason
 
 
 class BadSampleError(ValueError):
@@ -25,7 +35,8 @@ class BadSampleError(ValueError):
 class Source(Protocol):
     """A finite, indexable collection of samples that stack into a batch."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of samples, broken ones included."""
 
     def read(self, index: int, rng: torch.Generator) -> Tensor:
         """Return sample ``index``; random choices draw from ``rng`` only. Raises BadSampleError."""
@@ -35,3 +46,152 @@ class Source(Protocol):
 
     def label(self, index: int) -> str | None:
         """Return the class of a sample where its folder or list names one."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples stacked, the indices they were asked for by, and the broken files that were met on the way."""
+
+    samples: Tensor
+    indices: tuple[int, ...]
+    bad: tuple[Bad, ...]
+
+    def pin_memory(self) -> "Batch":
+        """Pin the samples, so that their copy to a GPU need not wait; torch's loader calls this."""
+        return Batch(self.samples.pin_memory(), self.indices, self.bad)
+
+
+def generator(*numbers: int) -> torch.Generator:
+    """Return a generator that depends on all the numbers given, and on nothing else."""
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)
+
+
+def epoch_order(seed: int, epoch: int, length: int) -> Tensor:
+    """Return the order in which an epoch visits the samples."""
+    return torch.randperm(length, generator=generator(seed, epoch))
+
+
+@dataclass(frozen=True)
+class Stream(Sampler[list[Key]]):
+    """Batches of (epoch, index) without end, starting after ``position`` samples.
+
+    Epochs follow each other without a gap, and a batch may hold the end of one and the start of the next. MAE drops
+    the incomplete last batch of an epoch instead, so that some samples miss an epoch.
+    """
+
+    length: int
+    batch: int
+    seed: int
+    position: int = 0
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Yield batches for ever."""
+        position, known, order = self.position, -1, torch.empty(0)
+        while True:
+            keys = []
+            for place in range(position, position + self.batch):
+                epoch, offset = divmod(place, self.length)
+                if epoch != known:
+                    known, order = epoch, epoch_order(self.seed, epoch, self.length)
+                keys.append((epoch, int(order[offset])))
+            yield keys
+            position += self.batch
+
+
+@dataclass(frozen=True)
+class _Samples(Dataset[tuple[int, Tensor, list[Bad]]]):
+    """Reads one sample in a worker; in place of a broken one, another that the same seeds name."""
+
+    source: Source
+    seed: int
+
+    def __getitem__(self, key: Key) -> tuple[int, Tensor, list[Bad]]:
+        epoch, asked = key
+        bad: list[Bad] = []
+        index = asked
+        for attempt in range(ATTEMPTS):
+            try:
+                return asked, self.source.read(index, generator(self.seed, epoch, asked, attempt)), bad
+            except BadSampleError as error:
+                bad.append((error.path, error.reason))
+            redraw = generator(self.seed, epoch, asked, attempt, 1)
+            index = int(torch.randint(len(self.source), (), generator=redraw))
+        raise BadSampleError(*bad[-1])
+
+
+def _collate(samples: list[tuple[int, Tensor, list[Bad]]]) -> Batch:
+    indices, tensors, bad = zip(*samples, strict=True)
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) > 1:
+        raise ValueError(f"samples of one batch have different shapes: {', '.join(map(str, sorted(shapes)))}")
+    return Batch(torch.stack(tensors), indices, tuple(pair for pairs in bad for pair in pairs))
+
+
+def load(source: Source, *, batch: int, seed: int, position: int = 0, workers: int = 0) -> Iterator[Batch]:
+    """Read batches without end, from after ``position`` samples of the run, in ``workers`` processes."""
+    if len(source) == 0:
+        raise ValueError("the data set is empty; give a path with at least one sample")
+    loader: DataLoader[Batch] = DataLoader(
+        _Samples(source, seed),  # type: ignore[arg-type]  # keys are (epoch, index), which Dataset cannot say
+        batch_sampler=Stream(len(source), batch, seed, position),
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)
+
+
+def read_all(source: Source, *, batch: int, skips: "Skips") -> Iterator[tuple[list[int], Tensor]]:
+    """Read a whole source once, in order, leaving broken samples out: for probes and embeddings."""
+    indices: list[int] = []
+    samples: list[Tensor] = []
+    for index in range(len(source)):
+        try:
+            samples.append(source.read(index, generator(0, index)))
+            indices.append(index)
+        except BadSampleError as error:
+            skips.add(((error.path, error.reason),))
+        if samples and (len(samples) == batch or index == len(source) - 1):
+            yield indices, torch.stack(samples)
+            indices, samples = [], []
+
+
+@dataclass
+class Skips:
+    """The broken samples of a run: each named once in ``file`` with its reason, counted, and limited.
+
+    More than ``limit`` of all ``total`` samples broken stops the run: then the data is at fault, not a sample.
+    """
+
+    total: int
+    limit: float = 0.05
+    file: Path | None = None
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take up what an earlier part of the run wrote down."""
+        if self.file is not None and self.file.exists():
+            lines = self.file.read_text().splitlines()
+            self.seen |= {path: reason for path, reason in (line.split("\t", 1) for line in lines if "\t" in line)}
+
+    def add(self, bad: tuple[Bad, ...]) -> None:
+        """Write down what is new. Raises ValueError when too many are broken."""
+        for path, reason in bad:
+            if path not in self.seen:
+                self.seen[path] = reason
+                if self.file is not None:
+                    with self.file.open("a") as file:
+                        file.write(f"{path}\t{reason}\n")
+        if len(self.seen) > self.limit * self.total:
+            path, reason = next(reversed(self.seen.items()))
+            where = f", all named in {self.file}" if self.file is not None else ""
+            raise ValueError(
+                f"{len(self.seen)} of {self.total} samples cannot be read, more than the limit of {self.limit:.0%} "
+                f"(last: {path}: {reason}){where}; mend the data or raise max_bad"
+            )
+
+    def __len__(self) -> int:
+        """Return how many samples are broken."""
+        return len(self.seen)

@@ -25,7 +25,7 @@ from maskkit.types import Output
 Draw = Callable[[Any, Output, MaskedModel, Path], None]
 
 NUM_PICTURES = 8
-MASKS = 1  # the stream of random numbers that masks come from; samples and their order have others
+MASKS = 2**31  # names the stream of random numbers that masks come from; no epoch reaches this number
 
 
 class Stopped(SystemExit):  # noqa: N818  # not an error: the run was saved and can go on

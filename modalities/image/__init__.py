@@ -1,6 +1,24 @@
-"""Images ``[B C H W]``."""
+"""Images ``[B C H W]``: readers, presets, pictures, and settings for the command line."""
 
+from maskkit.modalities.image.pictures import draw
 from maskkit.modalities.image.presets import mae, patches
-from maskkit.modalities.image.sample import NAME, sample, tiny
+from maskkit.modalities.image.sample import NAME, digits, sample, tiny
+from maskkit.modalities.image.settings import MAE, Command, Data, open_images, restore
 
-__all__ = ["NAME", "mae", "patches", "sample", "tiny"]
+open_data = open_images  # the name by which the command line opens any modality's data
+
+__all__ = [
+    "MAE",
+    "NAME",
+    "Command",
+    "Data",
+    "digits",
+    "draw",
+    "mae",
+    "open_data",
+    "open_images",
+    "patches",
+    "restore",
+    "sample",
+    "tiny",
+]

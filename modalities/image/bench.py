@@ -1,0 +1,52 @@
+"""What `maskkit bench step --work image` times: ViT-B/16, mask 0.75, decoder 512 x 8, batch 8."""
+
+import importlib.util
+from collections.abc import Callable
+
+import torch
+from maskkit.modalities.image.presets import mae
+
+from maskkit.engine.optim import AdamW
+
+BATCH = 8
+WORK = f"ViT-B/16, images 224 x 224, mask 0.75, decoder 512 x 8, batch {BATCH}, normalised target"
+PEER = "transformers' ViTMAEForPreTraining with torch's default AdamW"
+
+
+def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
+    """Return one training step of ours."""
+    torch.manual_seed(0)
+    model = mae("base").to(device).train()
+    optimizer = AdamW(lr=1e-5).build(model)
+    batch = torch.randn(BATCH, 3, 224, 224, device=device)
+
+    def step() -> None:
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            loss = model(batch).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def theirs(dtype: torch.dtype, device: str) -> Callable[[], None]:
+    """Return one training step of the peer's."""
+    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+    torch.manual_seed(0)
+    model = ViTMAEForPreTraining(ViTMAEConfig(norm_pix_loss=True)).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05)
+    batch = torch.randn(BATCH, 3, 224, 224, device=device)
+
+    def step() -> None:
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            loss = model(batch).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+peer = theirs if importlib.util.find_spec("transformers") else None
