@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test check format clean
 
 demo: .venv/.installed
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/01_digits.py --out demo
+	OMP_WAIT_POLICY=ACTIVE $(BIN)/python examples/01_digits.py --out demo
 
 test: .venv/.installed-test
 	$(MAKE) check

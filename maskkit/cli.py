@@ -81,7 +81,9 @@ def pretrain(words: list[str]) -> int:
     config = Path(command.out) / "config.json"
     if command.resume and config.exists():
         settings = modality.restore(json.loads(config.read_text())["settings"])
-        settings = replace(settings, out=command.out, resume=True, steps=command.steps or settings.steps)
+        settings = replace(
+            settings, out=command.out, resume=True, steps=settings.steps if command.steps is None else command.steps
+        )
     else:
         if config.exists():
             raise ValueError(f"{command.out} already holds a run; choose another --out, or continue it with --resume")

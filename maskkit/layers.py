@@ -6,6 +6,7 @@ Borrowed: Block, Mlp, DropPath and LayerNorm are timm's; only the attention prod
 
 import functools
 import math
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from maskkit.kernels.attention import attention
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Attention(nn.Module):
@@ -78,21 +81,22 @@ class Blocks(nn.ModuleList):
 
 
 @torch.no_grad()
-def start_as_mae(encoder: nn.Module, decoder: nn.Module) -> None:
-    """Start weights as ``models_mae.py`` does (docs/official.md M4, M5).
+def start_as_mae(module: M) -> M:
+    """Start the weights of an encoder or decoder as ``models_mae.py`` does (docs/official.md M4, M5); returns it.
 
     Every Linear is Xavier uniform with zero bias, class and mask tokens are normal with standard deviation 0.02.
     """
-    for layer in (*encoder.modules(), *decoder.modules()):
+    for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    embed = getattr(encoder, "embed", None)
+    embed = getattr(module, "embed", None)
     if isinstance(embed, nn.Linear):
         # The authors' patch embedding is a Conv2d, whose weight they start like a Linear's but whose bias they leave.
         bound = 1 / math.sqrt(embed.in_features)
         nn.init.uniform_(embed.bias, -bound, bound)
-    for name, token in (*encoder.named_parameters(), *decoder.named_parameters()):
+    for name, token in module.named_parameters():
         if name in ("prefix", "mask_token"):
             nn.init.normal_(token, std=0.02)
+    return module

@@ -131,7 +131,8 @@ class Patches:
         """Mean and std, repeated to the order of a token's contents (channel fastest)."""
         repeat = math.prod(self.size) if repeat is None else repeat
         return tuple(  # type: ignore[return-value]  # a generator of exactly two
-            torch.tensor(values, device=device).expand(self.channels).repeat(repeat) for values in (self.mean, self.std)
+            torch.tensor(values, dtype=torch.float32, device=device).expand(self.channels).repeat(repeat)
+            for values in (self.mean, self.std)
         )
 
 

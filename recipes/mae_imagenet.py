@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import tyro
+from maskkit.modalities import image
 
 from maskkit.cli import run_recipe
 from maskkit.engine.loop import pretrain
 from maskkit.engine.optim import AdamW, scaled_lr
 from maskkit.engine.run import Pretrain
-from maskkit.modalities import image
 
 Settings = Pretrain[image.MAE, image.Data]
 

@@ -4,8 +4,8 @@ Every random choice about a sample comes from ``(seed, epoch, index)`` alone, so
 workers nor on where a run was interrupted.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -55,15 +55,18 @@ class Batch:
     samples: Tensor
     indices: tuple[int, ...]
     bad: tuple[Bad, ...]
+    failure: str = ""
+    """Why there are no samples. Errors cross from a worker as text, since torch would wrap them in its traceback."""
 
     def pin_memory(self) -> "Batch":
         """Pin the samples, so that their copy to a GPU need not wait; torch's loader calls this."""
-        return Batch(self.samples.pin_memory(), self.indices, self.bad)
+        return replace(self, samples=self.samples.pin_memory())
 
 
 def generator(*numbers: int) -> torch.Generator:
     """Return a generator that depends on all the numbers given, and on nothing else."""
-    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    # The count goes first, since SeedSequence takes (1, 2) and (1, 2, 0) for the same.
+    state = np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) >> 1)
 
 
@@ -100,13 +103,13 @@ class Stream(Sampler[list[Key]]):
 
 
 @dataclass(frozen=True)
-class _Samples(Dataset[tuple[int, Tensor, list[Bad]]]):
+class _Samples(Dataset[tuple[int, Tensor | None, list[Bad]]]):
     """Reads one sample in a worker; in place of a broken one, another that the same seeds name."""
 
     source: Source
     seed: int
 
-    def __getitem__(self, key: Key) -> tuple[int, Tensor, list[Bad]]:
+    def __getitem__(self, key: Key) -> tuple[int, Tensor | None, list[Bad]]:
         epoch, asked = key
         bad: list[Bad] = []
         index = asked
@@ -117,19 +120,30 @@ class _Samples(Dataset[tuple[int, Tensor, list[Bad]]]):
                 bad.append((error.path, error.reason))
             redraw = generator(self.seed, epoch, asked, attempt, 1)
             index = int(torch.randint(len(self.source), (), generator=redraw))
-        raise BadSampleError(*bad[-1])
+        return asked, None, bad
 
 
-def _collate(samples: list[tuple[int, Tensor, list[Bad]]]) -> Batch:
-    indices, tensors, bad = zip(*samples, strict=True)
-    shapes = {tuple(tensor.shape) for tensor in tensors}
-    if len(shapes) > 1:
-        raise ValueError(f"samples of one batch have different shapes: {', '.join(map(str, sorted(shapes)))}")
-    return Batch(torch.stack(tensors), indices, tuple(pair for pairs in bad for pair in pairs))
+def _collate(samples: list[tuple[int, Tensor | None, list[Bad]]]) -> Batch:
+    indices = tuple(index for index, _, _ in samples)
+    tensors = [tensor for _, tensor, _ in samples if tensor is not None]
+    bad = tuple(pair for _, _, pairs in samples for pair in pairs)
+    shapes = sorted({tuple(tensor.shape) for tensor in tensors})
+    failure = ""
+    if len(tensors) < len(samples):
+        path, reason = bad[-1]
+        failure = f"{ATTEMPTS} samples in a row cannot be read (last: {path}: {reason}); mend the data"
+    elif len(shapes) > 1:
+        failure = f"samples of one batch have different shapes: {', '.join(map(str, shapes))}; crop or pad them alike"
+    return Batch(torch.empty(0) if failure else torch.stack(tensors), indices, bad, failure)
 
 
-def load(source: Source, *, batch: int, seed: int, position: int = 0, workers: int = 0) -> Iterator[Batch]:
-    """Read batches without end, from after ``position`` samples of the run, in ``workers`` processes."""
+def load(
+    source: Source, *, batch: int, seed: int, skips: "Skips", position: int = 0, workers: int = 0
+) -> Iterator[Batch]:
+    """Read batches without end, from after ``position`` samples of the run, in ``workers`` processes.
+
+    Broken samples go to ``skips``. Raises ValueError when there are too many, or samples do not stack.
+    """
     if len(source) == 0:
         raise ValueError("the data set is empty; give a path with at least one sample")
     loader: DataLoader[Batch] = DataLoader(
@@ -139,8 +153,17 @@ def load(source: Source, *, batch: int, seed: int, position: int = 0, workers: i
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        generator=generator(seed),  # else starting the workers would draw from torch's global generator
     )
-    return iter(loader)
+    return _watched(loader, skips)
+
+
+def _watched(batches: Iterable[Batch], skips: "Skips") -> Iterator[Batch]:
+    for batch in batches:
+        skips.add(batch.bad)
+        if batch.failure:
+            raise ValueError(batch.failure)
+        yield batch
 
 
 def read_all(source: Source, *, batch: int, skips: "Skips") -> Iterator[tuple[list[int], Tensor]]:

@@ -70,7 +70,7 @@ def train(
     skips = Skips(total=len(source), limit=settings.max_bad, file=run.skipped)
     position = state.step * settings.batch
     micro = settings.batch // settings.accumulate
-    batches = load(source, batch=micro, seed=settings.seed, position=position, workers=settings.workers)
+    batches = load(source, batch=micro, seed=settings.seed, skips=skips, position=position, workers=settings.workers)
     log = Log(run.metrics, run.path / "tensorboard", steps=steps, start=state.step, keep_bytes=keep_bytes)
 
     with log, interruptible() as interrupted:
@@ -83,7 +83,6 @@ def train(
                 asked = time.perf_counter()
                 batch = next(batches)
                 waited += time.perf_counter() - asked
-                skips.add(batch.bad)
                 with autocast:
                     out = model(batch.samples.to(device, non_blocking=True), rng=state.mask_rng)
                 (out.loss / settings.accumulate).backward()

@@ -89,6 +89,8 @@ class Pretrain(Generic[M, D]):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.epochs <= 0:
+            raise ValueError(f"epochs must be positive, got {self.epochs}")
         if self.batch % self.accumulate:
             raise ValueError(f"batch {self.batch} is not divisible by accumulate {self.accumulate}")
 

@@ -13,6 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from maskkit.evaluate.features import Features
+
 Kind = Literal["knn", "linear"]
 NEIGHBOURS = 20  # as DINO's protocol, weighted by nearness
 
@@ -54,3 +56,19 @@ def split(
     if not test:
         raise ValueError("no sample is left to test on; give more labelled samples or --test-data")
     return np.array(fit), np.array(test)
+
+
+def compare(
+    fit: Features, test: Features, *, per_class: int, draws: int = 1, seed: int = 0
+) -> dict[Kind, NDArray[np.float64]]:
+    """Return the accuracy of every probe for several draws of ``per_class`` labels; ``[draws]`` for each kind."""
+    if fit.classes != test.classes:
+        raise ValueError(f"the test data has classes {test.classes}, the data {fit.classes}; name them alike")
+    scores: dict[Kind, NDArray[np.float64]] = {}
+    for kind in ("knn", "linear"):
+        row = []
+        for draw in range(draws):
+            few, _ = split(fit.labels, per_class=per_class, seed=seed + draw)
+            row.append(accuracy(kind, fit.features[few], fit.labels[few], test.features, test.labels))
+        scores[kind] = np.array(row)
+    return scores

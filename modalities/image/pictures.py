@@ -22,7 +22,7 @@ def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
     pictures = (batch, masked, model.paint(output, batch))
     columns = [shown(each, model, like=batch) for each in pictures]
     hidden = output.mask.hidden.shape[1] / output.tokens.shape[1]
-    titles = ["input", f"seen by the encoder ({1 - hidden:.0%})", "reconstruction"]
+    titles = ["input", f"visible {1 - hidden:.0%}", "reconstruction"]
     note = "visible patches are the input's own"
     if isinstance(model.target, NormalizedContents):
         note += "; predicted ones get back the true mean and contrast of each patch, which the model does not predict"

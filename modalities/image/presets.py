@@ -73,31 +73,32 @@ def mae(
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
     (dim, depth, heads), (decoder_dim, decoder_depth, decoder_heads) = SIZES[size]
     patch = patch_size or (14 if size == "huge" else 16)
-    tokenizer = parts.pop("tokenizer", None) or patches(patch, channels, mean, std, image_size)
-    columns_first = (1, 0)  # docs/official.md M2: the first half of the width encodes the column
-    encoder = SparseEncoder(
-        content=tokenizer.width,
-        dim=dim,
-        depth=depth,
-        heads=heads,
-        positions=SinCos(dim=dim, axes=2, order=columns_first),
-    )
-    decoder = JointDecoder(
-        latent=dim,
-        dim=decoder_dim,
-        depth=decoder_depth,
-        heads=decoder_heads,
-        output=tokenizer.width,
-        positions=SinCos(dim=decoder_dim, axes=2, order=columns_first),
-    )
-    start_as_mae(encoder, decoder)
-    defaults = {
-        "masker": Uniform(ratio=mask_ratio, rounding="keep"),
-        "encoder": encoder,
-        "decoder": decoder,
-        "target": NormalizedContents(epsilon="inside") if norm_target else Contents(),
-    }
-    unknown = set(parts) - set(defaults) - {"loss"}
+    unknown = set(parts) - {"tokenizer", "masker", "encoder", "decoder", "target", "loss"}
     if unknown:
         raise ValueError(f"image.mae has no argument {', '.join(sorted(unknown))}")
-    return MaskedModel(tokenizer=tokenizer, **(defaults | parts))
+    tokenizer = parts.pop("tokenizer", None) or patches(patch, channels, mean, std, image_size)
+    columns_first = (1, 0)  # docs/official.md M2: the first half of the width encodes the column
+    if "encoder" not in parts:
+        parts["encoder"] = start_as_mae(
+            SparseEncoder(
+                content=tokenizer.width,
+                dim=dim,
+                depth=depth,
+                heads=heads,
+                positions=SinCos(dim=dim, axes=2, order=columns_first),
+            )
+        )
+    if "decoder" not in parts:
+        parts["decoder"] = start_as_mae(
+            JointDecoder(
+                latent=parts["encoder"].dim,
+                dim=decoder_dim,
+                depth=decoder_depth,
+                heads=decoder_heads,
+                output=tokenizer.width,
+                positions=SinCos(dim=decoder_dim, axes=2, order=columns_first),
+            )
+        )
+    parts.setdefault("masker", Uniform(ratio=mask_ratio, rounding="keep"))
+    parts.setdefault("target", NormalizedContents(epsilon="inside") if norm_target else Contents())
+    return MaskedModel(tokenizer=tokenizer, **parts)

@@ -73,13 +73,16 @@ def open_images(
     if tokenizer.input_size is None:
         raise ValueError("the model does not say its input size; build it with image_size")
     height, width = tokenizer.input_size
-    ratio = (1.0, 1.0) if min_scale == 1 else (3 / 4, 4 / 3)
-    crop = TrainCrop(size=(height, width), scale=(min_scale, 1.0), ratio=ratio, flip=flip)
+    crop: TrainCrop | EvalCrop = EvalCrop(size=(height, width))
+    if train and (flip or min_scale < 1):
+        crop = TrainCrop(size=(height, width), scale=(min_scale, 1.0), flip=flip)
+    elif train:
+        crop = EvalCrop(size=(height, width), resize_ratio=1)  # nothing is left to chance: as much as fits
     mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
     return open_pictures(
         where,
         channels=tokenizer.channels,
-        transform=crop if train else EvalCrop(size=(height, width)),
+        transform=crop,
         mean=mean,
         std=std,
         min_side=min(height, width),
@@ -149,20 +152,22 @@ class Command:
     def settings(self, say: Callable[[str], None]) -> Pretrain[MAE, Data]:
         """Choose what was left open, and say why."""
         facts = survey(self.data, channels=self.channels)
-        side = self.image_size or fitting_size(facts)
-        patch = self.patch_size or fitting_patch(side)
+        side = fitting_size(facts) if self.image_size is None else self.image_size
+        patch = fitting_patch(side) if self.patch_size is None else self.patch_size
         cuda = torch.cuda.is_available()
         size: Size = ("base" if cuda else "tiny") if self.preset == "auto" else self.preset.removeprefix("mae-")  # type: ignore[assignment]  # Literals cannot be sliced
         channels = self.channels or facts.channels
-        batch = self.batch or min(facts.count, 256 if cuda else 64)
-        steps = self.steps if self.steps or self.epochs else max(500, min(100 * facts.count // batch, 20_000))
-        lr = self.lr or max(5e-4 if size in ("tiny", "small") else 0.0, 1.5e-4 * batch / 256)
+        batch = min(facts.count, 256 if cuda else 64) if self.batch is None else self.batch
+        steps = self.steps
+        if steps is None and self.epochs is None:
+            steps = max(500, min(100 * facts.count // max(batch, 1), 20_000))
+        lr = self.lr if self.lr is not None else max(5e-4 if size in ("tiny", "small") else 0.0, 1.5e-4 * batch / 256)
         small = side < SMALL_PICTURE
         precision = best_precision() if self.precision == "auto" else self.precision
         say(f"{facts.count} pictures, about {facts.height} x {facts.width} pixels, {channels} channels")
         say(
             f"chosen: mae-{size}, image {side}, patch {patch}, batch {batch}, "
-            + (f"{steps} steps" if steps else f"{self.epochs:g} epochs")
+            + (f"{steps} steps" if steps is not None else f"{self.epochs:g} epochs")
             + f", peak lr {lr:.2g}, {precision}"
         )
         if small and (self.min_scale is None or self.flip is None):
@@ -191,8 +196,8 @@ class Command:
             batch=batch,
             accumulate=self.accumulate,
             steps=steps,
-            epochs=self.epochs or 100,
-            warmup_epochs=0.05 * (self.epochs or 100),
+            epochs=100 if self.epochs is None else self.epochs,
+            warmup_epochs=0.05 * (100 if self.epochs is None else self.epochs),
             optim=AdamW(lr=lr),
             clip=self.clip,
             ema=self.ema,

@@ -1,0 +1,96 @@
+"""Pretrain an image MAE on scikit-learn's hand-written digits, and see what its encoder has learnt.
+
+1,297 digits of 8 x 8 pixels are seen without labels. Then ten labels a class are shown to two simple classifiers, which
+read raw pixels, the encoder before training, or the encoder after it; 500 digits that nothing has seen test them.
+
+    python examples/01_digits.py --out demo
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+import tyro
+from maskkit.modalities import image
+
+from maskkit import MaskedModel, weights
+from maskkit.cli import run_recipe
+from maskkit.decoder import JointDecoder
+from maskkit.encoder import SparseEncoder
+from maskkit.engine.loop import pretrain
+from maskkit.engine.optim import AdamW
+from maskkit.engine.run import Pretrain
+from maskkit.evaluate.features import embed
+from maskkit.evaluate.probe import compare
+from maskkit.evaluate.reconstruction import errors
+from maskkit.layers import start_as_mae
+from maskkit.positions import SinCos
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  # after the choice of a backend that needs no display
+
+HELD_OUT, DRAWS = 500, 5
+
+
+@dataclass(frozen=True)
+class SmallMAE:
+    """MAE for 8 x 8 pixels: patches of 2 x 2, four of sixteen visible, 0.25 million weights."""
+
+    def build(self) -> MaskedModel:
+        """Return the model, freshly started."""
+        tokenizer = image.patches(2, channels=1, mean=(0.3,), std=(0.38,), image_size=8)
+        places = SinCos(dim=64, axes=2, order=(1, 0))
+        encoder = SparseEncoder(content=4, dim=64, depth=4, heads=4, positions=places)
+        decoder = JointDecoder(latent=64, dim=64, depth=1, heads=4, output=4, positions=places)
+        parts = {"encoder": start_as_mae(encoder), "decoder": start_as_mae(decoder)}
+        return image.mae(tokenizer=tokenizer, norm_target=False, **parts)
+
+
+def main(out: Path = Path("demo"), steps: int = 4000, seed: int = 0) -> None:
+    """Train, draw, compare. A run that is there already is kept, and its results are shown again."""
+    pixels, labels = image.digits()
+    order = np.random.default_rng(seed).permutation(len(pixels))
+    train, test = order[HELD_OUT:], order[:HELD_OUT]
+    out.mkdir(parents=True, exist_ok=True)
+    np.savez(out / "train.npz", images=pixels[train], labels=labels[train])
+    np.savez(out / "test.npz", images=pixels[test], labels=labels[test])
+    data, optim = image.Data(root=str(out / "train.npz"), min_scale=1, flip=False), AdamW(lr=3e-3)
+    run = out / f"run-{seed}"
+    if not (run / "model.safetensors").exists():
+        settings = Pretrain(
+            model=SmallMAE(),
+            data=data,
+            out=run,
+            batch=128,
+            steps=steps,
+            optim=optim,
+            precision="fp32",
+            workers=0,
+            seed=seed,
+        )
+        pretrain(settings, image)
+    model = weights.open_model(run / "model.safetensors")
+
+    fit, check = (image.open_images(out / f"{name}.npz", model.tokenizer) for name in ("train", "test"))
+    torch.manual_seed(seed)
+    encoders = {"raw pixels": None, "untrained encoder": SmallMAE().build(), "pretrained encoder": model}
+    print(f"\nten labels a class, {HELD_OUT} digits to test on, mean and deviation over {DRAWS} draws of labels")
+    for name, encoder in encoders.items():
+        scores = compare(embed(encoder, fit), embed(encoder, check), per_class=10, draws=DRAWS)
+        print(f"  {name:<20}" + "  ".join(f"{kind} {s.mean():6.1%} ± {s.std():.1%}" for kind, s in scores.items()))
+    ours, mean = errors(model, torch.from_numpy(pixels[test]).split(100))
+    print(f"squared error on hidden pixels: {ours:.3f}, filling in the visible mean: {mean:.3f}")
+
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    plt.figure(figsize=(6, 3.5), layout="constrained")
+    plt.plot([line["step"] for line in lines], [line["loss"] for line in lines])
+    plt.xlabel("step"), plt.ylabel("loss: squared error of hidden pixels"), plt.ylim(bottom=0)
+    plt.savefig(out / "loss.png", dpi=120)
+    print(f"pictures   {max((run / 'pictures').iterdir())}\nloss curve {out / 'loss.png'}\nrun folder {run}")
+
+
+if __name__ == "__main__":
+    run_recipe(lambda: tyro.cli(main))

@@ -1,0 +1,268 @@
+"""Training on real digits: it learns, it can stop and go on, it says what it did."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from maskkit.modalities import image
+from PIL import Image
+from safetensors.torch import load_file
+
+from maskkit import weights
+from maskkit.decoder import JointDecoder
+from maskkit.encoder import SparseEncoder
+from maskkit.engine.loop import pretrain
+from maskkit.engine.optim import AdamW
+from maskkit.engine.run import Pretrain
+from maskkit.engine.state import all_checkpoints
+from maskkit.positions import SinCos
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small:
+    """A model of the image modality that trains in seconds."""
+
+    image_size: int = 8
+    patch_size: int = 2
+    channels: int = 1
+    mask_ratio: float = 0.75
+
+    def build(self):
+        tokenizer = image.patches(self.patch_size, self.channels, image_size=self.image_size)
+        return image.mae(
+            tokenizer=tokenizer,
+            norm_target=False,
+            mask_ratio=self.mask_ratio,
+            encoder=SparseEncoder(
+                content=tokenizer.width, dim=64, depth=2, heads=4, positions=SinCos(dim=64, axes=2), drop_path=0.1
+            ),
+            decoder=JointDecoder(
+                latent=64, dim=32, depth=1, heads=2, output=tokenizer.width, positions=SinCos(dim=32, axes=2)
+            ),
+        )
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    pixels, labels = image.digits()
+    path = tmp_path_factory.mktemp("digits") / "digits.npz"
+    np.savez(path, images=pixels[:1400], labels=labels[:1400])
+    return path
+
+
+@pytest.fixture
+def settings(digits, tmp_path):
+    return Pretrain(
+        model=Small(),
+        data=image.Data(root=str(digits), min_scale=1, flip=False),
+        out=tmp_path / "run",
+        batch=32,
+        steps=6,
+        warmup_epochs=50,
+        optim=AdamW(lr=1e-3),
+        precision="fp32",
+        workers=0,
+        log_every=1,
+        save_every=3,
+        picture_every=100,
+    )
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k in ("step", "loss", "lr", "grad_norm", "skipped")} for line in lines]
+
+
+def same_weights(one, other):
+    one, other = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_it_learns(settings):
+    """On held-out digits the loss falls well below that of predicting the mean of all digits at each place."""
+    pixels = torch.from_numpy(image.digits()[0])
+    settings = replace(settings, steps=800, batch=64, log_every=50, save_every=800, optim=AdamW(lr=3e-3))
+    model = weights.open_model(pretrain(settings, image) / "model.safetensors").eval()
+    with torch.no_grad():
+        out = model(pixels[1400:], rng=torch.Generator().manual_seed(0))
+    contents = model.tokenizer(pixels[:1400]).x.mean(dim=0)[out.mask.hidden]
+    of_mean = (contents - out.value).square().mean()
+    assert out.loss < 0.75 * of_mean
+
+
+def test_what_a_run_folder_holds(settings):
+    pretrain(replace(settings, picture_every=2, ema=0.9), image)
+    run = settings.out
+    record = json.loads((run / "config.json").read_text())
+    assert record["modality"] == "image" and record["settings"]["batch"] == 32 and record["versions"]["torch"]
+    assert [p.name for p in all_checkpoints(run / "checkpoints")] == ["step-00000003", "step-00000006"]
+    assert [p.name for p in sorted((run / "pictures").iterdir())] == [f"step-{n:08d}.png" for n in (2, 4, 6)]
+    assert list((run / "tensorboard").glob("events*"))
+    keys = {
+        "step",
+        "epoch",
+        "samples",
+        "loss",
+        "lr",
+        "grad_norm",
+        "samples_per_second",
+        "data_wait",
+        "memory",
+        "skipped",
+    }
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 6 and all(keys <= line.keys() for line in lines)
+    assert lines[0]["lr"] == 0 and 0 <= lines[-1]["data_wait"] <= 1
+    model = weights.open_model(run / "model.safetensors")
+    average = weights.open_model(run / "ema.safetensors")
+    assert not torch.equal(model.encoder.embed.weight, average.encoder.embed.weight)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_is_one_that_never_stopped(settings, tmp_path, workers, ema):
+    settings = replace(settings, ema=ema)
+    pretrain(settings, image)
+    parts = replace(settings, out=tmp_path / "parts", workers=workers)
+    pretrain_until(parts, 3)
+    torch.manual_seed(123)  # whatever else happened in the meantime
+    pretrain(replace(parts, resume=True), image)
+    assert metrics(parts.out) == metrics(settings.out)
+    assert same_weights(parts.out, settings.out)
+
+
+def pretrain_until(settings, step):
+    """Run in full, then take back what came after a checkpoint, as a crash would have."""
+    pretrain(settings, image)
+    for place in all_checkpoints(settings.out / "checkpoints"):
+        if int(place.name[5:]) > step:
+            for file in place.iterdir():
+                file.unlink()
+            place.rmdir()
+    (settings.out / "model.safetensors").unlink()
+
+
+def test_accumulation_is_a_larger_batch(settings, tmp_path):
+    pretrain(settings, image)
+    pretrain(replace(settings, accumulate=4, out=tmp_path / "parts"), image)
+    for one, other in zip(metrics(settings.out), metrics(tmp_path / "parts"), strict=True):
+        # Masks are drawn batch by batch, so they differ from the second part on: the losses agree, not the digits.
+        assert one["lr"] == other["lr"] and abs(one["loss"] - other["loss"]) < 0.2 * one["loss"]
+
+
+def test_bf16_trains_the_same(settings, tmp_path):
+    pretrain(replace(settings, precision="bf16"), image)
+    pretrain(replace(settings, out=tmp_path / "fp32"), image)
+    for one, other in zip(metrics(settings.out), metrics(tmp_path / "fp32"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=0.03)
+
+
+@pytest.mark.slow
+def test_compiled_blocks_train_the_same(settings, tmp_path):
+    pretrain(replace(settings, compile=True, steps=3), image)
+    pretrain(replace(settings, out=tmp_path / "eager", steps=3), image)
+    for one, other in zip(metrics(settings.out), metrics(tmp_path / "eager"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+
+
+def test_a_folder_that_holds_a_run_is_refused(settings):
+    pretrain(settings, image)
+    with pytest.raises(ValueError, match="already holds a run; choose another --out, or continue it with --resume"):
+        pretrain(settings, image)
+    with pytest.raises(ValueError, match="holds a run of another model"):
+        pretrain(replace(settings, model=replace(settings.model, mask_ratio=0.5), resume=True), image)
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        pretrain(replace(settings, out=settings.out.parent / "none", resume=True), image)
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(settings):
+    with pytest.raises(FloatingPointError, match=r"at step \d+; lower --optim.lr"):
+        pretrain(replace(settings, optim=AdamW(lr=1e30), steps=40), image)
+
+
+@pytest.mark.slow
+def test_a_thousand_mixed_pictures_ten_of_them_broken(settings, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    kinds = [("jpg", "RGB"), ("png", "L"), ("webp", "RGB"), ("png", "RGBA"), ("tif", "RGB"), ("png", "P")]
+    for number in range(990):
+        suffix, mode = kinds[number % len(kinds)]
+        size = rng.integers(12, 40, 2)
+        picture = Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8))
+        picture.convert(mode).save(folder / f"{number}.{suffix}")
+    whole = (folder / "0.jpg").read_bytes()
+    broken = [b"", whole[:200], b"not a picture", whole[: len(whole) // 2], b"\x89PNG\r\n\x1a\n"] * 2
+    for number, content in enumerate(broken):
+        (folder / f"broken {number}.{'png' if number % 5 == 4 else 'jpg'}").write_bytes(content)
+    settings = replace(
+        settings,
+        model=Small(image_size=16, patch_size=4, channels=3),
+        data=image.Data(root=str(folder)),
+        batch=100,
+        steps=10,
+        workers=2,
+    )
+    pretrain(settings, image)
+    named = [line.split("\t") for line in (settings.out / "skipped.txt").read_text().splitlines()]
+    assert len(named) == len({path for path, _ in named}) == 10
+    assert all("broken" in path and reason for path, reason in named)
+    assert metrics(settings.out)[-1]["skipped"] == 10
+    with pytest.raises(ValueError, match=r"samples cannot be read, more than the limit of 0%.*mend the data or raise"):
+        pretrain(replace(settings, out=tmp_path / "strict", max_bad=0.004), image)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(settings, tmp_path):
+    """A real full disk: a tmpfs that holds the first checkpoint and not the second."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        settings = replace(settings, out=disk / "run", keep=5, save_every=1, steps=8)
+        with pytest.raises(OSError, match="No space left|could not write"):
+            pretrain(settings, image)
+        places = all_checkpoints(disk / "run" / "checkpoints")
+        assert places
+        assert not list((disk / "run" / "checkpoints").glob(".*"))  # what was half written is gone
+        fresh = settings.model.build()
+        weights.load(fresh, places[-1] / "model.safetensors")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path):
+    out = tmp_path / "signalled"
+    words = [
+        "pretrain",
+        "image",
+        "--data",
+        digits,
+        "--out",
+        out,
+        "--steps",
+        "100000",
+        "--log-every",
+        "1",
+        "--batch",
+        "8",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maskkit.cli", *map(str, words)], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (out / "metrics.jsonl").exists():
+        time.sleep(0.1)
+    while time.monotonic() < deadline and (out / "metrics.jsonl").stat().st_size == 0:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "saved; go on with --resume" in said
+    assert len(all_checkpoints(out / "checkpoints")) == 1

@@ -1,0 +1,184 @@
+"""The command line on real files, in processes of its own where the exit code matters."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from maskkit.modalities import image
+from PIL import Image
+
+from maskkit.cli import main
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Digits as PNG files, in a folder a class."""
+    folder = tmp_path_factory.mktemp("pictures")
+    pixels, labels = image.digits()
+    for number, (picture, label) in enumerate(zip(pixels[:300, 0], labels[:300], strict=True)):
+        (folder / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / str(label) / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    words = ["pretrain", "image", "--data", pictures, "--out", out, "--steps", "3", "--batch", "8", "--workers", "0"]
+    assert main([str(word) for word in words]) == 0
+    return out
+
+
+def said(capsys, *words):
+    code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_help_lists_every_command_without_torch():
+    code = "import sys; from maskkit.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for name in ("pretrain", "reconstruct", "embed", "probe", "export", "bench", "doctor"):
+        assert f"  {name} " in result.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [["pretrain", "image"], ["reconstruct"], ["embed"], ["probe"], ["export"], ["bench", "step"]]
+)
+def test_every_command_has_help(command, capsys):
+    code, out, _ = said(capsys, *command, "--help")
+    assert code == 0 and "usage:" in out
+
+
+def test_defaults_fit_the_data_and_are_said(run):
+    settings = json.loads((run / "config.json").read_text())["settings"]
+    assert settings["model"]["image_size"] == [8, 8] and settings["model"]["channels"] == 1
+    assert settings["model"]["patch_size"] == 1 and settings["model"]["norm_target"] is False
+    assert settings["data"] == {"root": settings["data"]["root"], "min_scale": 1.0, "flip": False}
+
+
+def test_reconstruct_writes_a_picture(run, pictures, tmp_path, capsys):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"")
+    code, out, err = said(
+        capsys, "reconstruct", run, f"{pictures}/3/*.png", broken, "--out", tmp_path / "r.png", "--limit", 4
+    )
+    assert code == 0 and "4 samples, loss" in out
+    with Image.open(tmp_path / "r.png") as picture:
+        assert picture.width > 3 * 128 and len(picture.getcolors(2**24)) > 10
+
+
+def test_embed_writes_features_paths_and_labels(run, pictures, tmp_path, capsys):
+    code, _, _ = said(capsys, "embed", run, "--data", pictures, "--out", tmp_path / "f.npz")
+    found = np.load(tmp_path / "f.npz")
+    assert code == 0 and found["features"].shape == (300, 192) and np.isfinite(found["features"]).all()
+    assert all(path.split("/")[-2] == label for path, label in zip(found["paths"], found["labels"], strict=True))
+
+
+def test_probe_measures_with_baselines(run, pictures, tmp_path, capsys):
+    code, out, _ = said(capsys, "probe", run, "--data", pictures, "--baselines", "--out", tmp_path / "p.json")
+    record = json.loads((tmp_path / "p.json").read_text())
+    assert code == 0 and "raw contents" in out
+    assert record["classes"] == 10 and record["fitted"] + record["tested"] == 300
+    assert record["accuracy"]["raw contents"]["linear"] > 0.7  # digits are easy for pixels: the probes work
+    assert set(record["accuracy"]) == {"raw contents", "untrained", "pretrained"}
+
+
+@pytest.mark.parametrize("layout", ["maskkit", "timm", "hf", "mae"])
+def test_export_writes_every_layout(run, tmp_path, capsys, layout):
+    code, out, _ = said(capsys, "export", run, "--layout", layout, "--out", tmp_path / "weights.safetensors")
+    assert code == 0 and (tmp_path / "weights.safetensors").stat().st_size > 1e6
+
+
+def test_resume_goes_on_with_the_settings_of_the_run(run, capsys):
+    code, _, _ = said(capsys, "pretrain", "image", "--data", "x", "--out", run, "--resume", "--steps", 5)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert code == 0 and lines[-1]["step"] == 5 and lines[-1]["samples"] == 40
+
+
+def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
+    code, _, err = said(capsys, "pretrain", "image", "--data", pictures, "--out", run)
+    assert code == 2 and "already holds a run" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["frobnicate"], "maskkit has no command 'frobnicate'; it has pretrain"),
+        (["pretrain", "smells", "--data", "x"], "cannot pretrain on 'smells'"),
+        (["pretrain", "image", "--data", "no/such/place", "--out", "OUT"], "no/such/place: no such file or folder"),
+        (["pretrain", "image", "--data", "EMPTY", "--out", "OUT"], "EMPTY"),
+        (
+            ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--mask-ratio", "1.5"],
+            "mask ratio must lie in (0, 1)",
+        ),
+        (
+            ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--patch-size", "3"],
+            "8x8 is not divisible by patch 3x3",
+        ),
+        (
+            ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--patch-size", "4", "--mask-ratio", "0.9"],
+            "mask ratio 0.9 of 4 tokens leaves no visible token",
+        ),
+        (["pretrain", "image", "--data", "DATA", "--out", "OUT", "--steps", "0"], "steps must be at least 1, got 0"),
+        (["pretrain", "image", "--data", "DATA", "--out", "OUT", "--resume"], "holds no run to resume"),
+        (["reconstruct", "DATA", "x", "--out", "OUT"], "holds no run: it has no config.json"),
+        (["probe", "RUN", "--data", "FLAT"], "names no classes; put each class into a sub-folder"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(words, message, run, pictures, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    places = {
+        "DATA": pictures,
+        "OUT": tmp_path / "out",
+        "EMPTY": tmp_path / "empty",
+        "RUN": run,
+        "FLAT": pictures / "3",
+    }
+    code, _, err = said(capsys, *[places.get(word, word) for word in words])
+    last = err.strip().splitlines()[-1]
+    assert code == 2
+    assert last.startswith("maskkit: ") and (message in last or str(places.get(message)) in last)
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(capsys):
+    code, _, err = said(capsys, "pretrain", "image", "--data", "no/such/place", "--out", "x", "--debug")
+    assert code == 2 and "Traceback" in err
+
+
+def test_channels_that_do_not_match_the_run(run, tmp_path, capsys):
+    np.savez(tmp_path / "many.npz", images=np.zeros((4, 8, 8, 5), np.uint8))
+    code, _, err = said(capsys, "reconstruct", run, tmp_path / "many.npz", "--out", tmp_path / "r.png")
+    assert code == 2 and "channels" in err and len(err.strip().splitlines()) == 1
+
+
+def test_doctor_says_what_is_here(capsys):
+    code, out, _ = said(capsys, "doctor")
+    assert code == 0 and "all that maskkit needs is here" in out
+    assert "mend: pip install 'maskkit[points]'" in out or "reads point clouds" in out
+
+
+def test_doctor_says_why_something_broken_fails(tmp_path):
+    (tmp_path / "decord").mkdir()
+    (tmp_path / "decord" / "__init__.py").write_text("raise OSError('libfoo.so.1: cannot open shared object file')\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "maskkit.cli", "doctor"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        check=False,
+    )
+    assert "installed, but fails: OSError: libfoo.so.1: cannot open shared object file" in result.stdout
+    assert "mend: pip install 'maskkit[video]'" in result.stdout
+
+
+def test_a_defect_of_ours_keeps_its_traceback(monkeypatch, run, tmp_path):
+    def broken(*_, **__):
+        raise TypeError("a defect")
+
+    monkeypatch.setattr("maskkit.weights.save", broken)
+    with pytest.raises(TypeError):
+        main(["export", str(run), "--out", str(tmp_path / "x.safetensors")])
