@@ -9,7 +9,7 @@ demo: .venv/.installed
 
 test: .venv/.installed-test
 	$(MAKE) check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/.installed-test
 	$(BIN)/ruff check .

@@ -6,11 +6,9 @@ read raw pixels, the encoder before training, or the encoder after it; 500 digit
     python examples/01_digits.py --out demo
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 import tyro
@@ -23,14 +21,12 @@ from maskkit.encoder import SparseEncoder
 from maskkit.engine.loop import pretrain
 from maskkit.engine.optim import AdamW
 from maskkit.engine.run import Pretrain
+from maskkit.evaluate.curve import draw_loss
 from maskkit.evaluate.features import embed
 from maskkit.evaluate.probe import compare
 from maskkit.evaluate.reconstruction import errors
 from maskkit.layers import start_as_mae
 from maskkit.positions import SinCos
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  # after the choice of a backend that needs no display
 
 HELD_OUT, DRAWS = 500, 5
 
@@ -70,6 +66,7 @@ def main(out: Path = Path("demo"), steps: int = 4000, seed: int = 0) -> None:
             precision="fp32",
             workers=0,
             seed=seed,
+            resume=(run / "config.json").exists(),
         )
         pretrain(settings, image)
     model = weights.open_model(run / "model.safetensors")
@@ -84,12 +81,11 @@ def main(out: Path = Path("demo"), steps: int = 4000, seed: int = 0) -> None:
     ours, mean = errors(model, torch.from_numpy(pixels[test]).split(100))
     print(f"squared error on hidden pixels: {ours:.3f}, filling in the visible mean: {mean:.3f}")
 
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    plt.figure(figsize=(6, 3.5), layout="constrained")
-    plt.plot([line["step"] for line in lines], [line["loss"] for line in lines])
-    plt.xlabel("step"), plt.ylabel("loss: squared error of hidden pixels"), plt.ylim(bottom=0)
-    plt.savefig(out / "loss.png", dpi=120)
-    print(f"pictures   {max((run / 'pictures').iterdir())}\nloss curve {out / 'loss.png'}\nrun folder {run}")
+    with torch.no_grad():
+        digits = torch.from_numpy(pixels[test[:8]])
+        image.draw(digits, model(digits), model, out / "digits.png")
+    curve = draw_loss(run / "metrics.jsonl", out / "loss.png")
+    print(f"pictures   {out / 'digits.png'} (of digits it has not seen)\nloss curve {curve}\nrun folder {run}")
 
 
 if __name__ == "__main__":

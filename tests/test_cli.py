@@ -182,3 +182,49 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch, run, tmp_path):
     monkeypatch.setattr("maskkit.weights.save", broken)
     with pytest.raises(TypeError):
         main(["export", str(run), "--out", str(tmp_path / "x.safetensors")])
+
+
+def test_mean_and_deviation_are_measured_with_one_flag(pictures, tmp_path, capsys):
+    words = [
+        "pretrain",
+        "image",
+        "--data",
+        pictures,
+        "--out",
+        tmp_path / "run",
+        "--steps",
+        1,
+        "--batch",
+        4,
+        "--workers",
+        0,
+    ]
+    code, _, err = said(capsys, *words, "--measure")
+    pixels = image.digits()[0][:300] / 255
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["model"]
+    assert code == 0 and "measured mean" in err
+    assert settings["mean"] == pytest.approx([pixels.mean()], abs=1e-3)
+    assert settings["std"] == pytest.approx([pixels.std()], abs=1e-3)
+
+
+def test_float_arrays_of_many_channels_train_and_draw(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "bands.npy", rng.normal(300, 40, (20, 5, 24, 24)).astype(np.float32))
+    words = [
+        "pretrain",
+        "image",
+        "--data",
+        tmp_path / "bands.npy",
+        "--out",
+        tmp_path / "run",
+        "--steps",
+        2,
+        "--workers",
+        0,
+    ]
+    code, _, err = said(capsys, *words, "--batch", 4)
+    assert code == 0 and "5 channels" in err and "measured mean 300" in err or "measured mean 299" in err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < 3  # of normalised contents
+    with Image.open(tmp_path / "run" / "pictures" / "step-00000002.png") as picture:
+        assert len(picture.getcolors(2**24)) > 50

@@ -15,6 +15,7 @@ import torch
 from maskkit import weights
 from maskkit.engine.data import Skips, Source, generator, load
 from maskkit.engine.log import Log
+from maskkit.engine.memory import keep_freed_memory
 from maskkit.engine.optim import Average, WarmupCosine
 from maskkit.engine.run import Pretrain, RunFolder
 from maskkit.engine.state import TrainState, all_checkpoints
@@ -53,6 +54,8 @@ def train(
 ) -> MaskedModel:
     """Train ``model`` on ``source`` and keep the run in ``settings.out``; returns the model, trained."""
     device = settings.where()
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
     run = RunFolder(settings.out)

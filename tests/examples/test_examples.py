@@ -1,0 +1,38 @@
+"""Every example runs as it stands, in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_every_example_is_short_and_listed_here():
+    names = {path.name for path in EXAMPLES.glob("*.py")}
+    assert names == {"01_digits.py", "02_new_modality.py"}
+    assert all(len(path.read_text().splitlines()) < 95 for path in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.slow
+def test_digits(tmp_path):
+    """The demo, cut to a few steps: what it prints and draws, twice (the second time it only shows)."""
+    command = [sys.executable, str(EXAMPLES / "01_digits.py"), "--out", str(tmp_path / "demo"), "--steps", "30"]
+    for _ in range(2):
+        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+        for row in ("raw pixels", "untrained encoder", "pretrained encoder", "squared error on hidden pixels"):
+            assert row in result.stdout
+    for picture in ("loss.png", "digits.png", "run-0/pictures/step-00000030.png"):
+        with Image.open(tmp_path / "demo" / picture) as opened:
+            assert min(opened.size) > 300
+
+
+@pytest.mark.slow
+def test_new_modality(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "02_new_modality.py"), "--out", str(tmp_path / "signals.png")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    before, after = (float(line.split()[-1]) for line in result.stdout.splitlines()[:2])
+    assert after < 0.5 * before
+    assert (tmp_path / "signals.png").exists()
