@@ -215,8 +215,9 @@ class Pictures:
 class Arrays:
     """Pictures in one ``.npy`` (memory-mapped) or ``.npz`` (loaded once) file: [N H W], [N C H W] or [N H W C].
 
-    The axis of channels is the one of size ``channels``; without ``channels``, the one of size 4 or less. Where sizes
-    leave it open, ``layout`` says. With ``channels=3``, pictures of one channel are repeated, as grey files are.
+    The axis of channels is the one of size ``channels``; without ``channels``, the one of size 4 or less, or the one
+    that differs where the other two are equal. Where sizes leave it open, ``layout`` says. With ``channels=3``,
+    pictures of one channel are repeated, as grey files are.
     Of an ``.npz``, the pictures are ``images``, ``x``, ``data``, ``arr_0``, ``x_train`` or ``train_images``, or its
     only array; class labels, if any, are ``labels``, ``y``, ``targets``, ``y_train`` or ``train_labels`` [N].
 
@@ -394,12 +395,16 @@ def _channel_axis(shape: Sequence[int], *, where: str, channels: int | None, lay
     fitting = [axis for axis in (1, 3) if (shape[axis] == channels if channels else shape[axis] <= 4)]
     if not fitting and channels == 3:  # grey, to be repeated
         fitting = [axis for axis in (1, 3) if shape[axis] == 1]
+    if not fitting and not channels:  # many channels: the two axes of a square picture give them away
+        fitting = [axis for axis in (1, 3) if shape[2] == shape[4 - axis] != shape[axis]]
     if len(fitting) == 1:
         return fitting[0]
     text = "x".join(str(size) for size in shape)
     if channels and not fitting:
         raise ValueError(f"{where}: neither axis 1 nor 3 of shape {text} has {channels} channels; correct channels")
-    raise ValueError(f"{where}: shape {text} leaves open which axis has the channels; say channels= or layout='NCHW'")
+    raise ValueError(
+        f"{where}: shape {text} leaves open which axis has the channels; say channels= (--channels) or layout='NCHW'"
+    )
 
 
 def _checked_labels(labels: NDArray[Any] | None, count: int, where: str) -> NDArray[Any] | None:

@@ -32,15 +32,25 @@ class Small:
     patch_size: int = 2
     channels: int = 1
     mask_ratio: float = 0.75
+    mean: float = 0.5
+    std: float = 0.5
+    drop_path: float = 0.1
 
     def build(self):
-        tokenizer = image.patches(self.patch_size, self.channels, image_size=self.image_size)
+        tokenizer = image.patches(
+            self.patch_size, self.channels, mean=(self.mean,), std=(self.std,), image_size=self.image_size
+        )
         return image.mae(
             tokenizer=tokenizer,
             norm_target=False,
             mask_ratio=self.mask_ratio,
             encoder=SparseEncoder(
-                content=tokenizer.width, dim=64, depth=2, heads=4, positions=SinCos(dim=64, axes=2), drop_path=0.1
+                content=tokenizer.width,
+                dim=64,
+                depth=2,
+                heads=4,
+                positions=SinCos(dim=64, axes=2),
+                drop_path=self.drop_path,
             ),
             decoder=JointDecoder(
                 latent=64, dim=32, depth=1, heads=2, output=tokenizer.width, positions=SinCos(dim=32, axes=2)
@@ -87,7 +97,15 @@ def same_weights(one, other):
 def test_it_learns(settings):
     """On held-out digits the loss falls well below that of predicting the mean of all digits at each place."""
     pixels = torch.from_numpy(image.digits()[0])
-    settings = replace(settings, steps=800, batch=64, log_every=50, save_every=800, optim=AdamW(lr=3e-3))
+    settings = replace(
+        settings,
+        model=Small(mean=0.3, std=0.38, drop_path=0),
+        steps=900,
+        batch=128,
+        log_every=100,
+        save_every=900,
+        optim=AdamW(lr=3e-3),
+    )
     model = weights.open_model(pretrain(settings, image) / "model.safetensors").eval()
     with torch.no_grad():
         out = model(pixels[1400:], rng=torch.Generator().manual_seed(0))

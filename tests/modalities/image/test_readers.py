@@ -453,11 +453,18 @@ class TestArrayLayouts:
         last = read(Arrays(where=path, transform=as_it_is), 1)
         np.testing.assert_array_equal(last.numpy(), many[1].transpose(2, 0, 1))
 
+    def test_two_equal_axes_are_those_of_the_picture(self, tmp_path):
+        many = noise(3, 12, 8, 8)
+        first = Arrays(where=store(tmp_path / "a.npy", many), transform=as_it_is)
+        np.testing.assert_array_equal(read(first, 1).numpy(), many[1])
+        last = Arrays(where=store(tmp_path / "b.npy", many.transpose(0, 2, 3, 1)), transform=as_it_is)
+        np.testing.assert_array_equal(read(last, 1).numpy(), many[1])
+
     def test_layout_settles_what_sizes_leave_open(self, tmp_path):
         square = noise(2, 8, 8, 8)
         path = store(tmp_path / "a.npy", square)
         for channels in (None, 8):
-            with pytest.raises(ValueError, match=r"2x8x8x8 leaves open .* say channels= or layout='NCHW'"):
+            with pytest.raises(ValueError, match=r"2x8x8x8 leaves open .* say channels= .--channels. or layout='NCHW'"):
                 Arrays(where=path, transform=as_it_is, channels=channels)
         first = Arrays(where=path, transform=as_it_is, layout="NCHW")
         last = Arrays(where=path, transform=as_it_is, layout="NHWC", channels=8)
