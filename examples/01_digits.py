@@ -48,7 +48,7 @@ class SmallMAE:
         return image.mae(tokenizer=tokenizer, mask_ratio=0.5, norm_target=False, **parts)
 
 
-def main(out: Path = Path("demo"), steps: int = 4000, seed: int = 0) -> None:
+def main(out: Path = Path("demo"), steps: int = 2500, seed: int = 0) -> None:
     """Train, draw, compare. A run that is there already is kept, and its results are shown again."""
     pixels, labels = image.digits()
     order = np.random.default_rng(seed).permutation(len(pixels))
