@@ -33,10 +33,7 @@ HELD_OUT, DRAWS = 500, 5
 
 @dataclass(frozen=True)
 class SmallMAE:
-    """MAE for 8 x 8 pixels: patches of 2 x 2, eight of sixteen visible, 0.25 million weights.
-
-    MAE hides 75 % of 196 patches; of sixteen, the four that remain say too little of a digit.
-    """
+    """MAE for 8 x 8 pixels: patches of 2 x 2, eight of sixteen visible (four say too little), 0.25 million weights."""
 
     def build(self) -> MaskedModel:
         """Return the model, freshly started."""
@@ -49,7 +46,7 @@ class SmallMAE:
 
 
 def main(out: Path = Path("demo"), steps: int = 2500, seed: int = 0) -> None:
-    """Train, draw, compare. A run that is there already is kept, and its results are shown again."""
+    """Train, draw, compare. A run that is there already is kept."""
     pixels, labels = image.digits()
     order = np.random.default_rng(seed).permutation(len(pixels))
     train, test = order[HELD_OUT:], order[:HELD_OUT]
