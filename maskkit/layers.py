@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from timm.layers import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from maskkit.kernels.attention import attention
 
@@ -43,8 +44,11 @@ class Attention(nn.Module):
 class Blocks(nn.ModuleList):
     """A stack of pre-norm transformer blocks; stochastic depth grows linearly from 0 to ``drop_path``.
 
-    Under autocast the residual stream stays float32, because positions enter it as float32, and so do the norms.
+    With ``recompute`` a block keeps only its input, and computes itself again in the backward pass: less memory, more
+    time. Under autocast the residual stream stays float32, because positions enter it as float32, and so do the norms.
     """
+
+    recompute = False  # engine/shard.py turns it on
 
     def __init__(
         self,
@@ -76,7 +80,11 @@ class Blocks(nn.ModuleList):
     ) -> Float[Tensor, "B N D"]:
         """Apply every block. ``again`` is added before each of them (Point-MAE's positions)."""
         for block in self:
-            x = block(x if again is None else x + again, attn_mask=valid)
+            x = x if again is None else x + again
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, attn_mask=valid, use_reentrant=False)
+            else:
+                x = block(x, attn_mask=valid)
         return x
 
 

@@ -4,6 +4,8 @@ Every random choice about a sample comes from ``(seed, epoch, index)`` alone, so
 workers nor on where a run was interrupted.
 """
 
+import itertools
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -33,7 +36,11 @@ class BadSampleError(ValueError):
 
 @runtime_checkable
 class Source(Protocol):
-    """A finite, indexable collection of samples that stack into a batch."""
+    """A finite, indexable collection of samples that stack into a batch.
+
+    A source may also have ``order(seed, epoch)``, which returns keys (epoch, index) as an array [len 2] where a plain
+    permutation does not fit: tar shards are read in runs, a mixture repeats its small sources.
+    """
 
     def __len__(self) -> int:
         """Return the number of samples, broken ones included."""
@@ -63,43 +70,54 @@ class Batch:
         return replace(self, samples=self.samples.pin_memory())
 
 
+def seed_of(*numbers: int) -> int:
+    """Return a seed that depends on all the numbers given, and on nothing else."""
+    # The count goes first, since SeedSequence takes (1, 2) and (1, 2, 0) for the same.
+    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0]) >> 1
+
+
 def generator(*numbers: int) -> torch.Generator:
     """Return a generator that depends on all the numbers given, and on nothing else."""
-    # The count goes first, since SeedSequence takes (1, 2) and (1, 2, 0) for the same.
-    state = np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) >> 1)
+    return torch.Generator().manual_seed(seed_of(*numbers))
 
 
-def epoch_order(seed: int, epoch: int, length: int) -> Tensor:
-    """Return the order in which an epoch visits the samples."""
-    return torch.randperm(length, generator=generator(seed, epoch))
+def epoch_order(source: Source, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the order in which an epoch visits a source, as keys [n 2]: the source's own, or a plain permutation."""
+    own = getattr(source, "order", None)
+    if own is not None:
+        keys: NDArray[np.int64] = own(seed, epoch)
+        return keys
+    order = torch.randperm(len(source), generator=generator(seed, epoch)).numpy()
+    return np.stack([np.full_like(order, epoch), order], axis=1)
 
 
 @dataclass(frozen=True)
 class Stream(Sampler[list[Key]]):
-    """Batches of (epoch, index) without end, starting after ``position`` samples.
+    """Micro-batches of (epoch, index) without end: number ``first``, then every ``stride``-th one.
 
-    Epochs follow each other without a gap, and a batch may hold the end of one and the start of the next. MAE drops
-    the incomplete last batch of an epoch instead, so that some samples miss an epoch.
+    Micro-batch ``n`` holds samples ``n x size`` to ``(n + 1) x size`` of the run, whoever asks for it: with as many
+    processes as ``stride`` says they share out the same samples. Epochs follow each other without a gap, and a batch
+    may hold the end of one and the start of the next. MAE drops the incomplete last batch of an epoch instead, so that
+    some samples miss an epoch.
     """
 
-    length: int
-    batch: int
+    source: Source
+    size: int
     seed: int
-    position: int = 0
+    first: int = 0
+    stride: int = 1
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """Yield batches for ever."""
-        position, known, order = self.position, -1, torch.empty(0)
-        while True:
+        """Yield micro-batches for ever."""
+        length, known, order = len(self.source), -1, np.empty((0, 2), dtype=np.int64)
+        for number in itertools.count(self.first, self.stride):
             keys = []
-            for place in range(position, position + self.batch):
-                epoch, offset = divmod(place, self.length)
+            for place in range(number * self.size, (number + 1) * self.size):
+                epoch, offset = divmod(place, length)
                 if epoch != known:
-                    known, order = epoch, epoch_order(self.seed, epoch, self.length)
-                keys.append((epoch, int(order[offset])))
+                    known, order = epoch, epoch_order(self.source, self.seed, epoch)
+                keys.append((int(order[offset, 0]), int(order[offset, 1])))
             yield keys
-            position += self.batch
 
 
 @dataclass(frozen=True)
@@ -137,30 +155,21 @@ def _collate(samples: list[tuple[int, Tensor | None, list[Bad]]]) -> Batch:
     return Batch(torch.empty(0) if failure else torch.stack(tensors), indices, bad, failure)
 
 
-def load(
-    source: Source, *, batch: int, seed: int, skips: "Skips", position: int = 0, workers: int = 0
-) -> Iterator[Batch]:
-    """Read batches without end, from after ``position`` samples of the run, in ``workers`` processes.
+def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]:
+    """Read the micro-batches of a stream in ``workers`` processes.
 
-    Broken samples go to ``skips``. Raises ValueError when there are too many, or samples do not stack.
+    Raises ValueError when too many in a row cannot be read, or samples do not stack.
     """
-    if len(source) == 0:
-        raise ValueError("the data set is empty; give a path with at least one sample")
     loader: DataLoader[Batch] = DataLoader(
-        _Samples(source, seed),  # type: ignore[arg-type]  # keys are (epoch, index), which Dataset cannot say
-        batch_sampler=Stream(len(source), batch, seed, position),
+        _Samples(source, stream.seed),  # type: ignore[arg-type]  # keys are (epoch, index), which Dataset cannot say
+        batch_sampler=stream,
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
-        generator=generator(seed),  # else starting the workers would draw from torch's global generator
+        generator=generator(stream.seed),  # else starting the workers would draw from torch's global generator
     )
-    return _watched(loader, skips)
-
-
-def _watched(batches: Iterable[Batch], skips: "Skips") -> Iterator[Batch]:
-    for batch in batches:
-        skips.add(batch.bad)
+    for batch in loader:
         if batch.failure:
             raise ValueError(batch.failure)
         yield batch
@@ -191,21 +200,25 @@ class Skips:
     total: int
     limit: float = 0.05
     file: Path | None = None
+    """Where they are written down; one process of a run does."""
     seen: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        """Take up what an earlier part of the run wrote down."""
-        if self.file is not None and self.file.exists():
-            lines = self.file.read_text().splitlines()
-            self.seen |= {path: reason for path, reason in (line.split("\t", 1) for line in lines if "\t" in line)}
+    def take_up(self, kept: Path, size: int) -> None:
+        """Start from the first ``size`` bytes of an earlier part's file: later ones will be met again."""
+        if kept.exists():
+            text = kept.read_bytes()[:size]
+            if self.file is not None:
+                os.truncate(self.file, len(text))
+            pairs = (line.split("\t", 1) for line in text.decode(errors="surrogateescape").splitlines() if "\t" in line)
+            self.seen |= {path: reason for path, reason in pairs}
 
-    def add(self, bad: tuple[Bad, ...]) -> None:
+    def add(self, bad: Iterable[Bad]) -> None:
         """Write down what is new. Raises ValueError when too many are broken."""
         for path, reason in bad:
             if path not in self.seen:
                 self.seen[path] = reason
                 if self.file is not None:
-                    with self.file.open("a") as file:
+                    with self.file.open("a", errors="surrogateescape") as file:
                         file.write(f"{path}\t{reason}\n")
         if len(self.seen) > self.limit * self.total:
             path, reason = next(reversed(self.seen.items()))
@@ -214,6 +227,10 @@ class Skips:
                 f"{len(self.seen)} of {self.total} samples cannot be read, more than the limit of {self.limit:.0%} "
                 f"(last: {path}: {reason}){where}; mend the data or raise max_bad"
             )
+
+    def bytes(self) -> int:
+        """Return the length of the file."""
+        return self.file.stat().st_size if self.file is not None and self.file.exists() else 0
 
     def __len__(self) -> int:
         """Return how many samples are broken."""

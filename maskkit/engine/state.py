@@ -1,22 +1,51 @@
 """The state of a run on disk: everything that the next step depends on, complete or absent.
 
-A checkpoint is written into a folder beside its place, flushed to disk, and renamed. All of it is safetensors and JSON:
-reading it back runs no code.
+A checkpoint is a folder: what each process holds of the weights, of the optimiser and of the average, in safetensors,
+written by torch.distributed.checkpoint, so that any other number of processes can read it; and ``manifest.json`` with
+the numbers of the run, and the size and checksum of every file. It is written beside its place, flushed to disk and
+renamed. All of it is tensors and JSON: reading it back runs no code. (DCP's own format keeps a pickle.)
+
+No random generator is in it, because none outlives a micro-batch: each is seeded from (seed, step, micro-batch).
 """
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.tensor import DTensor
 
 from maskkit.engine.optim import Average
+from maskkit.engine.shard import World, whole
 from maskkit.model import MaskedModel
-from maskkit.weights.files import read, write
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands, in plain numbers."""
+
+    step: int = 0
+    rewinds: int = 0
+    """How often the run went back because the loss was not finite; another order of the data belongs to each."""
+    micro_batch: int = 0
+    samples: int = 0
+    """Of the data set. Another number means another order."""
+    metrics_bytes: int = 0
+    """Length of metrics.jsonl; what follows was written by steps that will be repeated."""
+    skipped_bytes: int = 0
 
 
 @dataclass
@@ -26,91 +55,246 @@ class TrainState:
     model: MaskedModel
     optimizer: torch.optim.Optimizer
     average: Average | None
-    mask_rng: torch.Generator
     step: int = 0
 
-    def save(self, checkpoints: Path, *, keep: int, metrics_bytes: int = 0) -> Path:
-        """Write ``step-XXXXXXXX`` and drop all but the last ``keep``. An OSError leaves what was there whole."""
-        place = checkpoints / f"step-{self.step:08d}"
-        aside = checkpoints / f".{place.name}.part"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        try:
-            write(self.model.state_dict(), aside / "model.safetensors", {"format": "pt"})
-            write(self._optimizer_tensors(), aside / "optimizer.safetensors", {})
-            if self.average is not None:
-                write(self.average.weights, aside / "ema.safetensors", {"format": "pt"})
-            write(self._rng_tensors(), aside / "rng.safetensors", {})
-            text = json.dumps({"step": self.step, "metrics_bytes": metrics_bytes})
-            with (aside / "state.json").open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            _sync(aside)
-            if place.exists():  # a resumed run comes by here again, with the same numbers
-                shutil.rmtree(place)
-            os.replace(aside, place)
-            _sync(checkpoints)
-        except OSError:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-        for old in all_checkpoints(checkpoints)[:-keep]:
-            shutil.rmtree(old)
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor under the name it has in a checkpoint."""
+        found = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.average is not None:
+            found |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
+        for name, parameter in self.model.named_parameters():
+            for kind, tensor in self.optimizer.state.get(parameter, {}).items():
+                found[f"optimizer.{name}:{kind}"] = tensor
+        return found
+
+    def make_room(self, names: Mapping[str, torch.Size]) -> None:
+        """Give a fresh optimiser the state that a checkpoint has for it, as zeros to be filled."""
+        for name, parameter in self.model.named_parameters():
+            prefix = f"optimizer.{name}:"
+            for key in (key for key in names if key.startswith(prefix)):
+                room = torch.zeros_like(parameter) if names[key] == parameter.shape else torch.zeros(names[key])
+                self.optimizer.state[parameter][key.removeprefix(prefix)] = room.detach()
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of a run: written, verified, taken up, dropped."""
+
+    folder: Path
+    world: World
+    keep: int = 2
+    """Newest ones kept."""
+    keep_every: int | None = None
+    """Those of every n-th step are kept for good."""
+    background: bool = False
+    """Write in a thread, from a copy in memory, while training goes on."""
+    seconds: float = 0.0
+    """How long the last one took, or kept the step waiting."""
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
+    _writing: Future[None] | None = field(default=None, repr=False)
+
+    def save(self, state: TrainState, place: Place) -> None:
+        """Write ``step-XXXXXXXX``. An OSError leaves what was there whole. Raises FloatingPointError on NaN weights."""
+        began = time.perf_counter()
+        self.finish()
+        tensors = {name: tensor.detach() for name, tensor in state.tensors().items()}
+        self._refuse_nan(tensors)
+        if self.background:
+            copies = {name: _copy(tensor) for name, tensor in tensors.items()}
+            self._writing = self._writer.submit(self._write, copies, place)
+        else:
+            self._write(tensors, place)
+        self.seconds = time.perf_counter() - began
+
+    def finish(self) -> None:
+        """Wait for a checkpoint that is still being written; raises what went wrong with it."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def resume(self, state: TrainState, say: Callable[[str], None]) -> Place | None:
+        """Take up the newest whole checkpoint; None where there is none yet. Says which ones are damaged.
+
+        Raises ValueError when there are checkpoints and none of them is whole.
+        """
+        places = all_checkpoints(self.folder)
+        for path in reversed(places):
+            damage = next((text for text in self.world.gather(self._damage(path)) if text), None)
+            if damage is None:
+                return self._load(path, state)
+            say(f"checkpoint {path.name} is damaged and not used: {damage}")
+        if places:
+            raise ValueError(f"{self.folder}: no checkpoint is whole; restore one from a copy, or start in another --out")
+        return None
+
+    def _damage(self, path: Path) -> str | None:
+        """Every process looks at its share of the files, so that large checkpoints are verified at full speed."""
+        return find_damage(path, self.world.rank, self.world.size)
+
+    def _load(self, path: Path, state: TrainState) -> Place:
+        place = read_place(path)
+        reader = HuggingFaceStorageReader(str(path))
+        sizes = {name: found.size for name, found in reader.read_metadata().state_dict_metadata.items()}  # type: ignore[union-attr]  # only tensors are stored
+        if state.average is not None and not any(name.startswith("average.") for name in sizes):
+            raise ValueError(f"{path} holds no average of the weights; resume without ema")
+        state.make_room(sizes)
+        tensors = state.tensors()
+        missing = sorted(name for name, tensor in tensors.items() if sizes.get(name) != tensor.shape)
+        if missing:
+            raise ValueError(f"{path} is of another model: {missing[0]} is missing or of another shape")
+        _dcp(dcp.load, tensors, storage_reader=reader, world=self.world)
+        state.step = place.step
         return place
 
-    def load(self, place: Path) -> int:
-        """Take up a checkpoint; returns the length of the metrics file at that time, in bytes."""
-        device = next(self.model.parameters()).device
-        record = json.loads((place / "state.json").read_text())
-        self.model.load_state_dict(read(place / "model.safetensors"))
-        self._set_optimizer(read(place / "optimizer.safetensors"), device)
-        if self.average is not None:
-            if not (place / "ema.safetensors").exists():
-                raise ValueError(f"{place} holds no average of the weights; resume without ema")
-            self.average.weights = {n: t.to(device) for n, t in read(place / "ema.safetensors").items()}
-        rng = read(place / "rng.safetensors")
-        torch.set_rng_state(rng["torch"])
-        self.mask_rng.set_state(rng["mask"])
-        if "cuda" in rng and torch.cuda.is_available():
-            torch.cuda.set_rng_state(rng["cuda"])
-        self.step = int(record["step"])
-        return int(record["metrics_bytes"])
+    def _write(self, tensors: dict[str, Tensor], place: Place) -> None:
+        target = self.folder / f"step-{place.step:08d}"
+        aside = self.folder / f".{target.name}.part"
+        error: Exception | None = None
+        try:
+            if self.world.is_main:
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.mkdir(parents=True)
+            self.world.wait_for_files()
+            writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
+            _dcp(dcp.save, tensors, storage_writer=writer, world=self.world)
+            if self.world.is_main:
+                _seal(aside, place)
+                self._put(aside, target)
+        except (OSError, SafetensorError, dcp.CheckpointException) as problem:
+            shutil.rmtree(aside, ignore_errors=True)
+            error = problem
+        self.world.wait_for_files()
+        if error is not None:
+            raise OSError(f"could not write {target}: {_reason(error)}; free some space, then --resume") from error
 
-    def _names(self) -> dict[int, str]:
-        """Map torch's numbers of the optimiser's parameters to their names."""
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        return {number: names[id(parameter)] for number, parameter in enumerate(parameters)}
+    def _put(self, aside: Path, target: Path) -> None:
+        """Rename into place, then drop what is no longer kept; nothing that is being deleted has a whole one's name."""
+        if target.exists():  # a resumed run comes by here again, with the same numbers
+            _drop(target)
+        os.replace(aside, target)
+        _sync(self.folder)
+        for old in all_checkpoints(self.folder)[: -self.keep]:
+            if not (self.keep_every and int(old.name[5:]) % self.keep_every == 0):
+                _drop(old)
+        for left in self.folder.glob(".step-*"):  # of a process that died while it dropped or wrote one
+            shutil.rmtree(left, ignore_errors=True)
 
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        """Return the optimiser's state under the names of its parameters."""
-        names, state = self._names(), self.optimizer.state_dict()["state"]
-        return {f"{names[n]}:{key}": value for n, values in state.items() for key, value in values.items()}
-
-    def _set_optimizer(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        state: dict[int, dict[str, Tensor]] = {number: {} for number in self._names()}
-        numbers = {name: number for number, name in self._names().items()}
-        for key, tensor in tensors.items():
-            name, kind = key.rsplit(":", 1)
-            state[numbers[name]][kind] = tensor.to(device)
-        groups = self.optimizer.state_dict()["param_groups"]
-        used = {number: values for number, values in state.items() if values}
-        self.optimizer.load_state_dict({"state": used, "param_groups": groups})
-
-    def _rng_tensors(self) -> dict[str, Tensor]:
-        rng = {"torch": torch.get_rng_state(), "mask": self.mask_rng.get_state()}
-        return rng | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
+    def _refuse_nan(self, tensors: Mapping[str, Tensor]) -> None:
+        floats = [_local(t) for n, t in tensors.items() if n.startswith("model.") and t.is_floating_point()]
+        norms = torch._foreach_norm([tensor for tensor in floats if tensor.numel()], torch.inf)
+        wrong = self.world.total([float(not torch.stack(norms).isfinite().all())])
+        if wrong[0]:
+            raise FloatingPointError("the weights hold NaN or infinite values and were not saved; lower --optim.lr")
 
 
-def all_checkpoints(checkpoints: Path) -> list[Path]:
-    """List whole checkpoints, oldest first; what is half written begins with a dot."""
-    return sorted(path for path in checkpoints.glob("step-*") if path.is_dir())
+def all_checkpoints(folder: Path) -> list[Path]:
+    """List checkpoints, oldest first; what is half written or half deleted begins with a dot."""
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
-def _sync(folder: Path) -> None:
-    """Flush a folder's list of names to disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def read_place(path: Path) -> Place:
+    """Return the numbers of a checkpoint."""
+    return Place(**json.loads((path / MANIFEST).read_text())["place"])
+
+
+def read_model(path: Path) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint, whole, however many processes wrote it."""
+    damage = find_damage(path)
+    if damage is not None:
+        raise ValueError(f"{path} is damaged: {damage}")
+    reader = HuggingFaceStorageReader(str(path))
+    found = {n: m for n, m in reader.read_metadata().state_dict_metadata.items() if n.startswith("model.")}
+    tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in found.items()}  # type: ignore[union-attr]
+    dcp.load(tensors, storage_reader=reader, no_dist=True)
+    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+
+
+def whole_model(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a model without their sharding, on the CPU; every process must ask."""
+    return {name: whole(tensor.detach()).cpu() for name, tensor in model.state_dict().items()}
+
+
+def find_damage(path: Path, rank: int = 0, size: int = 1) -> str | None:
+    """Say what is wrong with a checkpoint, naming the file; None when it is whole. Reads every ``size``-th file."""
+    try:
+        text = (path / MANIFEST).read_text()
+        record = json.loads(text)
+        if text != _manifest(record["place"], record["files"]):
+            return f"{MANIFEST} does not match its own checksum"
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is not readable"
+    for name, facts in sorted(record["files"].items())[rank::size]:
+        file = path / name
+        if not file.exists():
+            return f"{name} is missing"
+        if file.stat().st_size != facts["bytes"]:
+            return f"{name} has {file.stat().st_size} bytes instead of {facts['bytes']}"
+        if _checksum(file) != facts["sha256"]:
+            return f"{name} does not match its checksum"
+    return None
+
+
+def _seal(aside: Path, place: Place) -> None:
+    """Flush every file to disk and write the manifest."""
+    files = {}
+    for file in sorted(aside.iterdir()):
+        _sync(file)
+        files[file.name] = {"bytes": file.stat().st_size, "sha256": _checksum(file)}
+    with (aside / MANIFEST).open("w") as opened:
+        opened.write(_manifest(asdict(place), files))
+        opened.flush()
+        os.fsync(opened.fileno())
+    _sync(aside)
+
+
+def _manifest(place: Mapping[str, object], files: Mapping[str, object]) -> str:
+    """Write a manifest in one way only, under a checksum of its own, so that any other byte shows."""
+    content = {"place": place, "files": files}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"sha256": digest, **content}, sort_keys=True, indent=1) + "\n"
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _dcp(work: Callable[..., object], tensors: dict[str, Tensor], *, world: World, **storage: object) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # one process, as intended
+        work(tensors, no_dist=world.size == 1, process_group=world.files, **storage)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """Copy a tensor to the CPU, as it is sharded. Weights that are on the CPU are copied too, as steps change them."""
+    return tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, dcp.CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    return " ".join(str(error).split())
+
+
+def _drop(path: Path) -> None:
+    gone = path.with_name(f".{path.name}.dropped")
+    shutil.rmtree(gone, ignore_errors=True)
+    os.replace(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+

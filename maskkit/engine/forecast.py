@@ -1,0 +1,115 @@
+"""What a run will cost, measured before it starts: floating-point operations, this machine's peak, the reader's pace."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from maskkit.engine.data import BadSampleError, Source, generator
+from maskkit.engine.log import clock
+from maskkit.model import MaskedModel
+
+TRIALS = 8  # samples that are read and worked through
+READ_SECONDS = 1.0
+HEADROOM = 1.1  # a reader must be faster than the model by this, or the model waits now and then
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Measured on a few samples; times are what one process takes."""
+
+    parameters: int
+    flops: int
+    """Of one sample, forward and backward: what its matrix products multiply and add."""
+    peak: float
+    """Fastest matrix product of the device, in floating-point operations a second."""
+    model_pace: float
+    """Samples a second, forward and backward."""
+    reader_pace: float
+    """Samples a second that one worker reads."""
+
+    def lines(self, *, steps: int, batch: int, processes: int, workers: int) -> list[str]:
+        """Say it in two or three lines."""
+        samples, pace = steps * batch, self.model_pace * processes
+        lines = [
+            f"{self.parameters / 1e6:.1f} M parameters, {self.flops / 1e9:.2f} GFLOP a sample forward and backward; "
+            f"{steps:,} steps of {batch} samples",
+            f"about {pace:.0f} samples/s, {clock(samples / pace)} in all "
+            f"({self.flops * self.model_pace / self.peak:.0%} of the {self.peak / 1e12:.2f} TFLOP/s measured here)",
+        ]
+        readers = min(max(workers, 1), os.cpu_count() or 1)
+        if self.reader_pace * readers < HEADROOM * self.model_pace:
+            where = f"in {workers} workers" if workers else "without workers"
+            lines.append(
+                f"the reader gives about {self.reader_pace * readers:.0f} samples/s {where}, the model takes "
+                f"{self.model_pace:.0f}: raise --workers ({os.cpu_count()} cores here), or store smaller files"
+            )
+        return lines
+
+
+def forecast(
+    model: MaskedModel, source: Source, device: torch.device, autocast: AbstractContextManager[object], micro: int
+) -> Forecast:
+    """Read a few samples and work through them. Leaves weights, buffers and random generators as they were."""
+    samples, reader_pace = _read_some(source)
+    parameters = sum(p.numel() for p in model.parameters())
+    batch = torch.stack(samples[: min(micro, len(samples))]).to(device)
+    dtype = torch.get_autocast_dtype(device.type) if getattr(autocast, "_enabled", False) else torch.float32
+
+    def work() -> None:
+        with autocast:
+            loss = model(batch, rng=generator(0)).loss
+        loss.backward()
+        model.zero_grad()
+
+    was_training, state = model.training, torch.get_rng_state()
+    model.eval()
+    with FlopCounterMode(display=False) as counter:
+        work()
+    seconds = min(_time(work, device) for _ in range(2))
+    model.train(was_training)
+    torch.set_rng_state(state)
+    peak = matrix_peak(dtype, device)
+    return Forecast(parameters, int(counter.get_total_flops() / len(batch)), peak, len(batch) / seconds, reader_pace)
+
+
+def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -> float:
+    """Measure the fastest matrix product of a device, in floating-point operations a second."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, generator=None, dtype=dtype, device=device) for _ in range(2))
+    return 2 * size**3 / min(_time(lambda: a @ b, device) for _ in range(repeats))
+
+
+def _read_some(source: Source) -> tuple[list[Tensor], float]:
+    samples: list[Tensor] = []
+    began = time.perf_counter()
+    for tried in range(min(len(source), 4 * TRIALS)):
+        if samples and (len(samples) == TRIALS or time.perf_counter() - began > READ_SECONDS):
+            break
+        index = tried * len(source) // min(len(source), 4 * TRIALS)
+        try:
+            samples.append(source.read(index, generator(0, index)))
+        except BadSampleError:  # counted where they are trained on
+            continue
+        if len(samples) == 1:  # the first one opens what stays open
+            first = time.perf_counter()
+    if not samples:
+        raise ValueError(f"none of the first samples can be read ({source.path(0)} and so on); mend the data")
+    rest = len(samples) - 1
+    took = time.perf_counter() - (first if rest else began)
+    return samples, max(rest, 1) / max(took, 1e-9)
+
+
+def _time(work: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

@@ -1,0 +1,125 @@
+"""One process or many: who takes part in a run, and how a model is spread over them.
+
+torchrun starts the processes; without it there is one, no process group, and every exchange below gives back what it
+was given, so that the loop has one path. The names are torch's: a *rank* is a process, *size* how many there are.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from maskkit.layers import Blocks
+
+Sharding = Literal["full", "node", "none"]
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run, seen from one of them."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+    mesh: DeviceMesh | None = None
+    """Replicas x shards, where there are several processes."""
+    files: Any = None
+    """A gloo group of its own for checkpoints, which a thread may write while a step talks over the other."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.rank == 0
+
+    def total(self, numbers: Sequence[float]) -> list[float]:
+        """Sum numbers over all processes."""
+        if self.size == 1:
+            return list(numbers)
+        summed = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        dist.all_reduce(summed)
+        return summed.tolist()
+
+    def gather(self, value: Any) -> list[Any]:
+        """Collect a Python object of each process, in every process, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait_for_files(self) -> None:
+        """Wait until every process is here, on the group of the checkpoints."""
+        if self.size > 1:
+            dist.barrier(group=self.files)
+
+
+@contextlib.contextmanager
+def open_world(device: str, sharding: Sharding = "full") -> Iterator[World]:
+    """Join the processes that torchrun started; alone otherwise. ``device`` is cpu, cuda or auto."""
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World(torch.device(kind))
+        return
+    place = torch.device(kind)
+    if place.type == "cuda":
+        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(place)
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo")
+    try:
+        rank, size = dist.get_rank(), dist.get_world_size()
+        mesh = init_device_mesh(place.type, _mesh_shape(sharding, size), mesh_dim_names=("replicate", "shard"))
+        yield World(place, rank, size, mesh, dist.new_group(backend="gloo"))
+    finally:
+        if ours:
+            dist.destroy_process_group()
+
+
+def distribute(model: nn.Module, world: World, *, recompute: bool = False, compiled: bool = False) -> None:
+    """Prepare a model for training, in place. The order matters; each step says why it stands where it does."""
+    stacks = [module for module in model.modules() if isinstance(module, Blocks)]
+    # 1. Recomputing comes first, so that what is compiled and gathered next is the function that runs twice.
+    for stack in stacks:
+        stack.recompute = recompute
+    # 2. Compiling block by block: one small graph serves all blocks, and collectives stay outside of it.
+    if compiled:
+        for stack in stacks:
+            for block in stack:
+                block.compile()
+    # 3. Sharding comes last, around what is compiled: while a block computes, the next one's weights are gathered.
+    #    Weights stay float32 and autocast alone chooses bfloat16, so that one process and many compute the same.
+    if world.mesh is not None:
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)  # nobody writes to it
+        for stack in stacks:
+            for block in stack:
+                fully_shard(block, mesh=world.mesh)
+        fully_shard(model, mesh=world.mesh)
+
+
+def communicate(model: nn.Module, now: bool) -> None:
+    """Say whether the next backward pass shares gradients; with accumulation only the last one need."""
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(now)
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without its sharding; every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, dist.tensor.DTensor) else tensor
+
+
+def _mesh_shape(sharding: Sharding, size: int) -> tuple[int, int]:
+    """Return replicas x shards. One mesh serves all: a shard group of one process is plain replication."""
+    shards = {"full": size, "node": int(os.environ.get("LOCAL_WORLD_SIZE", size)), "none": 1}[sharding]
+    if size % shards:
+        raise ValueError(f"sharding={sharding!r} needs the same number of processes on each node, {size} in all")
+    return size // shards, shards
