@@ -49,6 +49,7 @@ def step(
 
     import torch
 
+    from maskkit.engine.forecast import matrix_peak
     from maskkit.engine.memory import keep_freed_memory
 
     if device == "cpu":
@@ -58,7 +59,7 @@ def step(
     print(f"{module.WORK}\n{results['machine']}")
     for name in ("fp32", "bf16") if precision == "both" else (precision,):
         dtype = torch.float32 if name == "fp32" else torch.bfloat16
-        peak = matrix_peak(dtype, device)
+        peak = matrix_peak(dtype, torch.device(device))
         contenders: dict[str, Step] = {"maskkit": module.ours(dtype, device)}
         if peer and module.peer is not None:
             contenders["peer"] = module.peer(dtype, device)
@@ -153,21 +154,6 @@ def alternate(contenders: dict[str, Step], repeats: int, device: str) -> dict[st
             if turn >= 2:
                 times[name].append(time.perf_counter() - began)
     return {name: statistics.median(values) for name, values in times.items()}
-
-
-def matrix_peak(dtype: Any, device: str, *, size: int = 3072, repeats: int = 8) -> float:
-    """Measure the fastest matrix product of this machine, in floating-point operations a second."""
-    import torch
-
-    a, b = torch.randn(size, size, dtype=dtype, device=device), torch.randn(size, size, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(repeats):
-        _wait(device)
-        began = time.perf_counter()
-        a @ b
-        _wait(device)
-        best = min(best, time.perf_counter() - began)
-    return 2 * size**3 / best
 
 
 def count_flops(work: Step) -> int:

@@ -318,7 +318,7 @@ def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType]":
     """Open a run's last model, or its newest checkpoint where it has not ended."""
     from maskkit import weights
     from maskkit.engine.run import RunFolder
-    from maskkit.engine.state import all_checkpoints
+    from maskkit.engine.state import all_checkpoints, read_model
     from maskkit.parts import build
 
     run, config = RunFolder(path), path / "config.json"
@@ -332,7 +332,7 @@ def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType]":
     if not places:
         raise ValueError(f"{path} holds no model yet: no checkpoint was written")
     model = build(record["model_parts"])
-    weights.load(model, places[-1] / "model.safetensors", layout="maskkit")
+    weights.load(model, read_model(places[-1]), layout="maskkit")
     return model, modality
 
 

@@ -33,7 +33,7 @@ def vit_base() -> Settings:
         data=image.Data(root="imagenet/train", min_scale=0.2, flip=True),
         out=Path("runs/mae_vit_base"),
         batch=batch,
-        accumulate=batch // 128,  # one device holds 128; with more devices there is less to accumulate
+        micro_batch=64,  # as on each of the authors' 64 GPUs; fewer devices add up more of them
         epochs=1600,
         warmup_epochs=40,
         optim=AdamW(lr=scaled_lr(1.5e-4, batch), betas=(0.9, 0.95), weight_decay=0.05),

@@ -1,4 +1,4 @@
-"""What a run will cost, measured before it starts: floating-point operations, this machine's peak, the reader's pace."""
+"""What a run will cost, measured before it starts: operations of a sample, this machine's peak, the reader's pace."""
 
 import os
 import time

@@ -1,8 +1,11 @@
 """What a run tells: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
 
 import json
+import math
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,11 +19,9 @@ PLAIN_SECONDS = 5.0  # between two lines where there is no terminal to draw a ba
 class Log:
     """Writes metrics and shows progress. Use as a context manager."""
 
-    def __init__(self, metrics: Path, board: Path, *, steps: int, start: int, keep_bytes: int | None = None) -> None:
-        if keep_bytes is not None and metrics.exists():
-            with metrics.open("rb+") as file:  # lines written after the checkpoint will be written again
-                file.truncate(keep_bytes)
+    def __init__(self, metrics: Path, board: Path, *, steps: int, start: int, keep_bytes: int = 0) -> None:
         self._file = metrics.open("a")
+        self._file.truncate(keep_bytes)  # lines written after the checkpoint will be written again
         self._board: Any = None
         self._board_path, self._steps, self._start = board, steps, start
         self._console = Console(stderr=True)
@@ -49,8 +50,9 @@ class Log:
         self._file.close()
 
     def write(self, metrics: dict[str, float | int]) -> None:
-        """Write one object and show it."""
-        self._file.write(json.dumps(metrics) + "\n")
+        """Write one object and show it; JSON has no word for NaN, so what is not finite becomes null."""
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        self._file.write(json.dumps(finite) + "\n")
         self._file.flush()
         step = int(metrics["step"])
         for name, value in metrics.items():
@@ -84,9 +86,29 @@ class Log:
             self._board.add_image("reconstruction", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
     def bytes(self) -> int:
-        """Return the length of the metrics file."""
+        """Return the length of the metrics file, all of it on disk."""
         self._file.flush()
-        return self._file.tell()
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def rewind(self, step: int, keep_bytes: int) -> None:
+        """Forget what was written after a checkpoint."""
+        self._file.truncate(keep_bytes)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+
+class Silence:
+    """A log that says nothing: that of every process but the first. It answers to all of Log's names."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        return lambda *_, **__: 0
 
 
 def clock(seconds: float) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from maskkit.engine.data import Source
 from maskkit.engine.optim import AdamW
+from maskkit.engine.shard import Sharding
 from maskkit.model import MaskedModel
 from maskkit.parts import describe
 from maskkit.tokenizers import Tokenizer
@@ -48,9 +49,10 @@ class Pretrain(Generic[M, D]):
     out: Path = Path("runs/pretrain")
     """Folder of the run."""
     batch: int = 256
-    """Samples per optimiser step."""
-    accumulate: int = 1
-    """Parts that a batch is worked through in, where it does not fit into memory at once."""
+    """Samples per optimiser step, over all processes; it stays when their number changes."""
+    micro_batch: int | None = None
+    """Samples that a process works on at once; where a batch is more than all processes hold, gradients add up.
+    Without it each process takes its whole share."""
     steps: int | None = None
     """Optimiser steps; takes precedence over epochs."""
     epochs: float = 100
@@ -66,6 +68,11 @@ class Pretrain(Generic[M, D]):
     precision: Literal["bf16", "fp32"] = "bf16"
     compile: bool = False
     """Compile each block with torch.compile."""
+    recompute: bool = False
+    """Keep only the input of each block and compute it again for the gradient: less memory, a third more time."""
+    sharding: Sharding = "full"
+    """Under torchrun, spread weights and optimiser over all processes (full), over those of a node, or copy them
+    (none)."""
     seed: int = 0
     workers: int = 2
     """Processes that read samples."""
@@ -74,35 +81,50 @@ class Pretrain(Generic[M, D]):
     save_every: int = 1000
     """Steps between checkpoints."""
     keep: int = 2
-    """Checkpoints kept."""
+    """Newest checkpoints kept."""
+    keep_every: int | None = None
+    """Checkpoints of every so many steps are kept for good."""
+    save_in_background: bool = False
+    """Write checkpoints in a thread, from a copy in memory, while training goes on."""
     picture_every: int = 1000
     """Steps between picture grids."""
     max_bad: float = 0.05
     """Share of samples that may be broken before the run stops."""
+    max_not_finite: int = 10
+    """Steps in a row whose loss is not finite before the run goes back to its last checkpoint; each is left out."""
+    max_rewinds: int = 3
+    """How often it goes back, each time with another order of the data, before it stops."""
     resume: bool = False
-    """Go on with the run in the folder."""
+    """Go on with the run in the folder; start it where there is none yet."""
 
     def __post_init__(self) -> None:
         """Check the settings that torch would only trip over later."""
-        for name in ("batch", "accumulate", "log_every", "save_every", "keep", "picture_every"):
-            if getattr(self, name) < 1:
+        for name in ("batch", "micro_batch", "log_every", "save_every", "keep", "keep_every", "picture_every"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.epochs <= 0:
             raise ValueError(f"epochs must be positive, got {self.epochs}")
-        if self.batch % self.accumulate:
-            raise ValueError(f"batch {self.batch} is not divisible by accumulate {self.accumulate}")
 
     def length(self, samples: int) -> tuple[int, int]:
         """Return the numbers of steps and of warm-up steps for a data set of so many samples."""
         steps = self.steps or max(1, round(self.epochs * samples / self.batch))
         return steps, round(steps * self.warmup_epochs / self.epochs)
 
-    def where(self) -> torch.device:
-        """Return the device to train on."""
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(automatic if self.device == "auto" else self.device)
+    def micro(self, processes: int, before: int = 0) -> int:
+        """Return the size of a micro-batch: as asked for, as ``before``, or an equal share of the batch.
+
+        Masks and dropout belong to a micro-batch, so a run that keeps its size computes the same on any number of
+        processes.
+        """
+        micro = min(self.micro_batch or before or self.batch // processes, self.batch)
+        if micro == 0 or self.batch % (micro * processes):
+            raise ValueError(
+                f"batch {self.batch} in micro-batches of {micro} cannot be shared by {processes} processes; "
+                "choose a --micro-batch that divides batch / processes"
+            )
+        return micro
 
 
 @dataclass(frozen=True)
@@ -114,15 +136,18 @@ class RunFolder:
     def open(self, settings: Pretrain[Any, Any], model: MaskedModel, modality: str) -> None:
         """Make the folder and write ``config.json``. Refuses a folder that holds another run."""
         config = self.path / "config.json"
-        if config.exists() and not settings.resume:
-            raise ValueError(f"{self.path} already holds a run; choose another --out, or continue it with --resume")
-        if settings.resume and not config.exists():
-            raise ValueError(f"{self.path} holds no run to resume; leave --resume out to start one")
         if config.exists():
-            before = json.loads(config.read_text())["model_parts"]
-            if before != json.loads(json.dumps(describe(model))):
+            if not settings.resume:
+                raise ValueError(f"{self.path} already holds a run; choose another --out, or continue it with --resume")
+            before = json.loads(config.read_text())
+            if before["model_parts"] != json.loads(json.dumps(describe(model))):
                 raise ValueError(
                     f"{self.path} holds a run of another model; resume it with the settings in its config.json"
+                )
+            if before["settings"]["batch"] != settings.batch:
+                raise ValueError(
+                    f"{self.path} holds a run with batch {before['settings']['batch']}, not {settings.batch}; "
+                    "resume it with the same"
                 )
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -156,6 +181,11 @@ class RunFolder:
     def skipped(self) -> Path:
         """Broken samples, one a line."""
         return self.path / "skipped.txt"
+
+    @property
+    def not_finite(self) -> Path:
+        """Steps that were left out, one JSON object a line."""
+        return self.path / "not_finite.jsonl"
 
     @property
     def model(self) -> Path:

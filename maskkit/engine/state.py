@@ -20,14 +20,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
+from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from torch.distributed.tensor import DTensor
 
 from maskkit.engine.optim import Average
-from maskkit.engine.shard import World, whole
+from maskkit.engine.shard import World
 from maskkit.model import MaskedModel
 
 MANIFEST = "manifest.json"
@@ -124,7 +126,9 @@ class Checkpoints:
                 return self._load(path, state)
             say(f"checkpoint {path.name} is damaged and not used: {damage}")
         if places:
-            raise ValueError(f"{self.folder}: no checkpoint is whole; restore one from a copy, or start in another --out")
+            raise ValueError(
+                f"{self.folder}: no checkpoint is whole; restore one from a copy, or start in another --out"
+            )
         return None
 
     def _damage(self, path: Path) -> str | None:
@@ -142,25 +146,25 @@ class Checkpoints:
         missing = sorted(name for name, tensor in tensors.items() if sizes.get(name) != tensor.shape)
         if missing:
             raise ValueError(f"{path} is of another model: {missing[0]} is missing or of another shape")
-        _dcp(dcp.load, tensors, storage_reader=reader, world=self.world)
+        _dcp(dcp_load, tensors, storage_reader=reader, world=self.world)
         state.step = place.step
         return place
 
     def _write(self, tensors: dict[str, Tensor], place: Place) -> None:
         target = self.folder / f"step-{place.step:08d}"
         aside = self.folder / f".{target.name}.part"
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             if self.world.is_main:
                 shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir(parents=True)
             self.world.wait_for_files()
             writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
-            _dcp(dcp.save, tensors, storage_writer=writer, world=self.world)
+            _dcp(dcp_save, tensors, storage_writer=writer, world=self.world)
             if self.world.is_main:
                 _seal(aside, place)
                 self._put(aside, target)
-        except (OSError, SafetensorError, dcp.CheckpointException) as problem:
+        except (OSError, SafetensorError, CheckpointException) as problem:
             shutil.rmtree(aside, ignore_errors=True)
             error = problem
         self.world.wait_for_files()
@@ -205,13 +209,8 @@ def read_model(path: Path) -> dict[str, Tensor]:
     reader = HuggingFaceStorageReader(str(path))
     found = {n: m for n, m in reader.read_metadata().state_dict_metadata.items() if n.startswith("model.")}
     tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in found.items()}  # type: ignore[union-attr]
-    dcp.load(tensors, storage_reader=reader, no_dist=True)
+    _dcp(dcp_load, tensors, storage_reader=reader, world=None)
     return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-
-
-def whole_model(model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a model without their sharding, on the CPU; every process must ask."""
-    return {name: whole(tensor.detach()).cpu() for name, tensor in model.state_dict().items()}
 
 
 def find_damage(path: Path, rank: int = 0, size: int = 1) -> str | None:
@@ -261,10 +260,11 @@ def _checksum(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _dcp(work: Callable[..., object], tensors: dict[str, Tensor], *, world: World, **storage: object) -> None:
+def _dcp(work: Callable[..., object], tensors: dict[str, Tensor], *, world: World | None, **storage: object) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # one process, as intended
-        work(tensors, no_dist=world.size == 1, process_group=world.files, **storage)
+        alone = world is None or world.size == 1
+        work(tensors, no_dist=alone, process_group=None if world is None else world.files, **storage)
 
 
 def _copy(tensor: Tensor) -> Tensor:
@@ -277,7 +277,7 @@ def _local(tensor: Tensor) -> Tensor:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, dcp.CheckpointException):
+    if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]
     return " ".join(str(error).split())
 
@@ -296,5 +296,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-

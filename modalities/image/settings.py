@@ -118,8 +118,8 @@ class Command:
     """Passes over the data, where --steps is not given."""
     batch: int | None = None
     """Samples per step."""
-    accumulate: int = 1
-    """Parts that a batch is worked through in, where it does not fit into memory."""
+    micro_batch: int | None = None
+    """Samples worked on at once, where a batch does not fit into memory."""
     lr: float | None = None
     """Peak learning rate."""
     min_scale: float | None = None
@@ -194,7 +194,7 @@ class Command:
             data=data,
             out=self.out,
             batch=batch,
-            accumulate=self.accumulate,
+            micro_batch=self.micro_batch,
             steps=steps,
             epochs=100 if self.epochs is None else self.epochs,
             warmup_epochs=0.05 * (100 if self.epochs is None else self.epochs),

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,23 +30,37 @@ class Numbers:
         return None
 
 
-def read(source, batches, **settings):
-    settings = {"batch": 4, "seed": 0, "skips": Skips(total=10, limit=1), **settings}
-    return list(itertools.islice(load(source, **settings), batches))
+def read(source, batches, first=0, workers=0):
+    return list(itertools.islice(load(source, Stream(source, 4, seed=0, first=first), workers=workers), batches))
 
 
 def test_every_epoch_visits_every_sample_once_in_another_order():
-    keys = [key for batch in itertools.islice(Stream(10, 5, seed=1), 6) for key in batch]
+    keys = [key for batch in itertools.islice(Stream(Numbers(10), 5, seed=1), 6) for key in batch]
     epochs = [[index for epoch, index in keys if epoch == number] for number in range(3)]
     assert all(sorted(order) == list(range(10)) for order in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert epoch_order(1, 0, 10).tolist() == epochs[0]
-    assert epoch_order(2, 0, 10).tolist() != epochs[0]
+    assert epoch_order(Numbers(10), 1, 0).tolist() == [[0, index] for index in epochs[0]]
+    assert epoch_order(Numbers(10), 2, 0)[:, 1].tolist() != epochs[0]
 
 
 def test_a_stream_goes_on_where_it_was_left_across_epochs():
-    whole = list(itertools.islice(Stream(7, 3, seed=5), 9))
-    assert list(itertools.islice(Stream(7, 3, seed=5, position=12), 5)) == whole[4:]
+    whole = list(itertools.islice(Stream(Numbers(7), 3, seed=5), 9))
+    assert list(itertools.islice(Stream(Numbers(7), 3, seed=5, first=4), 5)) == whole[4:]
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_out_the_same_samples(processes):
+    whole = list(itertools.islice(Stream(Numbers(7), 3, seed=5), 12))
+    shares = [Stream(Numbers(7), 3, seed=5, first=rank, stride=processes) for rank in range(processes)]
+    streams = [itertools.islice(share, 12 // processes) for share in shares]
+    assert [keys for together in zip(*streams, strict=True) for keys in together] == whole
+
+
+def test_a_source_may_have_an_order_of_its_own():
+    source = Numbers(4)
+    source.order = lambda seed, epoch: np.array([[epoch + 7, index] for index in (3, 3, 1, 0)])
+    assert [batch.indices for batch in read(source, 2)] == [(3, 3, 1, 0)] * 2
+    assert next(iter(Stream(source, 2, seed=0, first=2))) == [(8, 3), (8, 3)]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -58,7 +73,7 @@ def test_samples_do_not_depend_on_the_number_of_workers(workers):
 
 def test_samples_do_not_depend_on_where_the_run_was_interrupted():
     source = Numbers(11)
-    whole, rest = read(source, 6), read(source, 3, position=12)
+    whole, rest = read(source, 6), read(source, 3, first=3)
     assert all(torch.equal(a.samples, b.samples) for a, b in zip(whole[3:], rest, strict=True))
 
 
@@ -96,11 +111,6 @@ def test_nothing_but_broken_samples_ends_with_one_line(workers):
     assert "\n" not in str(error.value)
 
 
-def test_an_empty_source_is_refused():
-    with pytest.raises(ValueError, match="the data set is empty"):
-        load(Numbers(0), batch=4, seed=0, skips=Skips(total=0))
-
-
 def test_samples_of_different_shapes_are_refused():
     source = Numbers()
     source.read = lambda index, rng: torch.zeros(index + 1)
@@ -120,7 +130,11 @@ def test_each_broken_sample_is_written_once_also_over_a_resume(tmp_path):
     skips = Skips(total=100, file=file)
     skips.add((("a b.jpg", "empty file"), ("c.jpg", "not a picture")))
     skips.add((("a b.jpg", "empty file"),))
+    size = skips.bytes()
+    skips.add((("after the checkpoint.jpg", "empty file"),))
     again = Skips(total=100, file=file)
+    again.take_up(file, size)
+    assert len(again) == 2
     again.add((("c.jpg", "not a picture"), ("d.jpg", "truncated")))
     assert file.read_text().splitlines() == ["a b.jpg\tempty file", "c.jpg\tnot a picture", "d.jpg\ttruncated"]
     assert len(again) == 3

@@ -44,7 +44,7 @@ def test_mae_imagenet_is_the_authors():
 
 @pytest.mark.slow
 def test_mae_imagenet_runs_two_steps(pictures, tmp_path):
-    words = ["--data.root", pictures, "--out", tmp_path / "run", "--steps", 2, "--batch", 4, "--accumulate", 2]
+    words = ["--data.root", pictures, "--out", tmp_path / "run", "--steps", 2, "--batch", 4, "--micro-batch", 2]
     words += ["--model.size", "tiny", "--workers", 0, "--precision", "fp32", "--log-every", 1]
     command = [sys.executable, RECIPES / "mae_imagenet.py", *words]
     subprocess.run([str(word) for word in command], check=True, timeout=240)

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+from maskkit.modalities import image
+from small import Small
+
+from maskkit.engine.optim import AdamW
+from maskkit.engine.run import Pretrain
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    pixels, labels = image.digits()
+    path = tmp_path_factory.mktemp("digits") / "digits.npz"
+    np.savez(path, images=pixels[:1400], labels=labels[:1400])
+    return path
+
+
+@pytest.fixture
+def settings(digits, tmp_path):
+    return Pretrain(
+        model=Small(),
+        data=image.Data(root=str(digits), min_scale=1, flip=False),
+        out=tmp_path / "run",
+        batch=32,
+        steps=6,
+        warmup_epochs=50,
+        optim=AdamW(lr=1e-3),
+        precision="fp32",
+        workers=0,
+        log_every=1,
+        save_every=3,
+        picture_every=100,
+    )

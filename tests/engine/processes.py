@@ -1,0 +1,53 @@
+"""Real processes for tests of the engine, started fast: a server that has imported everything forks them."""
+
+import multiprocessing
+import os
+import socket
+from contextlib import contextmanager
+
+from maskkit.modalities import image
+
+from maskkit.engine import loop
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["maskkit.modalities.image", "maskkit.engine.loop", "torch.utils.tensorboard"])
+
+
+def start(work, *arguments):
+    process = SERVER.Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+def run_one(settings, stop_at=None):
+    """Pretrain in this process, alone; with ``stop_at`` as if a signal came in that step."""
+    if stop_at is not None:
+        loop.interruptible = lambda: _interrupt(stop_at)
+    loop.pretrain(settings, image)
+
+
+@contextmanager
+def _interrupt(step):
+    calls = iter(range(1, 10**9))
+    yield lambda: next(calls) == step
+
+
+def run_rank(rank, size, port, settings, stop_at=None):
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    run_one(settings, stop_at)
+
+
+def run_ranks(size, settings, stop_at=None):
+    """Pretrain in ``size`` processes; returns their exit codes."""
+    if size == 1:
+        processes = [start(run_one, settings, stop_at)]
+    else:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
+        processes = [start(run_rank, rank, size, port, settings, stop_at) for rank in range(size)]
+    for process in processes:
+        process.join(120)
+        assert process.exitcode is not None, "a process hangs"
+    return [process.exitcode for process in processes]

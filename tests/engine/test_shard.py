@@ -1,0 +1,109 @@
+"""Several processes train as one does: the same samples, masks and losses; and they may become more or fewer."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from maskkit.modalities import image
+from processes import run_ranks
+from safetensors.torch import load_file
+from small import metrics
+
+from maskkit.engine.loop import pretrain
+from maskkit.engine.run import Pretrain
+from maskkit.engine.shard import World
+from maskkit.engine.state import all_checkpoints
+
+ROOT = Path(__file__).parents[2]
+
+
+def assert_same_run(one, other):
+    for mine, theirs in zip(metrics(one), metrics(other), strict=True):
+        assert mine["step"] == theirs["step"] and mine["lr"] == theirs["lr"]
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
+    for name in ("model.safetensors", "ema.safetensors"):
+        mine, theirs = load_file(one / name), load_file(other / name)
+        for key in mine:
+            # The gradient of a key's bias is zero but for rounding, and Adam makes whole steps of what is left.
+            torch.testing.assert_close(mine[key], theirs[key], rtol=0, atol=5e-3 if "qkv.bias" in key else 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["full", "none"])
+def test_two_processes_are_one_with_twice_the_accumulation(settings, tmp_path, sharding):
+    settings = replace(settings, micro_batch=8, ema=0.9, clip=0.5, save_every=100)
+    pretrain(settings, image)
+    spread = replace(settings, out=tmp_path / "spread", sharding=sharding, recompute=True)
+    assert run_ranks(2, spread) == [0, 0]
+    assert_same_run(settings.out, spread.out)
+
+
+@pytest.mark.slow
+def test_four_processes_then_two_then_one(settings, tmp_path):
+    """Interrupted in steps 2 and 4, and resumed by fewer; the first four fix the micro-batch by their number."""
+    settings = replace(settings, ema=0.9)
+    parts = replace(settings, out=tmp_path / "parts")
+    assert run_ranks(4, parts, stop_at=2) == [3] * 4
+    assert run_ranks(2, replace(parts, resume=True), stop_at=2) == [3] * 2
+    assert [path.name for path in all_checkpoints(parts.out / "checkpoints")][-1] == "step-00000004"
+    assert run_ranks(1, replace(parts, resume=True)) == [0]
+    pretrain(replace(settings, micro_batch=8), image)
+    assert_same_run(settings.out, parts.out)
+
+
+def test_processes_that_cannot_share_a_batch_are_told(settings):
+    with pytest.raises(ValueError, match="batch 32 in micro-batches of 8 cannot be shared by 3 processes; choose"):
+        replace(settings, micro_batch=8).micro(3)
+    assert settings.micro(4) == 8 and settings.micro(2, before=8) == 8
+    assert replace(settings, micro_batch=64).micro(1) == 32
+
+
+def test_alone_every_exchange_gives_back_what_it_was_given():
+    world = World(torch.device("cpu"))
+    assert world.total([1.5, 2]) == [1.5, 2] and world.gather("x") == ["x"] and world.is_main
+
+
+@pytest.mark.slow
+def test_torchrun_brings_a_run_back_after_a_process_dies(digits, tmp_path):
+    """A real torchrun, a recipe, and a real SIGKILL to one of its processes."""
+    out = tmp_path / "run"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2"]
+    words = [*torchrun, "--master-port", "0", "--standalone", str(ROOT / "recipes" / "mae_imagenet.py")]
+    words += ["--data.root", str(digits), "--data.min-scale", "1", "--no-data.flip", "--model.size", "tiny"]
+    words += ["--model.image-size", "8", "8", "--model.patch-size", "2", "--model.channels", "1", "--out", str(out)]
+    words += ["--batch", "8", "--micro-batch", "4", "--steps", "30", "--log-every", "1", "--save-every", "5"]
+    words += ["--workers", "0", "--precision", "fp32", "--picture-every", "1000"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not all_checkpoints(out / "checkpoints"):
+            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+            time.sleep(0.05)
+        os.kill(children(process.pid)[-1], signal.SIGKILL)
+        errors = process.communicate(timeout=200)[1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, errors
+    assert "SIGKILL" in errors or "exitcode: -9" in errors
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 31))
+    settings = image.restore(json.loads((out / "config.json").read_text())["settings"])
+    assert isinstance(settings, Pretrain)
+    pretrain(replace(settings, out=tmp_path / "unbroken", resume=False), image)
+    for one, other in zip(lines, metrics(tmp_path / "unbroken"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+def children(pid):
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]

@@ -1,0 +1,162 @@
+"""Checkpoints are whole or absent, whatever kills the process; what is damaged is refused, named, and not needed."""
+
+import os
+import random
+import shutil
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from maskkit.modalities import image
+from processes import run_one, start
+from safetensors.torch import load_file
+from small import metrics, same_weights
+
+from maskkit.engine import state as state_module
+from maskkit.engine.loop import pretrain
+from maskkit.engine.state import MANIFEST, all_checkpoints, find_damage, read_model, read_place
+
+KILLS = 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("background", [False, True])
+def test_a_run_killed_twenty_times_is_one_that_never_stopped(settings, tmp_path, background):
+    """SIGKILL at random moments; with a checkpoint at every other step, most of them fall into one."""
+    settings = replace(settings, steps=120, save_every=2, ema=0.9, batch=16, keep=3, keep_every=40)
+    broken = replace(settings, out=tmp_path / "broken", resume=True, save_in_background=background)
+    process = start(run_one, settings)
+    process.join()
+    assert process.exitcode == 0
+    rng, kills, workers = random.Random(0), 0, [0, 1, 4]
+    while True:
+        process = start(run_one, replace(broken, workers=workers[kills % 3]))
+        # Later lives get longer: the run comes to its end, and no moment of a life goes untested.
+        process.join(rng.uniform(0.1, 2.5) if kills < KILLS else 120)
+        if process.exitcode is not None:
+            assert process.exitcode == 0
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        kills += 1
+        for place in all_checkpoints(broken.out / "checkpoints"):
+            assert find_damage(place) is None
+    assert kills >= KILLS, f"the run was over after {kills} kills"
+    assert metrics(broken.out) == metrics(settings.out)
+    assert same_weights(broken.out, settings.out)
+    assert [path.name for path in all_checkpoints(broken.out / "checkpoints")] == [
+        f"step-{step:08d}" for step in (40, 80, 116, 118, 120)
+    ]
+    assert not list((broken.out / "checkpoints").glob(".*"))
+
+
+@pytest.mark.parametrize("moment", ["written", "sealed", "renamed", "dropping"])
+def test_killed_at_the_worst_moments(settings, tmp_path, moment):
+    """Between writing, sealing, renaming and cleaning up, at the third checkpoint."""
+    settings = replace(settings, save_every=1, keep=1)
+    broken = replace(settings, out=tmp_path / "broken", resume=True)
+    pretrain(settings, image)
+    process = start(run_until, broken, moment)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    places = all_checkpoints(broken.out / "checkpoints")
+    assert places and all(find_damage(place) is None for place in places)
+    pretrain(broken, image)
+    assert metrics(broken.out) == metrics(settings.out) and same_weights(broken.out, settings.out)
+    assert [path.name for path in (broken.out / "checkpoints").iterdir()] == ["step-00000006"]
+
+
+def run_until(settings, moment):
+    name = {"written": "_seal", "sealed": "_sync", "renamed": "_drop", "dropping": "rmtree"}[moment]
+    owner = shutil if name == "rmtree" else state_module
+    real = getattr(owner, name)
+
+    def deadly(path, *arguments, **options):
+        third = "step-00000003" in str(path) or (moment in ("renamed", "dropping") and "step-00000002" in str(path))
+        if third and moment == "dropping" and str(path).endswith(".dropped") and os.path.exists(path):
+            os.unlink(os.path.join(path, MANIFEST))
+            os.kill(os.getpid(), signal.SIGKILL)
+        if third and moment != "dropping" and (moment != "sealed" or os.path.isdir(path)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(path, *arguments, **options)
+
+    setattr(owner, name, deadly)
+    run_one(settings)
+
+
+def damages():
+    def truncate(file):
+        os.truncate(file, file.stat().st_size // 2)
+
+    def flip(file):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+    return {"truncated": truncate, "flipped": flip, "deleted": lambda file: file.unlink()}
+
+
+@pytest.mark.parametrize("damage", damages())
+def test_damage_to_any_file_is_named_and_the_checkpoint_before_is_used(settings, tmp_path, damage, capsys):
+    settings = replace(settings, ema=0.9)
+    pretrain(settings, image)
+    names = sorted(path.name for path in (settings.out / "checkpoints" / "step-00000006").iterdir())
+    assert len(names) == 2 and MANIFEST in names
+    for number, name in enumerate(names):
+        hurt = tmp_path / f"hurt {number}"
+        shutil.copytree(settings.out, hurt)
+        damages()[damage](hurt / "checkpoints" / "step-00000006" / name)
+        capsys.readouterr()
+        pretrain(replace(settings, out=hurt, resume=True), image)
+        said = capsys.readouterr().err
+        assert "checkpoint step-00000006 is damaged and not used" in said and name in said
+        assert metrics(hurt) == metrics(settings.out) and same_weights(hurt, settings.out)
+
+
+def test_every_flipped_bit_of_a_manifest_shows(settings):
+    pretrain(replace(settings, steps=1), image)
+    (place,) = all_checkpoints(settings.out / "checkpoints")
+    whole = (place / MANIFEST).read_bytes()
+    for position in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << position % 8
+        (place / MANIFEST).write_bytes(flipped)
+        assert MANIFEST in find_damage(place), position
+
+
+def test_nothing_whole_to_go_on_with_is_an_error(settings):
+    pretrain(settings, image)
+    for place in all_checkpoints(settings.out / "checkpoints"):
+        (place / MANIFEST).unlink()
+    with pytest.raises(ValueError, match="no checkpoint is whole; restore one from a copy, or start in another --out"):
+        pretrain(replace(settings, resume=True), image)
+
+
+def test_a_checkpoint_runs_no_code_and_holds_the_model(settings):
+    pretrain(settings, image)
+    last = all_checkpoints(settings.out / "checkpoints")[-1]
+    assert {path.suffix for path in last.iterdir()} == {".safetensors", ".json"}
+    assert read_place(last).step == 6 and read_place(last).samples == 1400
+    model = settings.model.build()
+    model.load_state_dict(read_model(last))
+    assert all(torch.equal(t, model.state_dict()[n]) for n, t in load_file(settings.out / "model.safetensors").items())
+
+
+def test_a_background_checkpoint_is_the_same(settings, tmp_path):
+    pretrain(settings, image)
+    other = replace(settings, out=tmp_path / "other", save_in_background=True, save_every=1)
+    pretrain(other, image)
+    one, two = (all_checkpoints(s.out / "checkpoints")[-1] for s in (settings, other))
+    assert all(torch.equal(tensor, read_model(two)[name]) for name, tensor in read_model(one).items())
+
+
+def test_a_data_set_that_grew_is_said(settings, tmp_path, capsys):
+    pixels = image.digits()[0]
+    np.savez(tmp_path / "growing.npz", images=pixels[:200])
+    settings = replace(settings, data=replace(settings.data, root=str(tmp_path / "growing.npz")))
+    pretrain(replace(settings, steps=3), image)
+    np.savez(tmp_path / "growing.npz", images=pixels[:300])
+    pretrain(replace(settings, resume=True), image)
+    assert "has 300 samples, 200 when the run was saved: their order changes here" in capsys.readouterr().err
