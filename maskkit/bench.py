@@ -16,9 +16,15 @@ Step = Callable[[], None]
 
 def main(words: list[str]) -> int:
     """Run one of the benchmarks."""
-    works: dict[str, Callable[..., None]] = {"step": step, "import": imports, "kernels": kernels}
+    works: dict[str, Callable[..., None]] = {
+        "step": step,
+        "data": data,
+        "loop": loop,
+        "kernels": kernels,
+        "import": imports,
+    }
     if not words or words[0] not in works:
-        print("maskkit bench {step,import,kernels}\n")
+        print(f"maskkit bench {{{','.join(works)}}}\n")
         for name, work in works.items():
             print(f"  {name:<10}{(work.__doc__ or '').splitlines()[0]}")
         return 0 if not words or words[0] in ("-h", "--help") else 2
@@ -76,6 +82,108 @@ def step(
         results[name] = row
     if out is not None:
         out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def data(work: str, path: str, workers: tuple[int, ...] = (0, 1, 2), batch: int = 32, seconds: float = 5.0) -> None:
+    """Time the reader alone: samples a second in training transforms, by number of workers.
+
+    Args:
+        work: Modality, such as image.
+        path: What --data of `maskkit pretrain` takes.
+        workers: Numbers of processes to try.
+        batch: Samples in a batch.
+        seconds: How long to read with each; the first batch does not count.
+
+    """
+    import importlib
+
+    from maskkit.engine.data import Skips, Stream, load
+
+    modality = importlib.import_module(f"maskkit.modalities.{work}")
+    settings = modality.Command(data=path, out=Path("none")).settings(print)
+    source = settings.data.open(settings.model.build().tokenizer, train=True)
+    skips = Skips(total=len(source), limit=1)
+    for count in workers:
+        batches = load(source, Stream(source, batch, seed=0), workers=count)
+        skips.add(next(batches).bad)
+        began, read = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            found = next(batches)
+            skips.add(found.bad)
+            read += len(found.samples)
+        pace = read / (time.perf_counter() - began)
+        shape = " x ".join(map(str, found.samples.shape[1:]))
+        print(f"{count} workers  {pace:9.1f} samples/s of {shape}, {len(skips)} broken ones replaced")
+        del batches  # ends the workers
+
+
+def loop(size: str = "small", batch: int = 8, steps: int = 4, rounds: int = 5) -> None:
+    """Time what the training loop adds to a bare step (seeds, norms, checks, logs), and what a checkpoint costs.
+
+    Args:
+        size: Of the image MAE.
+        batch: Samples a step.
+        steps: Timed in a row; one more warms up.
+        rounds: Bare steps and the loop take turns; medians count.
+
+    """
+    import contextlib
+    import importlib
+    import io
+    import tempfile
+
+    import torch
+
+    from maskkit.engine.loop import train
+    from maskkit.engine.memory import keep_freed_memory
+    from maskkit.engine.optim import AdamW
+    from maskkit.engine.run import Pretrain
+    from maskkit.engine.shard import World
+    from maskkit.engine.state import Checkpoints, Place, TrainState
+
+    keep_freed_memory()
+    image = importlib.import_module("maskkit.modalities.image")
+    source = _Ready(torch.randint(0, 256, (3, 224, 224), dtype=torch.uint8))
+
+    def bare(folder: Path) -> tuple[float, float, float]:
+        model = image.mae(size).train()
+        optimizer = AdamW(lr=1e-5).build(model)
+        for step in range(steps + 1):
+            if step == 1:
+                began = time.perf_counter()
+            model(torch.stack([source.sample] * batch)).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        took = (time.perf_counter() - began) / steps
+        checkpoints = Checkpoints(folder, World(torch.device("cpu")))
+        checkpoints.save(TrainState(model, optimizer, None), Place(step=1))
+        return took, checkpoints.seconds, sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 1e6
+
+    def looped(folder: Path) -> float:
+        settings: Pretrain[Any, Any] = Pretrain(
+            model=None,
+            data=None,
+            out=folder,
+            batch=batch,
+            steps=steps + 1,
+            precision="fp32",
+            workers=0,
+            log_every=1,
+            device="cpu",
+        )
+        train(image.mae(size), source, settings, modality="image")
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return sum(batch / line["samples_per_second"] for line in lines[1:]) / steps
+
+    bares, loops = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+            bares.append(bare(Path(folder) / "checkpoints"))
+            loops.append(looped(Path(folder) / "run"))
+    one, saving, megabytes = (statistics.median(column) for column in zip(*bares, strict=True))
+    other = statistics.median(loops)
+    print(f"ViT-{size}, batch {batch}, fp32: bare step {one * 1e3:.1f} ms, in the loop {other * 1e3:.1f} ms")
+    print(f"the loop adds {other / one - 1:+.1%}; a checkpoint of {megabytes:.0f} MB takes {saving:.2f} s")
 
 
 def imports(repeats: int = 5) -> None:
@@ -173,6 +281,25 @@ def machine(device: str) -> str:
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{torch.get_num_threads()} threads, {capability}, torch {torch.__version__}"
+
+
+class _Ready:
+    """A source of samples that cost nothing to read."""
+
+    def __init__(self, sample: Any) -> None:
+        self.sample = sample
+
+    def __len__(self) -> int:
+        return 4096
+
+    def read(self, index: int, rng: Any) -> Any:
+        return self.sample
+
+    def path(self, index: int) -> str:
+        return str(index)
+
+    def label(self, index: int) -> None:
+        return None
 
 
 def _wait(device: str) -> None:

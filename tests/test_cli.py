@@ -123,7 +123,6 @@ def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
             "mask ratio 0.9 of 4 tokens leaves no visible token",
         ),
         (["pretrain", "image", "--data", "DATA", "--out", "OUT", "--steps", "0"], "steps must be at least 1, got 0"),
-        (["pretrain", "image", "--data", "DATA", "--out", "OUT", "--resume"], "holds no run to resume"),
         (["reconstruct", "DATA", "x", "--out", "OUT"], "holds no run: it has no config.json"),
         (["probe", "RUN", "--data", "FLAT"], "names no classes; put each class into a sub-folder"),
     ],

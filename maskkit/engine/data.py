@@ -6,6 +6,7 @@ workers nor on where a run was interrupted.
 
 import itertools
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -167,6 +168,9 @@ def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        # Children of this very process notice when it is killed, and end; those of a fork server (the default of
+        # Python 3.14) watch the server, and stay.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         generator=generator(stream.seed),  # else starting the workers would draw from torch's global generator
     )
     for batch in loader:

@@ -195,6 +195,8 @@ def _train(
             if (state.step % settings.save_every == 0 and not trouble.in_a_row) or last:
                 numbers = {"metrics_bytes": log.bytes(), "skipped_bytes": skips.bytes(), "samples": len(source)}
                 checkpoints.save(state, replace(place, step=state.step, **numbers))
+                if checkpoints.saved == 1:
+                    log.say(f"a checkpoint takes {checkpoints.seconds:.2f} s (see --save-every, --save-in-background)")
             if stop and state.step < steps:
                 checkpoints.finish()
                 log.say(f"stopped at step {state.step} of {steps} and saved; go on with --resume")

@@ -91,7 +91,8 @@ class Checkpoints:
     background: bool = False
     """Write in a thread, from a copy in memory, while training goes on."""
     seconds: float = 0.0
-    """How long the last one took, or kept the step waiting."""
+    """How long the last one kept the step waiting."""
+    saved: int = 0
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
     _writing: Future[None] | None = field(default=None, repr=False)
 
@@ -107,6 +108,7 @@ class Checkpoints:
         else:
             self._write(tensors, place)
         self.seconds = time.perf_counter() - began
+        self.saved += 1
 
     def finish(self) -> None:
         """Wait for a checkpoint that is still being written; raises what went wrong with it."""

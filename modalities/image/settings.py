@@ -11,8 +11,9 @@ from maskkit.modalities.image.readers import Survey, measure, open_pictures, sur
 from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
 
 from maskkit.engine.data import Source
-from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain, best_precision
+from maskkit.engine.optim import AdamW, scaled_lr
+from maskkit.engine.options import Options
+from maskkit.engine.run import Pretrain
 from maskkit.model import MaskedModel
 from maskkit.tokenizers import Patches
 
@@ -90,16 +91,12 @@ def open_images(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Options):
     """Pretrain a masked autoencoder on images.
 
     What is left out is chosen to fit the pictures and the machine, and the program says what it chose.
     """
 
-    data: str
-    """Folder (searched through), glob, list file, .npy or .npz."""
-    out: Path
-    """Folder for the run."""
     preset: Literal["auto", "mae-tiny", "mae-small", "mae-base", "mae-large", "mae-huge"] = "auto"
     image_size: int | None = None
     """Height and width in pixels that pictures are cropped to."""
@@ -112,42 +109,10 @@ class Command:
     """Predict each patch with its own mean and deviation taken out; --no-norm-target predicts plain pixels."""
     measure: bool = False
     """Measure mean and standard deviation of these pictures instead of assuming ImageNet's; always so for floats."""
-    steps: int | None = None
-    """Optimiser steps."""
-    epochs: float | None = None
-    """Passes over the data, where --steps is not given."""
-    batch: int | None = None
-    """Samples per step."""
-    micro_batch: int | None = None
-    """Samples worked on at once, where a batch does not fit into memory."""
-    lr: float | None = None
-    """Peak learning rate."""
     min_scale: float | None = None
     """Smallest share of a picture that a random crop keeps."""
     flip: bool | None = None
     """Mirror half of the pictures."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    clip: float | None = None
-    """Largest norm of the gradient."""
-    ema: float | None = None
-    """Decay of a moving average of the weights, kept beside the model."""
-    compile: bool = False
-    """Compile the blocks with torch.compile."""
-    workers: int = 2
-    """Processes that read pictures."""
-    seed: int = 0
-    device: str = "auto"
-    log_every: int = 10
-    save_every: int = 1000
-    """Steps between checkpoints."""
-    keep: int = 2
-    """Checkpoints kept."""
-    picture_every: int = 1000
-    """Steps between picture grids."""
-    max_bad: float = 0.05
-    """Share of pictures that may be broken before the run stops."""
-    resume: bool = False
-    """Continue the run in --out, with the settings it was started with; --steps may move its end."""
 
     def settings(self, say: Callable[[str], None]) -> Pretrain[MAE, Data]:
         """Choose what was left open, and say why."""
@@ -157,19 +122,8 @@ class Command:
         cuda = torch.cuda.is_available()
         size: Size = ("base" if cuda else "tiny") if self.preset == "auto" else self.preset.removeprefix("mae-")  # type: ignore[assignment]  # Literals cannot be sliced
         channels = self.channels or facts.channels
-        batch = min(facts.count, 256 if cuda else 64) if self.batch is None else self.batch
-        steps = self.steps
-        if steps is None and self.epochs is None:
-            steps = max(500, min(100 * facts.count // max(batch, 1), 20_000))
-        lr = self.lr if self.lr is not None else max(5e-4 if size in ("tiny", "small") else 0.0, 1.5e-4 * batch / 256)
         small = side < SMALL_PICTURE
-        precision = best_precision() if self.precision == "auto" else self.precision
         say(f"{facts.count} pictures, about {facts.height} x {facts.width} pixels, {channels} channels")
-        say(
-            f"chosen: mae-{size}, image {side}, patch {patch}, batch {batch}, "
-            + (f"{steps} steps" if steps is not None else f"{self.epochs:g} epochs")
-            + f", peak lr {lr:.2g}, {precision}"
-        )
         if small and (self.min_scale is None or self.flip is None):
             say(f"pictures under {SMALL_PICTURE} pixels: no random crop, no flip (--min-scale, --flip)")
         model = MAE(
@@ -189,28 +143,15 @@ class Command:
             min_scale=(1.0 if small else 0.2) if self.min_scale is None else self.min_scale,
             flip=(not small) if self.flip is None else self.flip,
         )
-        return Pretrain(
-            model=model,
-            data=data,
-            out=self.out,
-            batch=batch,
-            micro_batch=self.micro_batch,
-            steps=steps,
-            epochs=100 if self.epochs is None else self.epochs,
-            warmup_epochs=0.05 * (100 if self.epochs is None else self.epochs),
-            optim=AdamW(lr=lr),
-            clip=self.clip,
-            ema=self.ema,
-            precision=precision,
-            compile=self.compile,
-            seed=self.seed,
-            workers=self.workers,
-            device=self.device,
-            log_every=self.log_every,
-            save_every=self.save_every,
-            keep=self.keep,
-            picture_every=self.picture_every,
-            max_bad=self.max_bad,
+        least = 5e-4 if size in ("tiny", "small") else 0.0
+        return self.complete(
+            model,
+            data,
+            samples=facts.count,
+            batch=256 if cuda else 64,
+            lr=lambda batch: max(least, scaled_lr(1.5e-4, batch)),
+            what=f"mae-{size}, image {side}, patch {patch}",
+            say=say,
         )
 
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import socket
 from contextlib import contextmanager
+from pathlib import Path
 
 from maskkit.modalities import image
 
@@ -51,3 +52,19 @@ def run_ranks(size, settings, stop_at=None):
         process.join(120)
         assert process.exitcode is not None, "a process hangs"
     return [process.exitcode for process in processes]
+
+
+def children(pid):
+    """Return the processes that a process started itself."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def alive(pid):
+    """Whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from maskkit.modalities import image
-from processes import run_ranks
+from processes import children, run_ranks
 from safetensors.torch import load_file
 from small import metrics
 
@@ -77,7 +77,7 @@ def test_torchrun_brings_a_run_back_after_a_process_dies(digits, tmp_path):
     out = tmp_path / "run"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2"]
     words = [*torchrun, "--master-port", "0", "--standalone", str(ROOT / "recipes" / "mae_imagenet.py")]
-    words += ["--data.root", str(digits), "--data.min-scale", "1", "--no-data.flip", "--model.size", "tiny"]
+    words += ["--data.root", str(digits), "--data.min-scale", "1", "--data.no-flip", "--model.size", "tiny"]
     words += ["--model.image-size", "8", "8", "--model.patch-size", "2", "--model.channels", "1", "--out", str(out)]
     words += ["--batch", "8", "--micro-batch", "4", "--steps", "30", "--log-every", "1", "--save-every", "5"]
     words += ["--workers", "0", "--precision", "fp32", "--picture-every", "1000"]
@@ -102,8 +102,3 @@ def test_torchrun_brings_a_run_back_after_a_process_dies(digits, tmp_path):
     pretrain(replace(settings, out=tmp_path / "unbroken", resume=False), image)
     for one, other in zip(lines, metrics(tmp_path / "unbroken"), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
-
-
-def children(pid):
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in listed]

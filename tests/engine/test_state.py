@@ -4,13 +4,14 @@ import os
 import random
 import shutil
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from maskkit.modalities import image
-from processes import run_one, start
+from processes import alive, children, run_one, start
 from safetensors.torch import load_file
 from small import metrics, same_weights
 
@@ -50,6 +51,19 @@ def test_a_run_killed_twenty_times_is_one_that_never_stopped(settings, tmp_path,
         f"step-{step:08d}" for step in (40, 80, 116, 118, 120)
     ]
     assert not list((broken.out / "checkpoints").glob(".*"))
+
+
+def test_loader_processes_end_with_the_process_that_is_killed(settings):
+    process = start(run_one, replace(settings, workers=3, steps=10_000))
+    deadline = time.monotonic() + 60
+    while len(loaders := children(process.pid)) < 3:
+        assert time.monotonic() < deadline and process.exitcode is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30  # torch's workers look every five seconds
+    while any(alive(pid) for pid in loaders):
+        assert time.monotonic() < deadline, "loader processes are left behind"
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("moment", ["written", "sealed", "renamed", "dropping"])

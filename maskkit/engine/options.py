@@ -1,0 +1,123 @@
+"""What the pretraining commands of all modalities have in common: a modality's ``Command`` begins with these."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from maskkit.engine.optim import AdamW
+from maskkit.engine.run import Pretrain, best_precision
+from maskkit.engine.shard import Sharding
+
+M = TypeVar("M")
+D = TypeVar("D")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of a run. What is None is chosen to fit the data and the machine."""
+
+    data: str
+    """Folder (searched through), glob, list file, array or tar shards; several as `0.7*here + 0.3*there`."""
+    out: Path
+    """Folder for the run."""
+    steps: int | None = None
+    """Optimiser steps."""
+    epochs: float | None = None
+    """Passes over the data, where --steps is not given."""
+    batch: int | None = None
+    """Samples per step, over all processes."""
+    micro_batch: int | None = None
+    """Samples that a process works on at once, where a batch does not fit into memory."""
+    lr: float | None = None
+    """Peak learning rate."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    clip: float | None = None
+    """Largest norm of the gradient."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, kept beside the model."""
+    compile: bool = False
+    """Compile the blocks with torch.compile."""
+    recompute: bool = False
+    """Save memory by computing each block again for the gradient."""
+    sharding: Sharding = "full"
+    """Under torchrun: spread weights over all processes, over those of a node, or copy them."""
+    workers: int = 2
+    """Processes that read samples."""
+    seed: int = 0
+    device: str = "auto"
+    log_every: int = 10
+    save_every: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Newest checkpoints kept."""
+    keep_every: int | None = None
+    """Checkpoints of every so many steps are kept for good."""
+    save_in_background: bool = False
+    """Write checkpoints while training goes on."""
+    picture_every: int = 1000
+    """Steps between picture grids."""
+    max_bad: float = 0.05
+    """Share of samples that may be broken before the run stops."""
+    max_not_finite: int = 10
+    """Steps in a row without a finite loss before the run goes back to its last checkpoint."""
+    max_rewinds: int = 3
+    """How often it goes back before it stops."""
+    resume: bool = False
+    """Continue the run in --out, with the settings it was started with; --steps may move its end."""
+
+    def complete(
+        self,
+        model: M,
+        data: D,
+        *,
+        samples: int,
+        batch: int,
+        lr: Callable[[int], float],
+        what: str,
+        say: Callable[[str], None],
+        optim: AdamW | None = None,
+    ) -> Pretrain[M, D]:
+        """Return the settings of a run, saying what was chosen.
+
+        ``batch`` is the one that suits where none is asked for; ``lr`` gives the peak rate for a batch; ``what`` names
+        the model; ``optim`` holds other settings of the optimiser.
+        """
+        batch = min(samples, batch) if self.batch is None else self.batch
+        steps = self.steps
+        if steps is None and self.epochs is None:
+            steps = max(500, min(100 * samples // max(batch, 1), 20_000))
+        rate = lr(batch) if self.lr is None else self.lr
+        epochs = 100 if self.epochs is None else self.epochs
+        precision = best_precision() if self.precision == "auto" else self.precision
+        length = f"{steps} steps" if steps is not None else f"{epochs:g} epochs"
+        say(f"chosen: {what}, batch {batch}, {length}, peak lr {rate:.2g}, {precision}")
+        return Pretrain(
+            model=model,
+            data=data,
+            out=self.out,
+            batch=batch,
+            micro_batch=self.micro_batch,
+            steps=steps,
+            epochs=epochs,
+            warmup_epochs=0.05 * epochs,
+            optim=replace(optim or AdamW(), lr=rate),
+            clip=self.clip,
+            ema=self.ema,
+            precision=precision,
+            compile=self.compile,
+            recompute=self.recompute,
+            sharding=self.sharding,
+            seed=self.seed,
+            workers=self.workers,
+            device=self.device,
+            log_every=self.log_every,
+            save_every=self.save_every,
+            keep=self.keep,
+            keep_every=self.keep_every,
+            save_in_background=self.save_in_background,
+            picture_every=self.picture_every,
+            max_bad=self.max_bad,
+            max_not_finite=self.max_not_finite,
+            max_rewinds=self.max_rewinds,
+        )
