@@ -124,9 +124,7 @@ class Checkpoints:
                 return self._load(path, state)
             say(f"checkpoint {path.name} is damaged and not used: {damage}")
         if places:
-            raise ValueError(
-                f"{self.folder}: no checkpoint is whole; restore one from a copy, or start in another --out"
-            )
+            raise ValueError(f"{self.folder}: no checkpoint is whole; restore one from a copy, or start in another --out")
         return None
 
     def _damage(self, path: Path) -> str | None:
@@ -298,3 +296,5 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
