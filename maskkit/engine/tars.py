@@ -21,6 +21,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -67,11 +68,8 @@ def open_tars(place: str, names: Sequence[str], suffixes: Collection[str], *, bu
     counted = np.array(counts) >= 0
     others = Counter[str]()
     for number in track(missing, f"counting samples (no {COUNTS})", after=2.0):
-        finds = _Finds(endings, with_damage=True)
-        if (descriptor := _look_into(names[number], finds)) >= 0:
-            os.close(descriptor)
-        counts[number] = len(finds)
-        others.update(finds.others)
+        counts[number], others_here = _count(names[number], endings, _stamp(names[number]))
+        others.update(others_here)
     if not sum(counts):
         there = f" (found {', '.join(suffix for suffix, _ in others.most_common(5))})" if others else ""
         raise ValueError(
@@ -79,6 +77,23 @@ def open_tars(place: str, names: Sequence[str], suffixes: Collection[str], *, bu
             "a sample's suffix starts at the first dot of its name"
         )
     return Tars(np.array([os.fsencode(name) for name in names]), np.array(counts), counted, endings, buffer)
+
+
+@lru_cache(maxsize=None)  # a run opens its data several times
+def _count(name: str, endings: tuple[str, ...], stamp: tuple[int, int]) -> tuple[int, Counter[str]]:
+    finds = _Finds(endings, with_damage=True)
+    if (descriptor := _look_into(name, finds)) >= 0:
+        os.close(descriptor)
+    return len(finds), finds.others
+
+
+def _stamp(name: str) -> tuple[int, int]:
+    """Tell by size and time whether a shard is the one that was counted."""
+    try:
+        status = os.stat(name)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def expand_shards(place: str) -> list[str]:

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from maskkit.engine.data import BadSampleError
 from maskkit.engine.files import Files, find_files, open_file
+from maskkit.engine.mixture import split_mixture
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Layout = Literal["NCHW", "NHWC"]
@@ -427,7 +428,19 @@ class Survey:
 
 
 def survey(where: str | Path, *, limit: int = 64, channels: int | None = None, layout: Layout | None = None) -> Survey:
-    """Look at up to ``limit`` pictures, evenly spread; of files only at the header, and bad ones are passed over."""
+    """Look at up to ``limit`` pictures, evenly spread; of files only at the header, and bad ones are passed over.
+
+    Of a mixture each part is looked at; the sizes are those of the part with the largest weight.
+    """
+    parts = split_mixture(os.fspath(where))
+    seen = [_survey(path, limit, channels, layout) for _, path in parts]
+    if len({each.dtype for each in seen}) > 1:
+        raise ValueError(f"{where}: some parts hold uint8 pictures, others floats; convert one to the other")
+    heaviest = max(range(len(parts)), key=lambda number: parts[number][0])
+    return replace(seen[heaviest], count=sum(each.count for each in seen), channels=max(each.channels for each in seen))
+
+
+def _survey(where: str, limit: int, channels: int | None, layout: Layout | None) -> Survey:
     source = open_pictures(where, channels=channels, transform=_as_it_is, layout=layout)
     if isinstance(source, Arrays):
         stored, height, width = source.shape
@@ -450,10 +463,23 @@ def measure(
 
     In units of the full range, 0 to 1, for uint8 pixels; in the array's own units for floats. Bad samples are passed
     over. A constant channel has deviation 1, so that normalising by it gives 0 and not NaN. ``channels=None`` is what
-    ``survey`` finds. Large JPEGs are measured at reduced size, as training sees them.
+    ``survey`` finds. Large JPEGs are measured at reduced size, as training sees them. Of a mixture each part counts by
+    its weight.
     """
     if channels is None:
         channels = survey(where, layout=layout).channels
+    parts = split_mixture(os.fspath(where))
+    weights = torch.tensor([weight for weight, _ in parts]).double()
+    weights = (weights / weights.sum())[:, None]
+    measured = [_measure(path, limit, channels, layout) for _, path in parts]
+    means, variances = (torch.stack(values) for values in zip(*measured, strict=True))
+    mean = (weights * means).sum(0)
+    std = (weights * (variances + (means - mean) ** 2)).sum(0).sqrt()
+    return tuple(mean.tolist()), tuple(torch.where(std > 0, std, 1.0).tolist())
+
+
+def _measure(where: str, limit: int, channels: int, layout: Layout | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance per channel."""
     source = open_pictures(where, channels=channels, transform=_as_it_is, layout=layout, min_side=256)
     rng = torch.Generator()
     count, mean, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
@@ -464,8 +490,7 @@ def measure(
         squares += values.var(1, correction=0) * values.shape[1] + shift**2 * count * share
         mean += shift * share
         count += values.shape[1]
-    std = (squares / count).sqrt()
-    return tuple(mean.tolist()), tuple(torch.where(std > 0, std, 1.0).tolist())
+    return mean, squares / count
 
 
 def _as_it_is(picture: Tensor, rng: torch.Generator) -> Tensor:
