@@ -56,7 +56,7 @@ def pack(
                 if left_out <= _SAID:
                     say(f"left out {error}")
                 continue
-            if shard is not None and shard.bytes + len(contents) > size:
+            if shard is not None and shard.length + len(contents) > size:
                 shard.finish()
                 shard = None
             if shard is None:
@@ -84,7 +84,7 @@ class _Shard:
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)
 
     @property
-    def bytes(self) -> int:
+    def length(self) -> int:
         return self._file.tell()
 
     def add(self, key: str, ending: str, contents: bytes, label: str | None) -> None:

@@ -21,7 +21,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -38,6 +39,7 @@ BUFFER = 16384  # samples; see Tars.order
 
 _LABELS = (".cls", ".json", ".txt")  # the first that a sample has counts
 _JSON_LABELS = ("label", "class")
+_MISSING = "no such shard"
 _LONGEST_LABEL = 1 << 16  # bytes; more is no label
 _COPIED = 1 << 20  # bytes at a time
 _MOST_OPEN = 64  # shards of a process
@@ -79,11 +81,13 @@ def open_tars(place: str, names: Sequence[str], suffixes: Collection[str], *, bu
     return Tars(np.array([os.fsencode(name) for name in names]), np.array(counts), counted, endings, buffer)
 
 
-@lru_cache(maxsize=None)  # a run opens its data several times
+@cache  # a run opens its data several times
 def _count(name: str, endings: tuple[str, ...], stamp: tuple[int, int]) -> tuple[int, Counter[str]]:
     finds = _Finds(endings, with_damage=True)
     if (descriptor := _look_into(name, finds)) >= 0:
         os.close(descriptor)
+    elif is_remote(name) and finds.first_damage != _MISSING:  # else every process of a run may count another number
+        raise ValueError(f"{name}: cannot be opened ({finds.first_damage}), and no {COUNTS} says what it holds")
     return len(finds), finds.others
 
 
@@ -164,21 +168,29 @@ def _read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
 
 def _counts_of(place: str) -> dict[str, Any]:
     try:
-        if is_remote(place):
-            system, path = file_system(place)
-            found = json.loads(system.cat_file(path))
-        else:
-            with open(place, "rb") as file:
-                found = json.load(file)
+        found = json.loads(_contents(place))
     except (FileNotFoundError, PermissionError):  # S3 refuses what is not there to those who may not list
         return {}
-    except Exception as error:
-        raise ValueError(f"{place}: cannot be read ({_reason(error)}); delete it, and samples are counted") from error
+    except json.JSONDecodeError:
+        found = None
     entries = found.values() if isinstance(found, dict) else [None]
     flat = [each for entry in entries for each in (entry.values() if isinstance(entry, dict) else [entry])]
     if not all(isinstance(each, int) and each >= 0 for each in flat):
         raise ValueError(f'{place}: must be {{"shard.tar": {{".jpg": 812}}}}; delete it, and samples are counted')
     return dict(found)
+
+
+def _contents(place: str) -> bytes:
+    if not is_remote(place):
+        return Path(place).read_bytes()
+    system, path = file_system(place)
+    try:
+        found: bytes = system.cat_file(path)
+        return found
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # clients of stores raise what they like
+        raise ValueError(f"{place}: cannot be read ({_reason(error)})") from error
 
 
 # The samples
@@ -421,7 +433,7 @@ def _look_into(name: str, finds: _Finds) -> int:
     try:
         descriptor = open_anywhere(name)
     except Exception as error:  # clients of stores raise what they like
-        finds.damage("", "no such shard" if isinstance(error, FileNotFoundError) else _reason(error))
+        finds.damage("", _MISSING if isinstance(error, FileNotFoundError) else _reason(error))
         return -1
     try:
         mode = os.fstat(descriptor).st_mode
