@@ -72,10 +72,9 @@ class _Cache:
         with _locked(Path(f"{place}.lock")):
             with contextlib.suppress(FileNotFoundError):  # copied by another while this one waited
                 return _opened(place)
-            self._copy(address, place)
-            return _opened(place)
+            return self._copy(address, place)
 
-    def _copy(self, address: str, place: Path) -> None:
+    def _copy(self, address: str, place: Path) -> int:
         system, path = file_system(address)
         aside = Path(f"{place}.part")
         for attempt in range(1, TRIES + 1):
@@ -86,8 +85,9 @@ class _Cache:
                     with aside.open("wb") as file:
                         file.truncate(size)  # so that others count the room that is taken already
                 _download(system, path, aside, size)
-                os.replace(aside, place)
-                return
+                descriptor = os.open(aside, os.O_RDONLY | os.O_CLOEXEC)
+                os.replace(aside, place)  # from here on another process may delete it
+                return descriptor
             except (FileNotFoundError, PermissionError):
                 raise
             except Exception:  # whatever a network or a client of a store may raise
@@ -95,6 +95,7 @@ class _Cache:
                 if attempt == TRIES:
                     raise
                 time.sleep(attempt)
+        raise AssertionError("unreachable")
 
     def _make_room(self, size: int, place: Path) -> None:
         """Delete what was opened longest ago until ``size`` bytes fit; a file beyond the limit is let in alone."""

@@ -433,7 +433,9 @@ def _look_into(name: str, finds: _Finds) -> int:
     try:
         descriptor = open_anywhere(name)
     except Exception as error:  # clients of stores raise what they like
-        finds.damage("", _MISSING if isinstance(error, FileNotFoundError) else _reason(error))
+        place = getattr(error, "filename", None)
+        where = f" ({place})" if is_remote(name) and place else ""  # the cache's trouble is not the shard's
+        finds.damage("", _MISSING if isinstance(error, FileNotFoundError) else _reason(error) + where)
         return -1
     try:
         mode = os.fstat(descriptor).st_mode

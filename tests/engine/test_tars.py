@@ -573,6 +573,16 @@ def inodes(arguments, results):
     results.put(inode(*arguments))
 
 
+def wander(place, indices, results):
+    """Read samples here and there, each time with all shards closed, and tell what went wrong."""
+    wrong = []
+    for index in indices:
+        found = outcome(find_files(place, SUFFIXES), index)
+        if found != contents(index):
+            wrong.append(found)
+    results.put(wrong)
+
+
 class Unsteady(LocalFileSystem):
     """A store whose connections fail at times, or break off."""
 
@@ -675,6 +685,21 @@ class TestRemote:
         assert len({number for number, _ in found}) == 1  # a second copy would be another file
         assert {raw for _, raw in found} == {shard.read_bytes()[: 1 << 20]}
         assert not [*cache.glob("*.part")]
+
+    def test_many_processes_in_a_cache_that_is_too_small(self, tmp_path, cache, monkeypatch):
+        write_shards(tmp_path / "data", [3] * 12)
+        size = (tmp_path / "data" / "s-00.tar").stat().st_size
+        monkeypatch.setenv("MASKKIT_CACHE_GB", str(2.5 * size / 1e9))
+        context = multiprocessing.get_context("fork")
+        results = context.Queue()
+        places = [np.random.default_rng(number).integers(0, 36, 60).tolist() for number in range(5)]
+        processes = [context.Process(target=wander, args=(f"file://{tmp_path}/data", each, results)) for each in places]
+        for process in processes:
+            process.start()
+        assert [results.get(timeout=60) for _ in processes] == [[]] * 5
+        for process in processes:
+            process.join()
+        assert len(kept(cache)) <= 2 and not [*cache.glob("*.part")]
 
     def test_what_a_killed_process_left_is_cleared_away(self, tmp_path, cache, monkeypatch):
         write_shards(tmp_path / "data", [4] * 2)
