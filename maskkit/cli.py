@@ -307,7 +307,10 @@ def shard(words: list[str]) -> int:
             raise ValueError(f"--only must be one of {', '.join(names)}, got {only!r}")
         if size_mb < 1:
             raise ValueError(f"--size-mb must be at least 1, got {size_mb}")
-        suffixes = {suffix for name in ([only] if only else names) for suffix in _modality(name).SUFFIXES}
+        modules = [_modality(name) for name in ([only] if only else names)]
+        suffixes = {suffix for module in modules for suffix in getattr(module, "SUFFIXES", ())}
+        if not suffixes:
+            raise ValueError(f"{', '.join(names)}: says no SUFFIXES, by which its files are known; name another --only")
 
         from maskkit.engine.files import find_files
         from maskkit.engine.pack import pack

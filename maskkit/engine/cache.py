@@ -3,10 +3,11 @@
 The folder is ``MASKKIT_CACHE`` (default ``~/.cache/maskkit``), its limit ``MASKKIT_CACHE_GB`` (default 50, in 10^9
 bytes); what was opened longest ago goes first. Of many processes that want the same file one copies it and the others
 wait. A file is known by its address alone: that its contents changed there is not noticed, so delete it here then.
+A run reads shards window by window (``Tars.order``): a cache that does not hold the shards of two windows, for all runs
+that share it, copies them again and again.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -39,7 +40,7 @@ def file_system(address: str) -> tuple[Any, str]:
 def open_anywhere(name: str) -> int:
     """Open a path or an address for reading, as a file descriptor. Raises OSError or ValueError."""
     if not is_remote(name):
-        return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would else wait for ever
+        return os.open(name, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would else wait for ever
     return _Cache.from_environment().open(name)
 
 
@@ -85,7 +86,7 @@ class _Cache:
                     with aside.open("wb") as file:
                         file.truncate(size)  # so that others count the room that is taken already
                 _download(system, path, aside, size)
-                descriptor = os.open(aside, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(aside, os.O_RDONLY)
                 os.replace(aside, place)  # from here on another process may delete it
                 return descriptor
             except (FileNotFoundError, PermissionError):
@@ -115,7 +116,7 @@ class _Cache:
 
 
 def _opened(place: Path) -> int:
-    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(place, os.O_RDONLY)
     os.utime(descriptor)  # what is used stays
     return descriptor
 
@@ -145,7 +146,9 @@ def _is_dead(part: Path, own: Path) -> bool:
 @contextlib.contextmanager
 def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold a lock that the system takes back when the process dies. Raises BlockingIOError instead of waiting."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    import fcntl  # Unix alone has it, and data on the disk is read without it
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

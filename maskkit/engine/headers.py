@@ -11,10 +11,11 @@ from dataclasses import dataclass
 BLOCK = 512  # bytes; an archive is made of such blocks: a header, then contents filled up with zeros
 _ZEROS = bytes(BLOCK)
 _STRETCH = 2048  # blocks looked through at a time
-_LONGEST = 1 << 20  # bytes of a pax header or a long name; more is damage, and would fill the memory
+_LONGEST = 1 << 17  # bytes of a pax header or a long name; more is damage, and would fill the memory
 
 _FILES = (b"0", b"\0", b"7")
 _NAMES = (b"L", b"x")  # their contents say the next member's name
+_EMPTY = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders, pipes
 _NOTES = (b"K", b"g")  # a link's target, and what holds for all members: nothing that is needed
 _ODD = {b"1": "a link, which is not followed", b"2": "a link, which is not followed", b"S": "a sparse member"}
 
@@ -39,8 +40,7 @@ class Damage:
 
 def members(descriptor: int) -> Iterator[Member | Damage]:
     """Find the files of an open archive, in the order in which they lie there, and what is damaged between them."""
-    end, at, count = os.fstat(descriptor).st_size, 0, 0
-    name, size_said = b"", -1  # by a pax header, for the member that follows
+    end, at, count, said = os.fstat(descriptor).st_size, 0, 0, _NOTHING
     while True:
         block = os.pread(descriptor, BLOCK, at)
         if block == _ZEROS:  # two of them end an archive, but archives may be chained, and a header may be wiped out
@@ -48,36 +48,57 @@ def members(descriptor: int) -> Iterator[Member | Damage]:
             if after is None:
                 return
             at, block = after, os.pread(descriptor, BLOCK, after)
-        if len(block) < BLOCK:
-            yield Damage(at, f"truncated after {count} members" if end else "empty file")
-            return
         try:
-            header = _Header.parse(block)
-            size = size_said if size_said >= 0 else header.size
-            extra = header.kind in _NAMES + _NOTES
-            if extra and size > _LONGEST:
-                raise ValueError("a name of megabytes")
-            start, following = at + BLOCK, at + BLOCK + -(-size // BLOCK) * BLOCK
-            if start + size > end:
-                yield Damage(at, f"truncated after {count} members")
+            header = _Header.parse(block, said)
+            start = at + BLOCK
+            if len(block) < BLOCK or start + header.size > end:
+                yield Damage(at, f"truncated after {count} members" if end else "empty file")
                 return
             if header.kind in _NAMES:
-                contents = os.pread(descriptor, size, start)
-                name, size_said = _pax(contents) if header.kind == b"x" else (contents.rstrip(b"\0"), -1)
+                said = _Said.parse(header.kind, os.pread(descriptor, header.size, start))
         except ValueError:
-            after = _first(descriptor, at + BLOCK)
             yield Damage(at, _what_else(block) if at == 0 else f"the header at byte {at} is corrupt")
+            after = _first(descriptor, at + BLOCK)
             if after is None:
                 return
-            at, name, size_said = after, b"", -1
+            at, said = after, _NOTHING
             continue
-        at = following
-        if extra:
-            continue
+        at = start + -(-header.size // BLOCK) * BLOCK
         if header.kind in _FILES or header.kind in _ODD:
             count += 1
-            yield Member(name or header.name, start, size, _ODD.get(header.kind, ""))
-        name, size_said = b"", -1
+            yield Member(header.name, start, header.size, said.trouble or _ODD.get(header.kind, ""))
+        if header.kind not in _NAMES + _NOTES:
+            said = _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a pax header or a long name says about the member that follows."""
+
+    name: bytes = b""
+    size: int = -1
+    trouble: str = ""
+
+    @classmethod
+    def parse(cls, kind: bytes, contents: bytes) -> "_Said":
+        """Read a long name, or pax records: ``LENGTH KEY=VALUE`` and a line feed. Raises ValueError."""
+        if kind == b"L":
+            return cls(contents.rstrip(b"\0"))
+        found = {}
+        while contents:
+            digits = contents.partition(b" ")[0]
+            length = int(digits)
+            if not len(digits) < length <= len(contents):
+                raise ValueError("records that do not fit")
+            key, _, value = contents[len(digits) + 1 : length - 1].partition(b"=")
+            found[key] = value
+            contents = contents[length:]
+        sparse = any(key.startswith(b"GNU.sparse") for key in found)
+        name = found.get(b"GNU.sparse.name") or found.get(b"path", b"")
+        return cls(name, int(found.get(b"size", b"-1")), _ODD[b"S"] if sparse else "")
+
+
+_NOTHING = _Said()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +108,24 @@ class _Header:
     kind: bytes
 
     @classmethod
-    def parse(cls, block: bytes) -> "_Header":
+    def parse(cls, block: bytes, said: _Said) -> "_Header":
         """Read a header. Raises ValueError where its bytes do not add up to the sum that it states."""
+        if len(block) < BLOCK:  # the end of a file that is cut off
+            return cls(b"", 0, b"")
         stated = _number(block[148:156])
         if stated != sum(block) - sum(block[148:156]) + 8 * ord(" "):
             raise ValueError("wrong checksum")
-        name, prefix = _text(block[:100]), b""
-        if block[257:263] == b"ustar\0":  # GNU's "ustar " has times where POSIX has the folder
-            prefix = _text(block[345:500])
         kind = block[156:157]
-        size = _number(block[124:136]) if kind not in b"123456" else 0
-        return cls(prefix + b"/" + name if prefix else name, size, kind)
+        if kind in _NAMES + _NOTES:
+            size = _number(block[124:136])
+            if size > _LONGEST:
+                raise ValueError("a name longer than any")
+            return cls(b"", size, kind)
+        name = _text(block[:100])
+        if block[257:263] == b"ustar\0" and block[345]:  # GNU's "ustar " has times where POSIX has the folder
+            name = _text(block[345:500]) + b"/" + name
+        size = 0 if kind in _EMPTY else said.size if said.size >= 0 else _number(block[124:136])
+        return cls(said.name or name, size, kind)
 
 
 def _text(field: bytes) -> bytes:
@@ -112,25 +140,6 @@ def _number(field: bytes) -> int:
     if number < 0:
         raise ValueError("a negative number")
     return number
-
-
-def _pax(records: bytes) -> tuple[bytes, int]:
-    """Name and size, where a pax header states them; each record is ``LENGTH KEY=VALUE`` and a line feed."""
-    name, size = b"", -1
-    while records:
-        digits = records.partition(b" ")[0]
-        length = int(digits)
-        if not len(digits) < length <= len(records):
-            raise ValueError("records that do not fit")
-        key, _, value = records[len(digits) + 1 : length - 1].partition(b"=")
-        if key == b"path":
-            name = value
-        elif key == b"size":
-            size = int(value)
-        elif key.startswith(b"GNU.sparse"):
-            raise ValueError("a sparse member")
-        records = records[length:]
-    return name, size
 
 
 def _first(descriptor: int, at: int, *, written: bool = False) -> int | None:
@@ -149,7 +158,7 @@ def _is_header(block: bytes) -> bool:
     if len(block) < BLOCK or block[257:262] != b"ustar":  # older archives have no mark, and nothing is found there
         return False
     try:
-        _Header.parse(block)
+        _Header.parse(block, _NOTHING)
     except ValueError:
         return False
     return True

@@ -92,12 +92,14 @@ class Mixture:
     def _draws(self, number: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
         """Keys of a source's draws ``first`` to ``first + count``, counted from the start of the run."""
         source = self.sources[number]
-        epochs, offsets = np.divmod(np.arange(first, first + count), len(source))
         keys = np.empty((count, 2), dtype=np.int64)
-        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+        done = 0
+        while done < count:
+            epoch, begin = divmod(first + done, len(source))
             # A seed of its own, else sources of equal length would go in step.
-            order = epoch_order(source, seed_of(seed, number), epoch)
-            keys[epochs == epoch] = order[offsets[epochs == epoch]]
+            part = epoch_order(source, seed_of(seed, number), epoch)[begin : begin + count - done]
+            keys[done : done + len(part)] = part
+            done += len(part)
         return keys + np.array([0, self._starts[number]])
 
     def _find(self, index: int) -> tuple[Source, int]:

@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
+import subprocess
 import tarfile
 import time
 import tracemalloc
@@ -222,6 +224,34 @@ class TestMembers:
         assert [outcome(files, 0), outcome(files, 1)] == ["a link, which is not followed", "empty file"]
         assert len(files) == 2
 
+    @pytest.mark.skipif(shutil.which("tar") is None, reason="no tar command here")
+    @pytest.mark.parametrize("form", ["gnu", "oldgnu", "pax", "ustar", "v7"])
+    def test_what_the_tar_command_writes(self, tmp_path, form):
+        names = ["1.jpg", "deep/er/2.jpg", "deep/er/2.cls"]
+        for number, name in enumerate(names):
+            (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / name).write_bytes(contents(number))
+        command = ["tar", "-c", f"--format={form}", "-f", tmp_path / "a.tar", "-C", tmp_path / "in", "."]
+        subprocess.run(command, check=True)
+        files = find_files(tmp_path / "a.tar", SUFFIXES)
+        found = {files.path(index).split(".tar/./")[1]: read(files, index) for index in range(len(files))}
+        assert found == {"1.jpg": contents(0), "deep/er/2.jpg": contents(1)}
+
+    @pytest.mark.skipif(shutil.which("tar") is None, reason="no tar command here")
+    @pytest.mark.parametrize("form", ["gnu", "pax"])
+    def test_sparse_members_are_bad_samples(self, tmp_path, form):
+        (tmp_path / "1.jpg").write_bytes(contents(1))
+        with open(tmp_path / "2.jpg", "wb") as file:
+            file.seek(1 << 20)
+            file.write(b"end")
+        (tmp_path / "3.jpg").write_bytes(contents(3))
+        names = ["1.jpg", "2.jpg", "3.jpg"]
+        subprocess.run(["tar", "-cS", f"--format={form}", "-f", "a.tar", *names], check=True, cwd=tmp_path)
+        files = find_files(tmp_path / "a.tar", SUFFIXES)
+        found = [outcome(files, index) for index in range(len(files))]
+        assert found[0] == contents(1) and found[-1] == contents(3)
+        assert all(isinstance(reason, str) for reason in found[1:-1]) and len(found) >= 3
+
     def test_chained_archives_are_one(self, tmp_path):
         first = write_tar(tmp_path / "1", [("1.jpg", b"one")]).read_bytes()
         second = write_tar(tmp_path / "2", [("2.jpg", b"two")]).read_bytes()
@@ -266,6 +296,7 @@ class TestStreams:
             assert stream.read() == contents(0)
 
     def test_files_are_closed(self, tmp_path):
+        gc.collect()
         before = len(os.listdir("/proc/self/fd"))
         files = find_files(write_shards(tmp_path, [2] * 80), SUFFIXES)
         for index in range(len(files)):
@@ -462,6 +493,21 @@ class TestTrouble:
             touched = {place // self.SIZE for place in flipped}
             assert all(contents(number) in found for number in set(range(12)) - touched)
             assert 12 - len(touched) <= len(files) <= 12
+
+    @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+    def test_bytes_flipped_in_long_names_raise_nothing_else(self, tmp_path, form):
+        rng = np.random.default_rng(1)
+        members = [(f"{number}" + "n" * 150 + ".bin", contents(number)) for number in range(6)]
+        whole = write_tar(tmp_path / "a.tar", members, format=form).read_bytes()
+        good = {data for _, data in members}
+        for _ in range(300):
+            raw = bytearray(whole)
+            for place in rng.integers(0, len(whole) - 10_240 % len(whole), 4):
+                raw[place] ^= int(rng.integers(1, 256))
+            (tmp_path / "a.tar").write_bytes(raw[: rng.integers(4 * len(raw) // 5, len(raw))])
+            files = find_files(tmp_path / "a.tar", SUFFIXES)
+            found = [outcome(files, index) for index in range(len(files))]
+            assert good & set(found) and len({files.path(index) for index in range(len(files))}) == len(files)
 
 
 class TestOrder:
