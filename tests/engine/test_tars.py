@@ -500,9 +500,9 @@ class TestTrouble:
         members = [(f"{number}" + "n" * 150 + ".bin", contents(number)) for number in range(6)]
         whole = write_tar(tmp_path / "a.tar", members, format=form).read_bytes()
         good = {data for _, data in members}
-        for _ in range(300):
+        for _ in range(120):
             raw = bytearray(whole)
-            for place in rng.integers(0, len(whole) - 10_240 % len(whole), 4):
+            for place in rng.integers(0, len(whole), 4):
                 raw[place] ^= int(rng.integers(1, 256))
             (tmp_path / "a.tar").write_bytes(raw[: rng.integers(4 * len(raw) // 5, len(raw))])
             files = find_files(tmp_path / "a.tar", SUFFIXES)
