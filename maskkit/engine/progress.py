@@ -13,7 +13,7 @@ from maskkit.engine.log import PLAIN_SECONDS, clock
 Item = TypeVar("Item")
 
 
-def track(items: Sequence[Item], what: str, *, after: float = 0.0) -> Iterator[Item]:
+def track(items: Sequence[Item], what: str, *, after: float = 2.0) -> Iterator[Item]:
     """Yield the items, and say on stderr how far they are, once ``after`` seconds have passed."""
     console = Console(stderr=True)
     began, said, bar = time.perf_counter(), 0.0, None

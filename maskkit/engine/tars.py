@@ -69,7 +69,7 @@ def open_tars(place: str, names: Sequence[str], suffixes: Collection[str], *, bu
     missing = [number for number, count in enumerate(counts) if count < 0]
     counted = np.array(counts) >= 0
     others = Counter[str]()
-    for number in track(missing, f"counting samples (no {COUNTS})", after=2.0):
+    for number in track(missing, f"counting samples (no {COUNTS})"):
         counts[number], others_here = _count(names[number], endings, _stamp(names[number]))
         others.update(others_here)
     if not sum(counts):
@@ -371,7 +371,6 @@ class _Finds:
     def add(self, item: Member | Damage) -> None:
         """Take in what comes next in the shard."""
         if isinstance(item, Damage):
-            self._key, self._sample = b"", -1
             self.damage(f"byte {item.offset}", item.reason)
             return
         key, suffix = _split(item.name)
@@ -382,12 +381,13 @@ class _Finds:
         if suffix in self.endings:
             if self._sample < 0:  # of several members that would do, the first
                 self._sample = len(self)
-                self._append(item)
+                self._append(item, self._label)
         elif suffix in self.labels and self.labels.index(suffix) < self._label[0] and not item.trouble:
             self._label = (self.labels.index(suffix), item.offset, item.size)
             if self._sample >= 0:
-                kind, offset, size = self._label
-                self.label_kinds[-1], self.label_offsets[-1], self.label_sizes[-1] = kind, offset, size
+                labels = self.label_kinds, self.label_offsets, self.label_sizes
+                for values, value in zip(labels, self._label, strict=True):
+                    values[self._sample] = value
         else:
             self.others[suffix.decode(errors="replace")] += 1
 
@@ -395,20 +395,17 @@ class _Finds:
         """Note what cannot be read; where nobody knows how many samples it was, it counts as one."""
         self.first_damage = self.first_damage or reason
         if self.with_damage:
-            self._label = (len(_LABELS), 0, 0)
-            self._append(Member(os.fsencode(where), 0, 0, reason))
+            self._append(Member(os.fsencode(where), 0, 0, reason), (len(_LABELS), 0, 0))
 
-    def _append(self, member: Member) -> None:
+    def _append(self, member: Member, label: tuple[int, int, int]) -> None:
         if member.trouble:
             self.troubles[len(self)] = member.trouble
         self.names += member.name
         self.name_ends.append(len(self.names))
         self.offsets.append(member.offset)
         self.sizes.append(member.size)
-        kind, offset, size = self._label
-        self.label_kinds.append(kind)
-        self.label_offsets.append(offset)
-        self.label_sizes.append(size)
+        for values, value in zip((self.label_kinds, self.label_offsets, self.label_sizes), label, strict=True):
+            values.append(value)
 
     def index(self, count: int) -> _Index:
         """Return what was found, for a shard that is known to hold ``count`` samples."""

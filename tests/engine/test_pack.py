@@ -187,8 +187,8 @@ class TestCommand:
     def test_progress_is_plain_lines_where_there_is_no_terminal(self, tmp_path):
         code = (
             "import time\nfrom maskkit.engine import progress\nprogress.PLAIN_SECONDS = 0.1\n"
-            "for _ in progress.track(range(10), 'packing'): time.sleep(0.05)\n"
-            "for _ in progress.track(range(10), 'quick', after=9): pass\n"
+            "for _ in progress.track(range(10), 'packing', after=0): time.sleep(0.05)\n"
+            "for _ in progress.track(range(10), 'quick'): pass\n"
         )
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         lines = result.stderr.splitlines()
@@ -197,7 +197,7 @@ class TestCommand:
 
     @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
     def test_progress_is_a_bar_on_a_terminal(self, tmp_path):
-        code = "from maskkit.engine.progress import track\nfor _ in track(range(3), 'packing'): print(end='')"
+        code = "from maskkit.engine.progress import track\nfor _ in track(range(3), 'packing', after=0): print(end='')"
         master, slave = os.openpty()
         environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
         subprocess.run([sys.executable, "-c", code], stderr=slave, check=True, env=environment)

@@ -406,6 +406,16 @@ class TestTrouble:
         found = self.spoilt(tmp_path, False, change)
         assert found == [*self.GOOD[:2], f"the header at byte {2 * self.SIZE + 512} is corrupt", *self.GOOD[3:]]
 
+    def test_damage_within_a_sample_leaves_it_its_label(self, tmp_path):
+        parts = [("1.jpg", b"one"), ("1.json", b"{}"), ("1.cls", b"cat"), ("2.jpg", b"two"), ("2.cls", b"dog")]
+        shard = write_tar(tmp_path / "a.tar", parts)
+        raw = bytearray(shard.read_bytes())
+        raw[1024] ^= 1  # the header of 1.json
+        shard.write_bytes(raw)
+        files = find_files(shard, SUFFIXES)
+        assert [outcome(files, index) for index in range(3)] == [b"one", "the header at byte 1024 is corrupt", b"two"]
+        assert labels(files) == ["cat", None, "dog"]
+
     def test_the_first_header(self, tmp_path):
         def change(raw):
             raw[3] ^= 1
