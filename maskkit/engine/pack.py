@@ -37,6 +37,7 @@ def pack(
 
     ``out/shard-000000.tar`` and so on; a sample is ``00000012-NAME.jpg``, its number in ``files`` before its name, and
     ``00000012-NAME.cls`` with its class name where it has one. What cannot be read is left out and told to ``say``.
+    (The webdataset library's own decoder takes a ``.cls`` for a number, which class names need not be.)
     The same files and seed give the same bytes. A shard is there whole or not at all, and ``counts.json`` comes last.
     """
     out.mkdir(parents=True, exist_ok=True)

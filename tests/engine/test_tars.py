@@ -569,6 +569,7 @@ class TestProcesses:
         stream = Stream(source, 8, seed=3, first=first, stride=stride)
         return list(itertools.islice(load(source, stream, workers=workers), count))
 
+    @pytest.mark.filterwarnings("ignore:This DataLoader will create")
     @pytest.mark.parametrize("workers", [1, 3])
     def test_samples_do_not_depend_on_workers(self, tmp_path, workers):
         source = Numbers(find_files(write_shards(tmp_path, [7, 3, 11]), SUFFIXES))
