@@ -64,7 +64,7 @@ def overview() -> str:
 
 def pretrain(words: list[str]) -> int:
     """Pretrain a model on a folder of images."""
-    names = sorted(entry.name for entry in importlib.metadata.entry_points(group="maskkit.modalities"))
+    names = _modality_names()
     if not words or words[0] not in names:
         wanted = f"maskkit pretrain {{{','.join(names)}}} --data PATH --out RUN"
         if words and words[0] not in ("-h", "--help"):
@@ -282,6 +282,49 @@ def export(words: list[str]) -> int:
     return 0
 
 
+def shard(words: list[str]) -> int:
+    """Pack files into tar shards, for data that outgrows a disk."""
+
+    def command(
+        folder: Annotated[str, tyro.conf.Positional],
+        out: Annotated[Path, tyro.conf.Positional],
+        only: str | None = None,
+        size_mb: int = 256,
+        seed: int = 0,
+    ) -> None:
+        """Pack files, as they are and in random order, into shard-000000.tar and so on, and counts.json.
+
+        Args:
+            folder: Folder, glob, list file or other shards.
+            out: Folder for the shards.
+            only: Modality whose files are packed (image ...); all that is known otherwise.
+            size_mb: About how large a shard gets, in 10^6 bytes.
+            seed: Of the order.
+
+        """
+        names = _modality_names()
+        if only is not None and only not in names:
+            raise ValueError(f"--only must be one of {', '.join(names)}, got {only!r}")
+        if size_mb < 1:
+            raise ValueError(f"--size-mb must be at least 1, got {size_mb}")
+        modules = [_modality(name) for name in ([only] if only else names)]
+        suffixes = {suffix for module in modules for suffix in getattr(module, "SUFFIXES", ())}
+        if not suffixes:
+            raise ValueError(f"{', '.join(names)}: says no SUFFIXES, by which its files are known; name another --only")
+
+        from maskkit.engine.files import find_files
+        from maskkit.engine.pack import pack
+
+        packed = pack(find_files(folder, suffixes), suffixes, out, size=size_mb * 10**6, seed=seed, say=_say)
+        last = f"{packed.shards - 1:06d}"
+        place = out / ("shard-000000.tar" if packed.shards == 1 else f"shard-{{000000..{last}}}.tar")
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in packed.samples.most_common())
+        print(f"{place}: {packed.samples.total():,} samples ({kinds}), {packed.left_out:,} left out")
+
+    tyro.cli(command, prog="maskkit shard", args=words)
+    return 0
+
+
 def bench(words: list[str]) -> int:
     """Time this machine: a training step beside a peer's, kernels, imports."""
     from maskkit.bench import main as run
@@ -302,9 +345,14 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "embed": embed,
     "probe": probe,
     "export": export,
+    "shard": shard,
     "bench": bench,
     "doctor": doctor,
 }
+
+
+def _modality_names() -> list[str]:
+    return sorted(entry.name for entry in importlib.metadata.entry_points(group="maskkit.modalities"))
 
 
 def _modality(name: str) -> ModuleType:

@@ -40,12 +40,12 @@ def said(capsys, *words):
 def test_help_lists_every_command_without_torch():
     code = "import sys; from maskkit.cli import main; main(['--help']); assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("pretrain", "reconstruct", "embed", "probe", "export", "bench", "doctor"):
+    for name in ("pretrain", "reconstruct", "embed", "probe", "export", "shard", "bench", "doctor"):
         assert f"  {name} " in result.stdout
 
 
 @pytest.mark.parametrize(
-    "command", [["pretrain", "image"], ["reconstruct"], ["embed"], ["probe"], ["export"], ["bench", "step"]]
+    "command", [["pretrain", "image"], ["reconstruct"], ["embed"], ["probe"], ["export"], ["shard"], ["bench", "step"]]
 )
 def test_every_command_has_help(command, capsys):
     code, out, _ = said(capsys, *command, "--help")

@@ -11,15 +11,20 @@ import heapq
 import json
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from maskkit.engine.data import BadSampleError
+from maskkit.engine.tars import expand_shards, names_shards, open_tars
 
 LISTS = (".txt", ".csv", ".tsv", ".lst", ".list", ".json")
 
@@ -34,8 +39,33 @@ _QUOTED = re.compile(r'"((?:[^"]|"")+)"(?:\s*[\s,;]\s*(.*))?')
 Entry = tuple[str, str | None]  # a path and its label
 
 
+class Files(Protocol):
+    """Samples that lie in files, or in members of tar shards: what a modality's source reads from.
+
+    Tar shards have an ``order`` as well (see ``engine.data.Source``), which a source hands on.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of files, broken ones included."""
+
+    def path(self, index: int) -> str:
+        """Name file ``index``."""
+
+    def label(self, index: int) -> str | None:
+        """Return the class name of file ``index``, None where nothing names one."""
+
+    def open(self, index: int) -> BinaryIO:
+        """Open file ``index`` as a stream that can seek. Raises BadSampleError where there is nothing to read."""
+
+    def local(self, index: int) -> AbstractContextManager[str]:
+        """Give file ``index`` a path inside ``with``, for libraries that take nothing else. Raises as ``open`` does."""
+
+    def spread(self, count: int) -> list[int]:
+        """Return up to ``count`` indices, evenly spread, to judge all files by."""
+
+
 @dataclass(frozen=True, eq=False)
-class Files:
+class Paths:
     """Paths with their labels, in arrays.
 
     Arrays, because a forked worker that merely looks at a Python object writes its reference count, and so copies a
@@ -59,6 +89,52 @@ class Files:
             return None
         return self.classes[int(self.labels[index])]
 
+    def open(self, index: int) -> BinaryIO:
+        """Open file ``index``. Raises BadSampleError."""
+        return open_file(self.path(index))
+
+    @contextmanager
+    def local(self, index: int) -> Iterator[str]:
+        """Return the path itself. Raises BadSampleError."""
+        path = self.path(index)
+        _check_file(path, "file")
+        yield path
+
+    def spread(self, count: int) -> list[int]:
+        """Return up to ``count`` indices, evenly spread."""
+        picked: list[int] = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist()
+        return picked
+
+
+def open_file(path: str, wanted: str = "file") -> BinaryIO:
+    """Open a file that samples are read from. Raises BadSampleError where there is nothing to read."""
+    _check_file(path, wanted)
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise BadSampleError(path, _reason(error)) from None
+
+
+def _check_file(path: str, wanted: str) -> None:
+    """Say what is plain before a decoder says it worse; and opening a pipe would wait for ever."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise BadSampleError(path, _reason(error)) from None
+    except ValueError as error:  # a null byte
+        raise BadSampleError(path, f"cannot be opened: {error}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise BadSampleError(path, f"a folder, not a {wanted}")
+    if not stat.S_ISREG(status.st_mode):
+        raise BadSampleError(path, "not an ordinary file")
+    if status.st_size == 0:
+        raise BadSampleError(path, "empty file")
+
+
+def _reason(error: OSError) -> str:
+    message = error.strerror or str(error)
+    return message[:1].lower() + message[1:]  # "no such file or directory", "permission denied"
+
 
 def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
     """List the files that ``where`` names; ``suffixes`` (``.jpg``; case does not matter) say which ones are samples.
@@ -70,20 +146,26 @@ def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
     A list (``.txt``, ``.csv``, ``.tsv``, ``.lst``, ``.list``, ``.json``) keeps its order, and every entry counts,
     whatever its suffix: a path, then a label if there is one. Relative paths start at the list's folder, else at the
     working directory. ``#`` starts a comment line.
+    Tar shards (``.tar``; see engine/tars.py) are one shard, a range (``shards-{000..099}.tar``, ``{a,b}``), a glob, a
+    folder that holds shards and no samples, or the same at an address (``s3://bucket/shards-{000..099}.tar``).
     """
     place = os.path.expanduser(os.fspath(where))
     endings = tuple(sorted(suffix.lower() for suffix in suffixes))
     assert endings and all(ending.startswith(".") for ending in endings), f"suffixes start with a dot, got {endings}"
     if not place:
-        raise ValueError("the path of the data is empty; name a folder, a glob, a list or a file")
+        raise ValueError("the path of the data is empty; name a folder, a glob, a list, a file or tar shards")
     if os.path.isdir(place):
         root = place.rstrip("/") or "/"
-        return _from_folder(_with_suffix(_walk(root), place, endings), root)
+        return _from_found(_walk(root), place, root, endings)
     if os.path.exists(place):  # before globs, since a file may well be called "cat [1].jpg"
+        if place.lower().endswith(".tar"):
+            return open_tars(place, [place], endings)
         return _from_list(place, endings) if _is_list(place, endings) else _from_file(place, endings)
+    if names_shards(place):
+        return open_tars(place, expand_shards(place), endings)
     if glob.has_magic(place):
         pattern, root = _rooted(place)
-        return _from_folder(_with_suffix(_expand(pattern), place, endings), root)
+        return _from_found(_expand(pattern), place, root, endings)
     raise ValueError(f"{place}: no such file or folder, or no permission to see it; check the path of the data")
 
 
@@ -159,15 +241,20 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
-def _with_suffix(found: Collection[str] | Iterator[str], place: str, endings: tuple[str, ...]) -> list[str]:
-    kept, others = list[str](), Counter[str]()
+def _from_found(found: Collection[str] | Iterator[str], place: str, root: str, endings: tuple[str, ...]) -> Files:
+    """Take what ends as samples do; where nothing does, tar shards."""
+    kept, shards, others = list[str](), list[str](), Counter[str]()
     for path in found:
         if path.lower().endswith(endings):
             kept.append(path)
+        elif path.lower().endswith(".tar"):
+            shards.append(path)
         else:
             others[os.path.splitext(path)[1].lower() or "no suffix"] += 1
     if kept:
-        return sorted(kept, key=os.fsencode)
+        return _from_folder(sorted(kept, key=os.fsencode), root)
+    if shards:
+        return open_tars(place, sorted(shards, key=os.fsencode), endings)
     if not others:
         what = "nothing matches this pattern" if glob.has_magic(place) else "the folder holds no files"
         raise ValueError(f"{place}: {what} (hidden ones do not count); put files there or correct the path")
@@ -178,31 +265,31 @@ def _with_suffix(found: Collection[str] | Iterator[str], place: str, endings: tu
     )
 
 
-def _from_folder(paths: list[str], root: str) -> Files:
+def _from_folder(paths: list[str], root: str) -> Paths:
     skip = len(root.rstrip("/")) + 1
     insides = [path[skip:].split("/", 1) for path in paths]
     flat = any(len(inside) == 1 for inside in insides)
     return _files([(path, None if flat else inside[0]) for path, inside in zip(paths, insides, strict=True)])
 
 
-def _from_file(place: str, endings: tuple[str, ...]) -> Files:
+def _from_file(place: str, endings: tuple[str, ...]) -> Paths:
     suffix = os.path.splitext(place)[1].lower()
     if suffix and not place.lower().endswith(endings):  # a file without any suffix may be anything, so it is tried
         raise ValueError(f"{place}: ends in none of {', '.join(endings)}; convert it, or name it in a list file")
     return _files([(place, None)])
 
 
-def _files(entries: Sequence[Entry]) -> Files:
+def _files(entries: Sequence[Entry]) -> Paths:
     paths = np.array([os.fsencode(path) for path, _ in entries])
     names = {label for _, label in entries if label is not None}
     # Class numbers keep their numeric order, so that class 10 does not come before class 2.
     numbers = all(name.isdecimal() for name in names)
     classes = tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
     if not classes:
-        return Files(paths, None, ())
+        return Paths(paths, None, ())
     position = {name: i for i, name in enumerate(classes)}
     labels = [-1 if label is None else position[label] for _, label in entries]
-    return Files(paths, np.array(labels, dtype=np.int32), classes)
+    return Paths(paths, np.array(labels, dtype=np.int32), classes)
 
 
 # Lists
@@ -219,7 +306,7 @@ def _is_list(place: str, endings: tuple[str, ...]) -> bool:
     return bool(first) and os.path.exists(_parse(first, os.path.dirname(place), endings)[0])
 
 
-def _from_list(place: str, endings: tuple[str, ...]) -> Files:
+def _from_list(place: str, endings: tuple[str, ...]) -> Paths:
     read = _json_entries if place.lower().endswith(".json") else _text_entries
     entries = list(read(place, endings))
     if not entries:

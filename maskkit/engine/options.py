@@ -18,7 +18,7 @@ class Options:
     """Options of a run. What is None is chosen to fit the data and the machine."""
 
     data: str
-    """Folder (searched through), glob, list file, array or tar shards; several as `0.7*here + 0.3*there`."""
+    """Folder (searched through), glob, list file, array or tar shards, or several: 0.7*path/a + 0.3*path/b."""
     out: Path
     """Folder for the run."""
     steps: int | None = None

@@ -2,6 +2,7 @@
 
 from maskkit.modalities.image.pictures import draw
 from maskkit.modalities.image.presets import mae, patches
+from maskkit.modalities.image.readers import SUFFIXES
 from maskkit.modalities.image.sample import NAME, digits, sample, tiny
 from maskkit.modalities.image.settings import MAE, Command, Data, open_images, restore
 
@@ -10,6 +11,7 @@ open_data = open_images  # the name by which the command line opens any modality
 __all__ = [
     "MAE",
     "NAME",
+    "SUFFIXES",
     "Command",
     "Data",
     "digits",

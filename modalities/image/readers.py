@@ -4,17 +4,16 @@ N pictures, C channels, H W height and width in pixels, h w after the transform.
 """
 
 import os
-import stat
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from maskkit.engine.data import BadSampleError
-from maskkit.engine.files import Files, find_files
+from maskkit.engine.files import Files, find_files, open_file
+from maskkit.engine.mixture import split_mixture
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Layout = Literal["NCHW", "NHWC"]
@@ -74,7 +74,11 @@ def read_picture(path: str, channels: int = 3, *, min_side: int | None = None) -
     nearly ``min_side`` pixels are left of it and hardly anything is enlarged.
     """
     _check_channels(channels)
-    with _opened(path) as image:
+    return _decode(open_file(path, "picture"), path, channels, min_side)
+
+
+def _decode(file: BinaryIO, path: str, channels: int, min_side: int | None) -> UInt8[Tensor, "C H W"]:
+    with _opened(file, path) as image:
         if min_side is not None:
             image.draft(None, (2 * min_side, 2 * min_side))
         image.load()
@@ -95,12 +99,11 @@ def _check_channels(channels: int) -> None:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    """Open a picture and close it; whatever goes wrong in between is a bad sample with a short reason."""
-    _check_file(path)
+def _opened(file: BinaryIO, path: str) -> Iterator[Any]:
+    """Open a picture and close its file; whatever goes wrong in between is a bad sample with a short reason."""
     try:
         # By handle, since Pillow maps an uncompressed TIFF that it opens by name, and scrambles it if EXIF turns it.
-        with open(path, "rb") as file, Image.open(file, formats=_formats()) as image:
+        with file, Image.open(file, formats=_formats()) as image:
             yield image
     except BadSampleError:
         raise
@@ -114,23 +117,9 @@ def _opened(path: str) -> Iterator[Any]:
         raise BadSampleError(path, _reason(error)) from error
 
 
-def _check_file(path: str) -> None:
-    """Say what is plain before Pillow says it worse; and opening a pipe would wait for ever."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise BadSampleError(path, _reason(error)) from None
-    if stat.S_ISDIR(status.st_mode):
-        raise BadSampleError(path, "a folder, not a picture")
-    if not stat.S_ISREG(status.st_mode):
-        raise BadSampleError(path, "not an ordinary file")
-    if status.st_size == 0:
-        raise BadSampleError(path, "empty file")
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]  # "no such file or directory", "permission denied"
+        return error.strerror[0].lower() + error.strerror[1:]  # "input/output error"
     message = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
     return f"truncated: {message}" if "truncated" in message.lower() else f"cannot be decoded: {message}"
 
@@ -185,7 +174,7 @@ def _with_channels(image: Any, channels: int) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Picture files as a source of samples: read by ``read_picture``, then given to ``transform``."""
+    """Picture files, or members of tar shards: read as ``read_picture`` does, then given to ``transform``."""
 
     files: Files
     transform: Transform
@@ -200,7 +189,8 @@ class Pictures:
 
     def read(self, index: int, rng: torch.Generator) -> UInt8[Tensor, "C h w"]:
         """Return picture ``index``, transformed."""
-        return self.transform(read_picture(self.path(index), self.channels, min_side=self.min_side), rng)
+        picture = _decode(self.files.open(index), self.path(index), self.channels, self.min_side)
+        return self.transform(picture, rng)
 
     def path(self, index: int) -> str:
         """Return the file of picture ``index``."""
@@ -209,6 +199,11 @@ class Pictures:
     def label(self, index: int) -> str | None:
         """Return its class, where a sub-folder or a list names one."""
         return self.files.label(index)
+
+    @property
+    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
+        """The order in which an epoch visits the pictures, where the files have one of their own (tar shards)."""
+        return getattr(self.files, "order", None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -433,13 +428,25 @@ class Survey:
 
 
 def survey(where: str | Path, *, limit: int = 64, channels: int | None = None, layout: Layout | None = None) -> Survey:
-    """Look at up to ``limit`` pictures, evenly spread; of files only at the header, and bad ones are passed over."""
+    """Look at up to ``limit`` pictures, evenly spread; of files only at the header, and bad ones are passed over.
+
+    Of a mixture each part is looked at; the sizes are those of the part with the largest weight.
+    """
+    parts = split_mixture(os.fspath(where))
+    seen = [_survey(path, limit, channels, layout) for _, path in parts]
+    if len({each.dtype for each in seen}) > 1:
+        raise ValueError(f"{where}: some parts hold uint8 pictures, others floats; convert one to the other")
+    heaviest = max(range(len(parts)), key=lambda number: parts[number][0])
+    return replace(seen[heaviest], count=sum(each.count for each in seen), channels=max(each.channels for each in seen))
+
+
+def _survey(where: str, limit: int, channels: int | None, layout: Layout | None) -> Survey:
     source = open_pictures(where, channels=channels, transform=_as_it_is, layout=layout)
     if isinstance(source, Arrays):
         stored, height, width = source.shape
         dtype: Literal["uint8", "float32"] = "uint8" if source.is_uint8 else "float32"
         return Survey(count=len(source), height=height, width=width, channels=stored, dtype=dtype)
-    seen = list(_readable(source, lambda index: _header(source.path(index)), limit))
+    seen = list(_readable(source, lambda index: _header(source, index), limit))
     return Survey(
         count=len(source),
         height=round(median(height for height, _, _ in seen)),
@@ -456,10 +463,23 @@ def measure(
 
     In units of the full range, 0 to 1, for uint8 pixels; in the array's own units for floats. Bad samples are passed
     over. A constant channel has deviation 1, so that normalising by it gives 0 and not NaN. ``channels=None`` is what
-    ``survey`` finds. Large JPEGs are measured at reduced size, as training sees them.
+    ``survey`` finds. Large JPEGs are measured at reduced size, as training sees them. Of a mixture each part counts by
+    its weight.
     """
     if channels is None:
         channels = survey(where, layout=layout).channels
+    parts = split_mixture(os.fspath(where))
+    weights = torch.tensor([weight for weight, _ in parts]).double()
+    weights = (weights / weights.sum())[:, None]
+    measured = [_measure(path, limit, channels, layout) for _, path in parts]
+    means, variances = (torch.stack(values) for values in zip(*measured, strict=True))
+    mean = (weights * means).sum(0)
+    std = (weights * (variances + (means - mean) ** 2)).sum(0).sqrt()
+    return tuple(mean.tolist()), tuple(torch.where(std > 0, std, 1.0).tolist())
+
+
+def _measure(where: str, limit: int, channels: int, layout: Layout | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance per channel."""
     source = open_pictures(where, channels=channels, transform=_as_it_is, layout=layout, min_side=256)
     rng = torch.Generator()
     count, mean, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
@@ -470,8 +490,7 @@ def measure(
         squares += values.var(1, correction=0) * values.shape[1] + shift**2 * count * share
         mean += shift * share
         count += values.shape[1]
-    std = (squares / count).sqrt()
-    return tuple(mean.tolist()), tuple(torch.where(std > 0, std, 1.0).tolist())
+    return mean, squares / count
 
 
 def _as_it_is(picture: Tensor, rng: torch.Generator) -> Tensor:
@@ -481,7 +500,10 @@ def _as_it_is(picture: Tensor, rng: torch.Generator) -> Tensor:
 def _readable(source: Pictures | Arrays, read: Callable[[int], Found], limit: int) -> Iterator[Found]:
     """Read evenly spread samples, passing over bad ones; that all are bad is an error."""
     assert limit > 0
-    indices = np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int).tolist()
+    if isinstance(source, Pictures):
+        indices = source.files.spread(limit)
+    else:
+        indices = np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int).tolist()
     failures = list[BadSampleError]()
     for index in indices:
         try:
@@ -492,9 +514,9 @@ def _readable(source: Pictures | Arrays, read: Callable[[int], Found], limit: in
         raise ValueError(f"none of {len(indices)} pictures can be read; the first: {failures[0]}; mend or convert them")
 
 
-def _header(path: str) -> tuple[int, int, bool]:
+def _header(source: Pictures, index: int) -> tuple[int, int, bool]:
     """Height and width of a picture as it will be read, and whether it is grey."""
-    with _opened(path) as image:
+    with _opened(source.files.open(index), source.path(index)) as image:
         width, height = image.size
         # Pillow gives the size of a TIFF as it will be after turning.
         if _orientation(image) >= 5 and image.format != "TIFF":

@@ -1,5 +1,6 @@
 """What a run on images is made of: a model, a data set, and defaults that fit both to what is at hand."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from maskkit.modalities.image.readers import Survey, measure, open_pictures, sur
 from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
 
 from maskkit.engine.data import Source
+from maskkit.engine.mixture import open_mixture
 from maskkit.engine.optim import AdamW, scaled_lr
 from maskkit.engine.options import Options
 from maskkit.engine.run import Pretrain
@@ -56,7 +58,7 @@ class Data:
     """Where the pictures are and how they are cropped."""
 
     root: str
-    """Folder, glob, list file, .npy or .npz."""
+    """Folder, glob, list file, tar shards, .npy or .npz, or several: 0.7*path/a + 0.3*path/b."""
     min_scale: float = 0.2
     """Smallest share of the picture that a random crop keeps; 1 resizes without cropping."""
     flip: bool = True
@@ -70,7 +72,7 @@ class Data:
 def open_images(
     where: str | Path, tokenizer: Patches, *, train: bool = False, min_scale: float = 0.2, flip: bool = True
 ) -> Source:
-    """Open pictures in the size and with the channels that a tokenizer takes."""
+    """Open pictures, or a mixture of several places, in the size and with the channels that a tokenizer takes."""
     if tokenizer.input_size is None:
         raise ValueError("the model does not say its input size; build it with image_size")
     height, width = tokenizer.input_size
@@ -80,14 +82,18 @@ def open_images(
     elif train:
         crop = EvalCrop(size=(height, width), resize_ratio=1)  # nothing is left to chance: as much as fits
     mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
-    return open_pictures(
-        where,
-        channels=tokenizer.channels,
-        transform=crop,
-        mean=mean,
-        std=std,
-        min_side=min(height, width),
-    )
+
+    def open_one(path: str) -> Source:
+        return open_pictures(
+            path,
+            channels=tokenizer.channels,
+            transform=crop,
+            mean=mean,
+            std=std,
+            min_side=min(height, width),
+        )
+
+    return open_mixture(os.fspath(where), open_one)
 
 
 @dataclass(frozen=True, kw_only=True)

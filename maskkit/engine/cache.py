@@ -1,0 +1,156 @@
+"""Files that lie elsewhere (``s3://``, ``https://``, ``file://`` ...), copied whole to this machine when first opened.
+
+The folder is ``MASKKIT_CACHE`` (default ``~/.cache/maskkit``), its limit ``MASKKIT_CACHE_GB`` (default 50, in 10^9
+bytes); what was opened longest ago goes first. Of many processes that want the same file one copies it and the others
+wait. A file is known by its address alone: that its contents changed there is not noticed, so delete it here then.
+A run reads shards window by window (``Tars.order``): a cache that does not hold the shards of two windows, for all runs
+that share it, copies them again and again.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TRIES = 3  # of copying, before a file counts as unreadable
+_CHUNK = 1 << 20
+_OURS = re.compile(r"[0-9a-f]{32}-.*(?<!\.lock)")  # other files in the folder are not counted and never deleted
+
+
+def is_remote(name: str) -> bool:
+    """Tell an address (``s3://bucket/a.tar``) from a path."""
+    return "://" in name
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """Return fsspec's file system for an address and the path in it. Raises ValueError where a package is missing."""
+    import fsspec  # comes with torch; in a function, since it is needed only here and takes a while
+
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+    except (ImportError, ValueError) as error:  # "Install s3fs to access S3", "Protocol not known"
+        raise ValueError(f"{address}: {' '.join(str(error).split())}") from None
+    return system, path
+
+
+def open_anywhere(name: str) -> int:
+    """Open a path or an address for reading, as a file descriptor. Raises OSError or ValueError."""
+    if not is_remote(name):
+        return os.open(name, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would else wait for ever
+    return _Cache.from_environment().open(name)
+
+
+class _Cache:
+    """A folder of copies with a limit."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder, self.limit = folder, limit
+
+    @classmethod
+    def from_environment(cls) -> "_Cache":
+        """Read the two variables. Raises ValueError where the limit is no number."""
+        said = os.environ.get("MASKKIT_CACHE_GB", "50")
+        try:
+            limit = int(float(said) * 1e9)
+        except (ValueError, OverflowError):
+            limit = -1
+        if limit < 0:
+            raise ValueError(f"MASKKIT_CACHE_GB must be a number of gigabytes, got {said!r}")
+        folder = os.environ.get("MASKKIT_CACHE") or "~/.cache/maskkit"
+        return cls(Path(folder).expanduser(), limit)
+
+    def open(self, address: str) -> int:
+        base = re.sub(r"[^\w.-]", "_", address.rpartition("/")[2])[-100:]
+        place = self.folder / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}-{base}"
+        # The open file outlives its deletion by another process, so nothing need be locked once it is open.
+        with contextlib.suppress(FileNotFoundError):
+            return _opened(place)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _locked(Path(f"{place}.lock")):
+            with contextlib.suppress(FileNotFoundError):  # copied by another while this one waited
+                return _opened(place)
+            return self._copy(address, place)
+
+    def _copy(self, address: str, place: Path) -> int:
+        system, path = file_system(address)
+        aside = Path(f"{place}.part")
+        for attempt in range(1, TRIES + 1):
+            try:
+                size = int(system.info(path)["size"])
+                with _locked(self.folder / "lock"):
+                    self._make_room(size, place)
+                    with aside.open("wb") as file:
+                        file.truncate(size)  # so that others count the room that is taken already
+                _download(system, path, aside, size)
+                descriptor = os.open(aside, os.O_RDONLY)
+                os.replace(aside, place)  # from here on another process may delete it
+                return descriptor
+            except (FileNotFoundError, PermissionError):
+                raise
+            except Exception:  # whatever a network or a client of a store may raise
+                aside.unlink(missing_ok=True)
+                if attempt == TRIES:
+                    raise
+                time.sleep(attempt)
+        raise AssertionError("unreachable")
+
+    def _make_room(self, size: int, place: Path) -> None:
+        """Delete what was opened longest ago until ``size`` bytes fit; a file beyond the limit is let in alone."""
+        found = []
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if _OURS.fullmatch(path.name) and not (path.suffix == ".part" and _is_dead(path, place)):
+                    status = path.stat()
+                    found.append((status.st_mtime_ns, status.st_size, path))
+        taken = sum(each for _, each, _ in found)
+        for _, each, path in sorted(found):
+            if taken + size <= self.limit:
+                return
+            if path.suffix != ".part":
+                path.unlink(missing_ok=True)
+                taken -= each
+
+
+def _opened(place: Path) -> int:
+    descriptor = os.open(place, os.O_RDONLY)
+    os.utime(descriptor)  # what is used stays
+    return descriptor
+
+
+def _download(system: Any, path: str, aside: Path, size: int) -> None:
+    done = 0
+    with system.open(path, "rb") as source, aside.open("rb+") as target:
+        while chunk := source.read(_CHUNK):
+            target.write(chunk)
+            done += len(chunk)
+    if done != size:
+        raise OSError(f"only {done} of {size} bytes came")
+
+
+def _is_dead(part: Path, own: Path) -> bool:
+    """Delete a part whose process is gone, and tell so; the lock of a living one is held."""
+    if part == Path(f"{own}.part"):
+        return True  # a rest of an earlier try: this process holds the lock, and writes it anew
+    try:
+        with _locked(part.with_suffix(".lock"), wait=False):
+            part.unlink(missing_ok=True)
+            return True
+    except BlockingIOError:
+        return False
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock that the system takes back when the process dies. Raises BlockingIOError instead of waiting."""
+    import fcntl  # Unix alone has it, and data on the disk is read without it
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,182 @@
+"""Several sources in one run, each with a weight: ``0.7*photos/ + 0.3*drawings/``."""
+
+import glob
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskkit.engine.data import BadSampleError, Source, epoch_order, generator, seed_of
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf|nan)"
+_PLUS = re.compile(rf"\s\+\s+(?=(?:{_NUMBER})\s*\*)")
+_PART = re.compile(rf"\s*({_NUMBER})\s*\*\s*(.*\S)\s*", re.DOTALL)
+_TRIES = 20  # samples of a source, to find one that can be read
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A source made of others, of which each gives its share of every epoch.
+
+    An epoch has as many samples as all sources together. Of them each source gives ``weight / sum(weights)``, rounded
+    by the largest remainder, in random places. Draws of a source go on from epoch to epoch, through its own epochs in
+    their own order: none of its samples comes a second time before all have come once. The epoch in a key is the
+    source's own, so that random choices about a sample that comes more often differ each time.
+    """
+
+    sources: tuple[Source, ...]
+    weights: tuple[float, ...]
+    _starts: NDArray[np.int64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.sources) != len(self.weights) or not self.sources:
+            raise ValueError(f"a mixture needs one weight a source, got {len(self.weights)} for {len(self.sources)}")
+        for weight in self.weights:
+            if not 0 < weight < math.inf:
+                raise ValueError(f"the weights of a mixture must be positive, got {weight:g}")
+        lengths = [len(source) for source in self.sources]
+        if not all(lengths):
+            raise ValueError(f"source {lengths.index(0) + 1} of the mixture is empty; leave it out")
+        object.__setattr__(self, "_starts", np.concatenate([[0], np.cumsum(lengths)]))
+        if not all(self.shares):
+            weight = self.weights[self.shares.index(0)]
+            raise ValueError(f"weight {weight:g} gets none of the {len(self)} samples of an epoch; raise it")
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Samples that each source gives an epoch; they add up to ``len``."""
+        weights = [Fraction(weight) for weight in self.weights]
+        exact = [weight * len(self) / sum(weights) for weight in weights]
+        shares = [math.floor(share) for share in exact]
+        by_remainder = sorted(range(len(exact)), key=lambda i: (shares[i] - exact[i], i))
+        for i in by_remainder[: len(self) - sum(shares)]:
+            shares[i] += 1
+        return tuple(shares)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, index: int, rng: torch.Generator) -> Tensor:
+        """Return sample ``index``; the first source's come first, then the second's. Raises BadSampleError."""
+        source, place = self._find(index)
+        return source.read(place, rng)
+
+    def path(self, index: int) -> str:
+        """Name a sample as its source does."""
+        source, place = self._find(index)
+        return source.path(place)
+
+    def label(self, index: int) -> str | None:
+        """Return the class of a sample as its source does."""
+        source, place = self._find(index)
+        return source.label(place)
+
+    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the order of an epoch as keys (epoch of the source, index), [n 2]: of seed and epoch alone."""
+        mixed = torch.randperm(len(self), generator=generator(seed, epoch)).numpy()
+        keys = np.empty((len(self), 2), dtype=np.int64)
+        begin = 0
+        for number, share in enumerate(self.shares):
+            places = np.sort(mixed[begin : begin + share])  # where in the epoch this source's samples go
+            keys[places] = self._draws(number, seed, epoch * share, share)
+            begin += share
+        return keys
+
+    def _draws(self, number: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
+        """Keys of a source's draws ``first`` to ``first + count``, counted from the start of the run."""
+        source = self.sources[number]
+        keys = np.empty((count, 2), dtype=np.int64)
+        done = 0
+        while done < count:
+            epoch, begin = divmod(first + done, len(source))
+            # A seed of its own, else sources of equal length would go in step.
+            part = epoch_order(source, seed_of(seed, number), epoch)[begin : begin + count - done]
+            keys[done : done + len(part)] = part
+            done += len(part)
+        return keys + np.array([0, self._starts[number]])
+
+    def _find(self, index: int) -> tuple[Source, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self.sources[number], index - int(self._starts[number])
+
+
+def split_mixture(text: str) -> list[tuple[float, str]]:
+    """Read ``0.7*path/a + 0.3*path/b`` as weights and paths; any other text is one path of weight 1.
+
+    What exists, or matches as a glob, as it is written, is a path. A mixture has at least two parts, with blanks around
+    each ``+`` and a weight before each path (a glob that starts with a number needs ``./`` before it).
+
+    >>> split_mixture("0.7*photos/*.jpg + 0.3*drawings-{00..07}.tar")
+    [(0.7, 'photos/*.jpg'), (0.3, 'drawings-{00..07}.tar')]
+    >>> split_mixture("2*.jpg")
+    [(1.0, '2*.jpg')]
+    """
+    place = os.path.expanduser(text)
+    if os.path.lexists(place) or (glob.has_magic(place) and next(glob.iglob(place), None) is not None):
+        return [(1.0, text)]
+    parts = _PLUS.split(text)
+    found = [_PART.fullmatch(part) for part in parts]
+    if len(parts) == 1:
+        if found[0] is not None and re.search(r"\s\+\s", text):
+            raise ValueError(f"{text}: each part of a mixture needs a weight: 0.7*path/a + 0.3*path/b")
+        return [(1.0, text)]
+    mixture = []
+    for part, match in zip(parts, found, strict=True):
+        if match is None:
+            raise ValueError(f"{text}: {part.strip()!r} must be a weight and a path: 0.7*path/a + 0.3*path/b")
+        mixture.append((float(match[1]), match[2]))
+    odd = next((weight for weight, _ in mixture if not 0 < weight < math.inf), None)
+    if odd is not None:
+        raise ValueError(f"{text}: the weights of a mixture must be positive, got {odd:g}")
+    return mixture
+
+
+def open_mixture(text: str, open_one: Callable[[str], Source]) -> Source:
+    """Open what ``split_mixture`` reads, each path by ``open_one``; one path alone is opened as it is.
+
+    Raises ValueError where samples of the parts cannot be in one batch.
+    """
+    parts = split_mixture(text)
+    sources = [open_one(path) for _, path in parts]
+    if len(parts) == 1:
+        return sources[0]
+    _check_alike(sources, [path for _, path in parts])
+    return Mixture(tuple(sources), tuple(weight for weight, _ in parts))
+
+
+def _check_alike(sources: Sequence[Source], paths: Sequence[str]) -> None:
+    """Compare a sample of each source: stacking would turn bytes among floats into floats that nobody normalises."""
+    first: Tensor | None = None
+    for source, path in zip(sources, paths, strict=True):
+        sample = _readable(source)
+        if sample is None:  # the run will say so
+            continue
+        if first is None:
+            first, named = sample, path
+        elif sample.shape != first.shape or sample.dtype != first.dtype:
+            raise ValueError(
+                f"samples of {named} are {_kind(first)}, those of {path} {_kind(sample)}; "
+                "a mixture needs samples of one shape and type"
+            )
+
+
+def _readable(source: Source) -> Tensor | None:
+    for index in range(min(_TRIES, len(source))):
+        try:
+            return source.read(index, generator(0))
+        except BadSampleError:
+            continue
+    return None
+
+
+def _kind(sample: Tensor) -> str:
+    return f"{str(sample.dtype).removeprefix('torch.')} {list(sample.shape)}"

@@ -1,0 +1,139 @@
+"""Packs files into tar shards, which maskkit and the webdataset library read."""
+
+import io
+import json
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from maskkit.engine.data import BadSampleError, generator
+from maskkit.engine.files import Files
+from maskkit.engine.progress import track
+from maskkit.engine.tars import COUNTS
+
+_SAID = 20  # files left out that are named; the rest are counted
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What became of the files."""
+
+    shards: int
+    samples: Counter[str]
+    """By suffix."""
+    left_out: int
+
+
+def pack(
+    files: Files, suffixes: Collection[str], out: Path, *, size: int, seed: int, say: Callable[[str], None]
+) -> Packed:
+    """Write the files, as they are, in an order drawn from ``seed``, to shards of about ``size`` bytes.
+
+    ``out/shard-000000.tar`` and so on; a sample is ``00000012-NAME.jpg``, its number in ``files`` before its name, and
+    ``00000012-NAME.cls`` with its class name where it has one. What cannot be read is left out and told to ``say``.
+    (The webdataset library's own decoder takes a ``.cls`` for a number, which class names need not be.)
+    The same files and seed give the same bytes. A shard is there whole or not at all, and ``counts.json`` comes last.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / COUNTS).exists() or next(out.glob("shard-*.tar"), None) is not None:
+        raise ValueError(f"{out} already holds shards; delete them or choose another folder")
+    endings = sorted((suffix.lower() for suffix in suffixes), key=len, reverse=True)  # .nii.gz before .gz
+    order = torch.randperm(len(files), generator=generator(seed)).tolist()
+    left_out = 0
+    counts: dict[str, Counter[str]] = {}
+    shard: _Shard | None = None
+    try:
+        for index in track(order, "packing"):
+            try:
+                ending, contents = _read(files, index, endings)
+            except BadSampleError as error:
+                left_out += 1
+                if left_out <= _SAID:
+                    say(f"left out {error}")
+                continue
+            if shard is not None and shard.length + len(contents) > size:
+                shard.finish()
+                shard = None
+            if shard is None:
+                shard = _Shard(out / f"shard-{len(counts):06d}.tar")
+                counts[shard.path.name] = Counter()
+            shard.add(_key(files.path(index), index, ending), ending, contents, files.label(index))
+            counts[shard.path.name][ending] += 1
+        if shard is None:
+            raise ValueError(f"none of {len(files)} files can be read, so nothing was packed")
+        shard.finish()
+    except BaseException:
+        if shard is not None:
+            shard.drop()
+        raise
+    _write_counts(out / COUNTS, counts)
+    return Packed(len(counts), sum(counts.values(), Counter()), left_out)
+
+
+class _Shard:
+    """A shard in the making, beside its place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._aside = path, path.with_name(f".{path.name}.part")
+        self._file = self._aside.open("wb")
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)
+
+    @property
+    def length(self) -> int:
+        return self._file.tell()
+
+    def add(self, key: str, ending: str, contents: bytes, label: str | None) -> None:
+        self._member(key + ending, contents)
+        if label is not None:
+            self._member(f"{key}.cls", os.fsencode(label))
+
+    def _member(self, name: str, contents: bytes) -> None:
+        member = tarfile.TarInfo(name)  # no owner and no time, so that the same files give the same bytes
+        member.size = len(contents)
+        self._tar.addfile(member, io.BytesIO(contents))
+
+    def finish(self) -> None:
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._aside, self.path)
+
+    def drop(self) -> None:
+        with suppress(OSError):  # of a full disk, which is told already
+            self._file.close()
+        self._aside.unlink(missing_ok=True)
+
+
+def _read(files: Files, index: int, endings: list[str]) -> tuple[str, bytes]:
+    path = files.path(index)
+    ending = next((ending for ending in endings if path.lower().endswith(ending)), None)
+    if ending is None:  # lists name files of any suffix
+        raise BadSampleError(path, f"ends in none of {', '.join(endings)}, by which it would be found in a shard")
+    try:
+        with files.open(index) as file:  # whole, before anything is written: half a member would spoil the shard
+            return ending, file.read()
+    except OSError as error:
+        raise BadSampleError(path, (error.strerror or str(error)).lower()) from None
+
+
+def _key(path: str, index: int, ending: str) -> str:
+    """Name a sample: its number makes it unique, and no dot cuts it short."""
+    stem = os.path.basename(path)[: -len(ending)].replace(".", "_")
+    return f"{index:08d}-{stem}"
+
+
+def _write_counts(path: Path, counts: dict[str, Counter[str]]) -> None:
+    aside = path.with_name(f".{path.name}.part")
+    with aside.open("w") as file:
+        json.dump({name: dict(sorted(count.items())) for name, count in counts.items()}, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)

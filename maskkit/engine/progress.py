@@ -1,0 +1,39 @@
+"""Progress of work that takes a while: a bar on a terminal, a line now and then elsewhere, with the time left."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from maskkit.engine.log import PLAIN_SECONDS, clock
+
+Item = TypeVar("Item")
+
+
+def track(items: Sequence[Item], what: str, *, after: float = 2.0) -> Iterator[Item]:
+    """Yield the items, and say on stderr how far they are, once ``after`` seconds have passed."""
+    console = Console(stderr=True)
+    began, said, bar = time.perf_counter(), 0.0, None
+    try:
+        for done, item in enumerate(items):
+            passed = time.perf_counter() - began
+            if passed >= after and console.is_terminal:
+                if bar is None:
+                    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"))
+                    bar = Progress(*columns, TimeRemainingColumn(), console=console)
+                    bar.add_task(what, total=len(items))
+                    bar.start()
+                bar.update(bar.task_ids[0], completed=done)
+            elif passed >= after and done and (passed - said >= PLAIN_SECONDS or not said):
+                left = passed / done * (len(items) - done)
+                print(f"{what}: {done}/{len(items)} · {clock(left)} left", file=sys.stderr, flush=True)
+                said = passed
+            yield item
+        if bar is not None:
+            bar.update(bar.task_ids[0], completed=len(items))
+    finally:
+        if bar is not None:
+            bar.stop()
