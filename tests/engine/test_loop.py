@@ -1,6 +1,7 @@
 """Training on real digits: it learns, it can stop and go on, it says what it did."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from small import Small, metrics, same_weights
 
 from maskkit import weights
 from maskkit.engine.data import epoch_order
+from maskkit.engine.files import find_files
 from maskkit.engine.loop import pretrain, train
 from maskkit.engine.optim import AdamW
+from maskkit.engine.pack import pack
 from maskkit.engine.state import all_checkpoints, read_model
 
 
@@ -210,6 +213,39 @@ def test_a_thousand_mixed_pictures_ten_of_them_broken(settings, tmp_path):
     assert metrics(settings.out)[-1]["skipped"] == 10
     with pytest.raises(ValueError, match=r"samples cannot be read, more than the limit of 0%.*mend the data or raise"):
         pretrain(replace(settings, out=tmp_path / "strict", max_bad=0.004), image)
+
+
+def test_a_run_on_shards_of_which_some_are_broken(settings, tmp_path):
+    """One shard is cut off, one is missing: what is whole trains, the rest is named; beyond the limit it stops."""
+    folder, rng = tmp_path / "pictures", np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(300):
+        Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    files = find_files(folder, image.SUFFIXES)
+    pack(files, image.SUFFIXES, tmp_path / "shards", size=20_000, seed=0, say=print)
+    shards = sorted((tmp_path / "shards").glob("*.tar"))
+    assert len(shards) > 5
+    os.truncate(shards[1], shards[1].stat().st_size // 2)
+    shards[2].unlink()
+    where = str(tmp_path / "shards" / f"shard-{{000000..{len(shards) - 1:06d}}}.tar")
+    settings = replace(
+        settings,
+        model=Small(image_size=8, patch_size=4, channels=3),
+        data=image.Data(root=where),
+        steps=12,
+        workers=2,
+        max_bad=0.5,
+    )
+    pretrain(settings, image)
+    named = (settings.out / "skipped.txt").read_text()
+    assert shards[1].name in named and shards[2].name in named and shards[3].name not in named
+    assert metrics(settings.out)[-1]["skipped"] == len(named.splitlines()) > 20
+    parts = replace(settings, out=tmp_path / "parts", workers=0)
+    pretrain_until(parts, 6)
+    pretrain(replace(parts, resume=True), image)
+    assert metrics(parts.out) == metrics(settings.out) and same_weights(parts.out, settings.out)
+    with pytest.raises(ValueError, match="cannot be read, more than the limit of 5%.*mend the data or raise max_bad"):
+        pretrain(replace(settings, out=tmp_path / "strict", max_bad=0.05), image)
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(settings, tmp_path):
