@@ -1,5 +1,6 @@
 """The command line: ``maskkit COMMAND ...``. Each command imports what it needs, when it is called."""
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -387,7 +388,9 @@ def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType]":
 def _one_line(error: BaseException) -> str:
     """Return an error as one line."""
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}" + ("; free some space" if error.errno == 28 else "")
+        return f"{error.filename}: {error.strerror}" + ("; free some space" if error.errno == errno.ENOSPC else "")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space left on the disk of the run; free some space, then go on with --resume"
     return " ".join(str(error).split()) or type(error).__name__
 
 

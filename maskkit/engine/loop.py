@@ -117,7 +117,7 @@ def _train(
     order = order_of(settings.seed, place.rewinds)
     batches = read_from(source, state.step * parts, place, order, world, settings.workers)
 
-    with log, interruptible() as interrupted:
+    with log, checkpoints, interruptible() as interrupted:
         began, waited, logged = time.perf_counter(), 0.0, state.step
         while state.step < steps:
             rate = schedule(state.step)
@@ -201,7 +201,6 @@ def _train(
                 checkpoints.finish()
                 log.say(f"stopped at step {state.step} of {steps} and saved; go on with --resume")
                 raise Stopped(3)
-        checkpoints.finish()
     save_models(run, model, record, average, world)
 
 

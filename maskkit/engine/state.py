@@ -8,6 +8,7 @@ renamed. All of it is tensors and JSON: reading it back runs no code. (DCP's own
 No random generator is in it, because none outlives a micro-batch: each is seeded from (seed, step, micro-batch).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
@@ -109,6 +112,15 @@ class Checkpoints:
             self._write(tensors, place)
         self.seconds = time.perf_counter() - began
         self.saved += 1
+
+    def __enter__(self) -> Self:
+        """Nothing to open."""
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Let a checkpoint that is being written end, before its process group does; the first error counts."""
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
+            self.finish()
 
     def finish(self) -> None:
         """Wait for a checkpoint that is still being written; raises what went wrong with it."""

@@ -41,7 +41,8 @@ def assert_same_run(one, other):
 def test_two_processes_are_one_with_twice_the_accumulation(settings, tmp_path, sharding):
     settings = replace(settings, micro_batch=8, ema=0.9, clip=0.5, save_every=100)
     pretrain(settings, image)
-    spread = replace(settings, out=tmp_path / "spread", sharding=sharding, recompute=True)
+    spread = replace(settings, out=tmp_path / "spread", sharding=sharding, recompute=True, save_every=2)
+    spread = replace(spread, save_in_background=True)
     assert run_ranks(2, spread) == [0, 0]
     assert_same_run(settings.out, spread.out)
 
