@@ -1,0 +1,3 @@
+"""Audio, as spectrograms ``[B 1 time mels]``."""
+
+from maskkit.modalities.audio.presets import audiomae
