@@ -60,11 +60,11 @@ class JointDecoder(nn.Module):
 
 @part
 class WindowDecoder(nn.Module):
-    """Window attention over the whole grid, mask tokens in the hidden places. Audio-MAE (arXiv:2207.06405), section 3.3.
+    """Window attention over the whole grid, mask tokens in hidden places. Audio-MAE (arXiv:2207.06405), section 3.3.
 
     Prefix tokens have no place in a grid and are left out: the authors drop the class token behind the positions
-    (docs/official.md A4). Their 16 blocks of 16 heads do not depend on ``decoder_depth`` (A5). Tokens that a mask leaves
-    in neither set are attended by nobody. The final norm and the head run on hidden tokens only.
+    (docs/official.md A4). Tokens that a mask leaves in neither set are attended by nobody. The final norm and the head
+    run on hidden tokens only, since nothing reads the others.
     """
 
     def __init__(

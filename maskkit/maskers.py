@@ -143,7 +143,7 @@ def _extents(tokens: Tokens) -> Int[Tensor, "B A"]:
     size = torch.tensor(tokens.grid, device=tokens.x.device).expand(tokens.shape[0], -1)
     if tokens.valid is None:
         return size
-    inside = tokens.valid.unflatten(1, tokens.grid)
+    inside = tokens.valid.view(-1, *tokens.grid)
     moved = [inside.movedim(1 + axis, 1) for axis in range(len(tokens.grid))]
     size = torch.stack([each.reshape(*each.shape[:2], -1).any(dim=2).sum(dim=1) for each in moved], dim=1)
     if bool((size.prod(dim=1) != tokens.valid.sum(dim=1)).any()):

@@ -50,7 +50,7 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(x).view(count, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         bias = self.meta_mlp(log_distances(window, x.device)).float().T.reshape(self.heads, length, length)
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 would blur a score of 100 by a half
-            # The authors clamp the product of both norms at 1e-6, here each norm is: the same but for vanishing vectors.
+            # The authors clamp the product of both norms at 1e-6, here each norm is: alike but for vanishing vectors.
             q = F.normalize(q.float(), dim=-1, eps=1e-6) / self.tau.float().clamp(min=0.01)[:, None, None]
             scores = q @ F.normalize(k.float(), dim=-1, eps=1e-6).transpose(-2, -1) + bias
             if closed is not None:
@@ -120,11 +120,11 @@ class WindowBlocks(nn.ModuleList):
         window = (min(self.window[0], rows), min(self.window[1], columns))
         shift = (self.shift[0] if rows > window[0] else 0, self.shift[1] if columns > window[1] else 0)
         padding = (-rows % window[0], -columns % window[1])
-        x = x.unflatten(1, grid)
+        x = x.view(len(x), *grid, -1)
         if any(padding):
             present = x.new_ones(1, rows * columns, dtype=torch.bool) if present is None else present
             x = F.pad(x, (0, 0, 0, padding[1], 0, padding[0]))
-        there = None if present is None else F.pad(present.unflatten(1, grid), (0, padding[1], 0, padding[0]))
+        there = None if present is None else F.pad(present.view(-1, *grid), (0, padding[1], 0, padding[0]))
         closed = {each: closed_pairs((x.shape[1], x.shape[2]), window, each, x.device) for each in {(0, 0), shift}}
         if there is not None:
             closed = {each: _with_absent(there, window, each, pairs) for each, pairs in closed.items()}
@@ -136,7 +136,7 @@ class WindowBlocks(nn.ModuleList):
 
 @functools.lru_cache(maxsize=64)
 def log_distances(window: Pair, device: torch.device) -> Float[Tensor, "LL 2"]:
-    """Return ``sign(d) log(1 + |d|)`` for rows and columns between every two places of a window. Swin V2, equation 4."""
+    """Return ``sign(d) log(1 + |d|)`` for rows and columns between all places of a window. Swin V2, equation 4."""
     axes = [torch.arange(length, dtype=torch.float32, device=device) for length in window]
     places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).view(-1, 2)
     apart = (places[:, None] - places[None, :]).view(-1, 2)
@@ -145,7 +145,7 @@ def log_distances(window: Pair, device: torch.device) -> Float[Tensor, "LL 2"]:
 
 @functools.lru_cache(maxsize=64)
 def closed_pairs(grid: Pair, window: Pair, shift: Pair, device: torch.device) -> Float[Tensor, "1 M L L"] | None:
-    """Return what is added between places that a shift brought into one window from opposite edges; None without one."""
+    """Return what is added between places that a shift brought together from opposite edges; None without one."""
     if not any(shift):
         return None
     parts = torch.zeros(grid, device=device)

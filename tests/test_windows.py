@@ -78,7 +78,9 @@ def test_windows_reach_as_far_as_they_say():
     own[:4, :4] = True
     assert torch.equal(reach(blocks(depth=1), grid, 0), own)
     both = own.clone()
-    both[:6, :4] = True  # rows 2 and 3 share the shifted window with rows 4 and 5; row 0 meets rows 6, 7 at the seam only
+    both[:6, :4] = (
+        True  # rows 2 and 3 share the shifted window with rows 4 and 5; row 0 meets rows 6, 7 at the seam only
+    )
     assert torch.equal(reach(blocks(shift=(2, 0)), grid, 0), both)
 
 

@@ -1,8 +1,8 @@
-"""The layout of Audio-MAE's own code (``models_mae.py`` of facebookresearch/AudioMAE): MAE's names, and two differences.
+"""The layout of Audio-MAE's own code (``models_mae.py`` of facebookresearch/AudioMAE): MAE's names, two differences.
 
 Its tables are laid out for the transposed grid (docs/official.md A1). A table of the other orientation raises: weights
-trained with one read the other as noise. And ``decoder_pos_embed`` has a row for the class token even where the windowed
-decoder drops that token (A4).
+trained with one read the other as noise. And ``decoder_pos_embed`` has a row for the class token even where the
+windowed decoder drops that token (A4).
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,8 @@ def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, T
 
 def _check_orientation(table: Tensor, positions: SinCos, model: MaskedModel, name: str) -> None:
     """Raise unless this is the model's own table, or one that is no sine-cosine table at all."""
-    grid = nominal_grid(patch_tokenizer(model, "audiomae"))
+    tokenizer = patch_tokenizer(model, "audiomae")
+    grid = nominal_grid(tokenizer)
     if _same(table, positions, grid):
         return
     mels = grid[1]
@@ -63,7 +64,7 @@ def _check_orientation(table: Tensor, positions: SinCos, model: MaskedModel, nam
             if misread is not None:
                 raise ValueError(
                     f"{name} is a table of grid {length}x{mels}, the model's grid is {grid[0]}x{mels}; build the model "
-                    f"with frames={length * model.tokenizer.size[0]}: it encodes clips of any other length too"
+                    f"with frames={length * tokenizer.size[0]}: it encodes clips of any other length too"
                 )
 
 

@@ -11,7 +11,7 @@ from maskkit.model import MaskedModel
 
 BATCH = 4
 WORK = f"ViT-B/16, spectrograms 1024 x 128, mask 0.8, global decoder 512 x 8, batch {BATCH}, normalised target"
-PEER = "the same model with torch's fused attention and torch's default AdamW"  # transformers' ViTMAE takes squares only
+PEER = "the same model with torch's fused attention and torch's default AdamW"  # ViTMAE takes squares only
 
 
 def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
@@ -35,9 +35,7 @@ def peer(dtype: torch.dtype, device: str) -> Callable[[], None]:
     return _step(model, optimizer, dtype, device)
 
 
-def _step(
-    model: MaskedModel, optimizer: torch.optim.Optimizer, dtype: torch.dtype, device: str
-) -> Callable[[], None]:
+def _step(model: MaskedModel, optimizer: torch.optim.Optimizer, dtype: torch.dtype, device: str) -> Callable[[], None]:
     batch = torch.randn(BATCH, 1, 1024, 128, device=device)
 
     def step() -> None:

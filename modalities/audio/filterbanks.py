@@ -13,7 +13,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -43,16 +42,15 @@ def fbank(wave: Float[Tensor, "S"], mels: int = 128) -> Float[Tensor, "T M"]:
 def fbanks(waves: Float[Tensor, "B S"], mels: int = 128) -> Float[Tensor, "B T M"]:
     """Return the same numbers for a batch, on its own device, without torchaudio. Differentiable.
 
-    Equal to ``fbank`` to 1e-3 of a natural logarithm where there is sound: what is left is float32's rounding in another
-    order, which shows only in bands whose energy is some 70 dB below the loudest.
+    Equal to ``fbank`` to 1e-3, of energies whose logarithms go from -16 to 10: float32 rounds in another order.
     """
     _check_length(waves[0])
     frames = waves.float().unfold(1, FRAME, SHIFT)
     frames = frames - frames.mean(dim=2, keepdim=True)
     before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)  # Kaldi repeats the first sample
     window = torch.hann_window(FRAME, periodic=False, device=waves.device)
-    spectrum = torch.fft.rfft((frames - PREEMPHASIS * before) * window, n=POINTS).abs().square()
-    energy = spectrum @ mel_bands(mels, waves.device).T
+    spectrum = torch.fft.rfft((frames - PREEMPHASIS * before) * window, n=POINTS)
+    energy = (spectrum.real.square() + spectrum.imag.square()) @ mel_bands(mels, waves.device).T
     return energy.clamp(min=torch.finfo(torch.float32).eps).log()
 
 
@@ -96,7 +94,7 @@ def band_hertz(mels: int) -> list[float]:
 def waveform(energies: Float[Tensor, "T M"], rounds: int = 60) -> Float[Tensor, "S"]:
     """Return sound with about these log mel energies, at 16 kHz, its loudest sample at 0.9. Needs ``maskkit[audio]``.
 
-    Approximate: phases are guessed by Griffin and Lim's iteration (1984), and within a band the energy is spread evenly.
+    Approximate: phases are guessed by Griffin and Lim's iteration (1984), energy is spread evenly within each band.
     """
     audio = torchaudio()
     bands = mel_bands(energies.shape[1], energies.device)

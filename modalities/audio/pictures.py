@@ -2,18 +2,20 @@
 
 import wave
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from maskkit.modalities.audio.filterbanks import RATE, SECONDS_PER_FRAME, band_hertz, waveform
 from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents
 from maskkit.types import Output
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 HERTZ = (125, 250, 500, 1000, 2000, 4000)  # marked on the frequency axis
 WIDTH, HEIGHT = 4.2, 1.5  # inches of one spectrogram
@@ -26,6 +28,8 @@ def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
     All spectrograms of a row share their axes and colours: seconds from the start of the excerpt, hertz on the mel
     scale, decibels. White is what is hidden, or not there at all.
     """
+    from matplotlib.figure import Figure  # half a second that other commands need not wait for
+
     blank = torch.full_like(output.value, torch.nan)
     columns = (batch, model.paint(output, batch, contents=blank), model.paint(output, batch))
     rows = [_decibels(each, model) for each in columns]
@@ -80,7 +84,7 @@ def _range(energies: Float[Tensor, "T M"]) -> tuple[float, float]:
     return low, max(high, low + 1)
 
 
-def _show(axes: Axes, energies: Float[Tensor, "T M"], low: float, high: float) -> object:
+def _show(axes: "Axes", energies: Float[Tensor, "T M"], low: float, high: float) -> object:
     """Draw one spectrogram, time to the right and frequency upwards."""
     frames, mels = energies.shape
     centres = band_hertz(mels)

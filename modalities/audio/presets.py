@@ -14,11 +14,11 @@ from maskkit.tokenizers import Patches
 Size = Literal["tiny", "small", "base", "large"]
 Hide = Literal["random", "time", "frequency", "both"]
 
-# Of AudioSet's log mel energies (main_pretrain.py). For ESC-50 the authors have -6.6268077 and 5.358466 with 512 frames,
-# for Speech Commands -6.845978 and 5.5654526 with 128.
+# Of AudioSet's log mel energies (main_pretrain.py). For ESC-50 the authors have -6.6268077, 5.358466 and 512 frames, for
+# Speech Commands -6.845978, 5.5654526 and 128.
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 
-# width, depth, heads of the encoder. The authors' huge has patches of 14, which 128 mel bands do not divide. Tiny is ours.
+# width, depth, heads of the encoder; tiny is ours. The authors' huge has patches of 14, which do not divide 128 bands.
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
 # width, depth, heads of the decoder. With windows the authors' code builds 16 blocks whatever decoder_depth says
@@ -87,9 +87,9 @@ def audiomae(
 ) -> MaskedModel:
     """Audio-MAE (arXiv:2207.06405) as ``models_mae.py`` has it.
 
-    ``frames`` of 10 ms and ``mels`` are the nominal size; the model takes any other that the patch divides, and lists of
-    clips of any length. ``decoder`` is the authors' windowed one (their decoder_mode 1, which all their releases use) or
-    the global one of MAE (mode 0). ``positions="authors"`` reads their transposed table (docs/official.md A1), which
+    ``frames`` of 10 ms and ``mels`` are the nominal size; the model takes any other that the patch divides, and lists
+    of clips of any length. ``decoder`` is the authors' windowed one (decoder_mode 1, their script's) or the global one
+    of MAE (mode 0). ``positions="authors"`` reads their transposed table (docs/official.md A1), which
     their weights need; "corrected" gives time and frequency an axis each. Both are fixed, never trained (A8).
     ``norm_target`` is what their flag gives for any word, "False" included (A7). ``mask`` and ``mask_ratio``: see
     ``masker``. ``parts`` replace any of tokenizer, masker, encoder, decoder, target, loss.

@@ -381,4 +381,6 @@ def _readable(count: int, read: Callable[[int], Found], limit: int) -> Iterator[
         except BadSampleError as error:
             failures.append(error)
     if len(failures) == len(indices):
-        raise ValueError(f"none of {len(indices)} recordings can be read; the first: {failures[0]}; mend or convert them")
+        raise ValueError(
+            f"none of {len(indices)} recordings can be read; the first: {failures[0]}; mend or convert them"
+        )

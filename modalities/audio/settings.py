@@ -77,9 +77,7 @@ class Data:
         """Return the recordings: with random choices for training, else the same each time."""
         if not train:
             return open_audio(self.root, tokenizer)
-        clip = fitting_clip(
-            tokenizer, excerpt=self.excerpt, gain=self.gain, roll=self.roll, padding=self.padding
-        )
+        clip = fitting_clip(tokenizer, excerpt=self.excerpt, gain=self.gain, roll=self.roll, padding=self.padding)
         return open_recordings(self.root, clip)
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from maskkit.modalities import audio
 
-from maskkit import Mask, weights
+from maskkit import weights
 
 FRAMES, MELS, PATCH = 192, 64, 16
 ROWS, COLUMNS = FRAMES // PATCH, MELS // PATCH
@@ -177,7 +177,9 @@ def test_auto_knows_the_window_and_files_go_both_ways(tmp_path):
 def test_a_table_of_the_other_orientation_is_refused():
     state = weights.convert(build(positions="corrected"), "audiomae")
     assert torch.allclose(state["pos_embed"], table(192, ROWS, COLUMNS), atol=1e-6)
-    with pytest.raises(ValueError, match="laid out as positions='corrected'.*build the model with positions='corrected'"):
+    with pytest.raises(
+        ValueError, match="laid out as positions='corrected'.*build the model with positions='corrected'"
+    ):
         weights.load(build(), state, layout="audiomae")
     with pytest.raises(ValueError, match="reads positions='corrected'"):
         weights.load(build(positions="corrected"), weights.convert(build(), "audiomae"), layout="audiomae")
