@@ -16,8 +16,9 @@ from maskkit.types import Output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
-HERTZ = (125, 250, 500, 1000, 2000, 4000)  # marked on the frequency axis
+HERTZ = (200, 500, 1000, 2000, 4000)  # marked on the frequency axis
 WIDTH, HEIGHT = 4.2, 1.5  # inches of one spectrogram
 DECIBEL = 10 / np.log(10)  # of a natural logarithm of power
 
@@ -84,7 +85,7 @@ def _range(energies: Float[Tensor, "T M"]) -> tuple[float, float]:
     return low, max(high, low + 1)
 
 
-def _show(axes: "Axes", energies: Float[Tensor, "T M"], low: float, high: float) -> object:
+def _show(axes: "Axes", energies: Float[Tensor, "T M"], low: float, high: float) -> "AxesImage":
     """Draw one spectrogram, time to the right and frequency upwards."""
     frames, mels = energies.shape
     centres = band_hertz(mels)

@@ -14,8 +14,8 @@ from maskkit.tokenizers import Patches
 Size = Literal["tiny", "small", "base", "large"]
 Hide = Literal["random", "time", "frequency", "both"]
 
-# Of AudioSet's log mel energies (main_pretrain.py). For ESC-50 the authors have -6.6268077, 5.358466 and 512 frames, for
-# Speech Commands -6.845978, 5.5654526 and 128.
+# Of AudioSet's log mel energies (main_pretrain.py). The authors have -6.6268077, 5.358466 and 512 frames for
+# ESC-50, and -6.845978, 5.5654526 and 128 frames for Speech Commands.
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 
 # width, depth, heads of the encoder; tiny is ours. The authors' huge has patches of 14, which do not divide 128 bands.

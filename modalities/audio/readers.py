@@ -50,7 +50,7 @@ def read_recording(
     start, 1 at the end. ``file`` is a path or an open binary file, which ``name`` then names in messages.
     Raises BadSampleError for a file that is missing, corrupt, cut off, empty, silent, not finite or under 25 ms.
     """
-    path = name or (file if isinstance(file, str) else getattr(file, "name", "recording"))
+    path = name or (file if isinstance(file, str) else str(getattr(file, "name", "recording")))
     if isinstance(file, str):
         _check_file(file)
     sound, rate = _decoded(file, path, samples, place)
@@ -138,7 +138,8 @@ def _reason(error: Exception) -> str:
         return error.strerror[0].lower() + error.strerror[1:]  # "no such file or directory", "permission denied"
     message = getattr(error, "error_string", None) or (str(error).splitlines() or [""])[0]
     message = message.rstrip(".") or type(error).__name__
-    if isinstance(error, TypeError) or "recogni" in message:
+    # What libsndfile says of an MP3 without a frame is that it does not exist; that it does was seen before.
+    if isinstance(error, TypeError) or "recogni" in message or "not a regular file" in message:
         return "not audio or a format libsndfile does not know; convert it: ffmpeg -i IN OUT.flac"
     return f"cannot be decoded: {message}"
 

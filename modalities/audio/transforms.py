@@ -21,7 +21,7 @@ Padding = Literal["silence", "ignored"]
 class Clip:
     """Make a normalised spectrogram ``[1 frames mels]`` of a recording. AudioMAE's dataset.py, ``_wav2fbank``.
 
-    ``mean`` and ``scale`` normalise log mel energies; the authors' scale is *twice* the deviation (docs/official.md A6).
+    ``mean`` and ``scale`` normalise log mel energies; the authors' scale is *twice* the deviation (official.md A6).
     ``excerpt``: of a longer recording the authors take the start; "random" is drawn anew each time.
     ``gain`` multiplies the waveform by 0.5 + Beta(10, 10), that is by about 0.7 to 1.3.
     ``roll`` turns the waveform around in time by a random number of samples. The authors mean to, but draw the number

@@ -137,7 +137,7 @@ def test_prediction_and_loss_are_the_authors(decoder, mask):
 
 @pytest.mark.parametrize("decoder", ["window", "global"])
 def test_names_and_tables_are_the_authors(decoder):
-    """A state dict made here with their tables goes in; the tables that come out are theirs, transposed as theirs (A1)."""
+    """The tables that come out are theirs, transposed as theirs (A1), and all goes in again."""
     model = build(decoder=decoder)
     state = weights.convert(model, "audiomae")
     transposed = (COLUMNS, ROWS)  # patch_hw = (W / p, H / p), where tokens are rows of time
