@@ -34,8 +34,8 @@ def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
     blank = torch.full_like(output.value, torch.nan)
     columns = (batch, model.paint(output, batch, contents=blank), model.paint(output, batch))
     rows = [_decibels(each, model) for each in columns]
-    hidden = output.mask.hidden.shape[1] / output.tokens.shape[1]
-    titles = ("input", f"visible {1 - hidden:.0%}", "reconstruction")
+    hidden, visible = output.mask.hidden.shape[1], output.mask.visible.shape[1]
+    titles = ("input", f"visible {visible / (visible + hidden):.0%}", "reconstruction")
     figure = Figure(figsize=(3 * WIDTH, len(batch) * HEIGHT + 0.9), layout="constrained", dpi=90)
     cells = figure.subplots(len(batch), 3, squeeze=False, sharex=True, sharey=True)
     for number, row in enumerate(zip(*rows, strict=True)):
