@@ -18,14 +18,12 @@ import torch
 import tyro
 from maskkit.modalities import audio
 
-from maskkit import MaskedModel, weights
+from maskkit import MaskedModel
 from maskkit.cli import run_recipe
 from maskkit.decoder import WindowDecoder
 from maskkit.encoder import SparseEncoder
-from maskkit.engine.data import generator
-from maskkit.engine.loop import pretrain
-from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain
+from maskkit.engine.data import Skips, generator, read_all
+from maskkit.engine.optim import AdamW, WarmupCosine
 from maskkit.evaluate.features import Features, embed
 from maskkit.evaluate.probe import compare
 from maskkit.layers import start_as_mae
@@ -76,31 +74,40 @@ def mean_spectrum(found: Features) -> Features:
     return replace(found, features=(frames * there).sum(axis=1) / there.sum(axis=1))
 
 
-def main(out: Path = Path("demo-audio"), steps: int = 700, seed: int = 0) -> None:
-    """Speak, train, compare, draw. A run that is there already is kept."""
+def main(out: Path = Path("demo-audio"), steps: int = 500, seed: int = 0) -> None:
+    """Speak, train, compare, draw."""
     for name, voices in (("heard", HEARD), ("unheard", UNHEARD)):
         for word in () if (out / name).exists() else WORDS:
             for accent in ACCENTS:
                 for voice in voices:
                     say(word, accent, voice, out / name / word / f"{accent}-{voice}.wav")
-    data, run = audio.Data(root=str(out / "heard"), excerpt="start"), out / f"run-{seed}"
-    if not (run / "model.safetensors").exists():
-        settings = Pretrain(model=Small(), data=data, out=run, batch=64, steps=steps, optim=AdamW(lr=2e-3), seed=seed,
-                            precision="fp32", workers=2, log_every=50, resume=(run / "config.json").exists())
-        pretrain(settings, audio)
-    model = weights.open_model(run / "model.safetensors")
-    sources = [audio.open_audio(out / name, model.tokenizer) for name in ("heard", "unheard")]
     torch.manual_seed(seed)
-    rows = {"mean spectrum": None, "untrained encoder": Small().build(), "pretrained encoder": model}
-    print(f"\n5 labels a word, {len(sources[1])} words in voices never heard; mean and deviation over {DRAWS} draws")
+    untrained, model = Small().build(), Small().build()
+    sources = [audio.open_audio(out / name, model.tokenizer) for name in ("heard", "unheard")]
+    heard, unheard = (
+        torch.cat([samples for _, samples in read_all(source, batch=64, skips=Skips(total=len(source)))])
+        for source in sources
+    )
+    optimizer, rate = AdamW(lr=3e-3).build(model.train()), WarmupCosine(peak=3e-3, steps=steps, warmup=steps // 10)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step)
+        loss = model(heard[torch.randint(len(heard), (48,))]).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % 100 == 0 or step == steps - 1:
+            print(f"step {step}: loss {loss.item():.3f}")
+    rows = {"mean spectrum": None, "untrained encoder": untrained, "pretrained encoder": model}
+    print(f"\n5 labels a word, {len(unheard)} words in voices never heard; mean and deviation over {DRAWS} draws")
     for name, encoder in rows.items():
         fit, test = (embed(encoder, each) if encoder else mean_spectrum(embed(None, each)) for each in sources)
         scores = compare(fit, test, per_class=5, draws=DRAWS)
         print(f"  {name:<20}" + "  ".join(f"{kind} {s.mean():6.1%} ± {s.std():.1%}" for kind, s in scores.items()))
-    batch = torch.stack([sources[1].read(index, generator(0)) for index in range(0, 320, 64)])
+    batch = unheard[::64]
     with torch.no_grad():
         audio.draw(batch, model(batch, rng=generator(seed)), model, out / "words.png")
-    print(f"picture    {out / 'words.png'} (voices it has not heard)\nrun folder {run}")
+    print(f"picture {out / 'words.png'}, of voices it has not heard")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from maskkit.types import Output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
 HERTZ = (200, 500, 1000, 2000, 4000)  # marked on the frequency axis
@@ -24,12 +25,17 @@ DECIBEL = 10 / np.log(10)  # of a natural logarithm of power
 
 
 def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
-    """Write a PNG with one row a sample: input, what the encoder saw, what the model made of it.
+    """Write a PNG with one row a sample: input, what the encoder saw, what the model made of it."""
+    spectrograms(batch, output, model).savefig(path)
+
+
+def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
+    """Return the picture as a figure.
 
     All spectrograms of a row share their axes and colours: seconds from the start of the excerpt, hertz on the mel
     scale, decibels. White is what is hidden, or not there at all.
     """
-    from matplotlib.figure import Figure  # half a second that other commands need not wait for
+    from matplotlib.figure import Figure  # noqa: F811  # half a second that other commands need not wait for
 
     blank = torch.full_like(output.value, torch.nan)
     columns = (batch, model.paint(output, batch, contents=blank), model.paint(output, batch))
@@ -52,7 +58,7 @@ def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
     if isinstance(model.target, NormalizedContents):
         note += "; predicted ones get back the true mean and contrast of each patch, which the model does not predict"
     figure.supxlabel(note, fontsize=9, color="gray")
-    figure.savefig(path)
+    return figure
 
 
 def write_sound(spectrogram: Float[Tensor, "1 T M"], model: MaskedModel, path: Path) -> Path:

@@ -59,7 +59,8 @@ def test_every_format_gives_the_same_sound(tmp_path, name, options):
     path = write(tmp_path / name, **options)
     wave = audio.read_recording(path)
     assert wave.dtype == torch.float32 and abs(len(wave) - 16_000) <= 1200  # lossy coders pad by a frame
-    assert peak_hertz(wave) == pytest.approx(440, abs=2) and wave.abs().max() == pytest.approx(0.5, abs=0.05)
+    loudest = wave[4000:-4000].abs().max()  # lossy coders overshoot where the tone sets in
+    assert peak_hertz(wave) == pytest.approx(440, abs=2) and loudest == pytest.approx(0.5, abs=0.05)
     with open(path, "rb") as file:
         assert torch.equal(audio.read_recording(file, name="in memory"), wave)
     part = audio.read_recording(path, samples=4000, place=0.5)
@@ -188,7 +189,7 @@ def test_folders_name_classes_and_lists_are_the_authors(tmp_path):
 
 
 def test_arrays_of_waveforms_are_read_as_files_are(tmp_path):
-    sound = tone(0.8, 22_050)[:, 0]
+    sound = np.random.default_rng(0).normal(0, 0.1, 17_640)
     write(tmp_path / "a" / "a.wav", sound, 22_050, subtype="PCM_16")
     whole = (sound * 32768).round().clip(-32768, 32767).astype(np.int16)
     np.savez(tmp_path / "w.npz", waves=np.stack([whole, whole]), rate=22_050, labels=np.array(["up", "down"]))

@@ -44,7 +44,9 @@ def test_what_is_not_there_can_be_left_out():
     assert found[0, 28:].isnan().all() and found[0, :28].isfinite().all()
     tokens = audio.patches(16, frames=64, mels=128)(found[None])
     assert tokens.valid.view(4, 8)[:, 0].tolist() == [True, True, False, False]
-    assert tokens.x.isfinite().all() and tokens.x[0, 8].view(16, 16)[12:].unique().item() == pytest.approx(0.46703, abs=1e-4)
+    assert tokens.x.isfinite().all() and tokens.x[0, 8].view(16, 16)[12:].unique().item() == pytest.approx(
+        0.46703, abs=1e-4
+    )
 
 
 def test_gain_and_roll_come_from_the_generator_alone():
@@ -54,12 +56,15 @@ def test_gain_and_roll_come_from_the_generator_alone():
     assert not torch.equal(make(sound, generator(1)), make(sound, generator(2)))
     gains = torch.tensor([draw_gain(generator(seed)) for seed in range(2000)])
     assert gains.min() > 0.5 and gains.max() < 1.5
-    assert gains.mean() == pytest.approx(1, abs=0.01) and gains.std() == pytest.approx((1 / 84) ** 0.5, abs=0.01)  # Beta's
+    assert gains.mean() == pytest.approx(1, abs=0.01) and gains.std() == pytest.approx(
+        (1 / 84) ** 0.5, abs=0.01
+    )  # Beta's
 
 
 def test_gain_shifts_the_energies_of_all_bands_alike():
     plain, loud = clip(frames=96)(wave(1), generator(3)), clip(frames=96, gain=True)(wave(1), generator(3))
     shift = (loud - plain) * 2 * STD
+    shift = shift[plain > plain.min()]  # a band without a bin of the spectrum stays at the floor
     assert shift.std() < 1e-3 and abs(shift.mean()) > 0.01
 
 
