@@ -51,6 +51,6 @@ def test_audio(tmp_path, espeak):
     )
     for row in ("mean spectrum", "untrained encoder", "pretrained encoder"):
         assert row in result.stdout
-    assert len(list((tmp_path / "demo" / "heard").glob("*/*.wav"))) == 20 * 4 * 7
+    assert len(list((tmp_path / "demo" / "heard").glob("*/*.wav"))) == 15 * 4 * 7
     with Image.open(tmp_path / "demo" / "words.png") as opened:
         assert min(opened.size) > 300
