@@ -262,7 +262,7 @@ def export(words: list[str]) -> int:
     def command(
         run: Annotated[Path, tyro.conf.Positional],
         out: Path,
-        layout: Literal["maskkit", "timm", "hf", "mae"] = "maskkit",
+        layout: Literal["maskkit", "timm", "hf", "mae", "audiomae"] = "maskkit",
         part: Literal["model", "encoder"] = "model",
     ) -> None:
         """Write a run's weights in another layout.
@@ -270,7 +270,7 @@ def export(words: list[str]) -> int:
         Args:
             run: Folder of a run.
             out: File (.safetensors or .pth); for hf a folder, which from_pretrained opens.
-            layout: maskkit, timm (the encoder), hf (ViTMAEForPreTraining) or mae (the authors' code).
+            layout: maskkit, timm (the encoder), hf (ViTMAEForPreTraining), mae or audiomae (the authors' code).
             part: The whole model or the encoder alone.
 
         """

@@ -86,8 +86,23 @@ def optional() -> Iterator[Finding]:
                 yield Finding(name, False, text, "pip install libusb-package")
                 continue
         yield _imported(name, purpose, mend, preload=_libusb if name == "open3d" else None)
+    yield from sound_formats()
     ffmpeg = shutil.which("ffmpeg")
     yield Finding("ffmpeg", ffmpeg is not None, ffmpeg or "not on the path: only re-encoding video needs it")
+
+
+def sound_formats() -> Iterator[Finding]:
+    """Say which audio formats the libsndfile that soundfile found can read; before 1.1 it knew no MP3."""
+    if importlib.util.find_spec("soundfile") is None:
+        return
+    try:
+        module = importlib.import_module("soundfile")
+    except Exception:  # noqa: BLE001  # told above
+        return
+    known = [name for name in ("WAV", "FLAC", "OGG", "MP3") if name in module.available_formats()]
+    text = f"{module.__libsndfile_version__}, reads {', '.join(known)} and {len(module.available_formats())} in all"
+    mend = "" if "MP3" in known else "pip install --upgrade soundfile, or convert MP3 with ffmpeg"
+    yield Finding("libsndfile", "MP3" in known, text, mend)
 
 
 def devices() -> Iterator[Finding]:

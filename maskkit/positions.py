@@ -46,11 +46,27 @@ class SinCos(nn.Module):
     ``order`` says which axis takes which part of the width. MAE's code encodes the *column* in the first half
     (its ``meshgrid(w, h)``; docs/official.md M2), so for rows and columns the published order is ``(1, 0)``. Each part
     holds all sines, then all cosines. Channels left over where the width does not divide evenly stay zero.
+
+    ``misread`` names a grid (R, C) whose tokens read, in their running order, a table laid out for the grid (C, R):
+    the token in row t and column f gets the vector of cell ``divmod(C t + f, R)``. Audio-MAE's code does so by mistake
+    (docs/official.md A1), and its weights know no other vectors. The grid is that of training and does not follow the
+    batch, so that a place keeps its vector in inputs of any length; rows beyond R go on in the same manner.
     """
 
-    def __init__(self, *, dim: int, axes: int, order: tuple[int, ...] | None = None, temperature: float = 1e4) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        axes: int,
+        order: tuple[int, ...] | None = None,
+        temperature: float = 1e4,
+        misread: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.dim, self.axes = dim, axes
+        self.misread = None if misread is None else (misread[0], misread[1])
+        if self.misread is not None and axes != 2:
+            raise ValueError(f"misread is for grids of 2 axes, got {axes}")
         self.order = tuple(range(axes)) if order is None else tuple(order)
         if sorted(self.order) != list(range(axes)):
             raise ValueError(f"order must name each of the {axes} axes once, got {self.order}")
@@ -71,6 +87,10 @@ class SinCos(nn.Module):
         """Compute the vectors of some places."""
         if pos.shape[-1] != self.axes:
             raise ValueError(f"positions of {self.axes} axes cannot place tokens of {pos.shape[-1]}")
+        if self.misread is not None:
+            rows, columns = self.misread
+            number = columns * pos[..., 0] + pos[..., 1]
+            pos = torch.stack([number.div(rows, rounding_mode="floor"), number % rows], dim=-1)
         angles = [self.wavelengths(pos[..., axis]) for axis in self.order]
         table = torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=-1)
         return F.pad(table, (0, self.dim - table.shape[-1])).float()

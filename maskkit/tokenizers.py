@@ -6,6 +6,7 @@ with time in front, of VideoMAE; both checkpoints depend on it.
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,6 +46,10 @@ class Patches:
     uint8 batches become ``(x / 255 - mean) / std`` per channel. ``names`` are the words for the axes in messages.
     ``input_size`` is the size in samples that readers deliver and that checkpoints with a position table assume; any
     other size that the patch divides works as well.
+
+    With a ``fill``, samples may differ in size. NaN in a float batch then stands for what a sample does not have: a
+    patch of nothing but NaN is padding (``Tokens.valid``), and in other patches ``fill``, in normalised units, takes
+    its place. A list of samples ``[C *size]`` of any sizes is padded with NaN to whole patches of the largest.
     """
 
     size: tuple[int, ...]
@@ -53,6 +58,7 @@ class Patches:
     std: tuple[float, ...] = (1.0,)
     names: tuple[str, ...] = ()
     input_size: tuple[int, ...] | None = None
+    fill: float | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -90,8 +96,10 @@ class Patches:
                 )
         return tuple(length // step for length, step in zip(size, self.size, strict=True))
 
-    def __call__(self, batch: Tensor) -> Tokens:
+    def __call__(self, batch: Tensor | Sequence[Tensor]) -> Tokens:
         """Cut ``[B C *size]`` into tokens of ``prod(size) * C`` numbers, ordered as the grid, last axis fastest."""
+        if not isinstance(batch, Tensor):
+            batch = self.together(batch)
         if batch.ndim < 2 or batch.shape[1] != self.channels:
             raise ValueError(f"batch must have {self.channels} channels as its second axis, got {list(batch.shape)}")
         grid = self.grid(tuple(batch.shape[2:]))
@@ -103,7 +111,29 @@ class Patches:
             x = (x.float() / 255 - mean) / std
         elif not x.is_floating_point():
             raise ValueError(f"batch must be float or uint8, got {x.dtype}")
-        return Tokens(x=x, pos=grid_places(grid, x.device), grid=grid)
+        valid = None
+        if self.fill is not None and bool((missing := x.isnan()).any()):
+            # Where every patch counts, valid stays None, and attention need not look for padding.
+            present = ~missing.all(dim=-1)
+            valid = None if bool(present.all()) else present
+            x = x.masked_fill(missing, self.fill)
+        return Tokens(x=x, pos=grid_places(grid, x.device), valid=valid, grid=grid)
+
+    def together(self, samples: Sequence[Tensor]) -> Tensor:
+        """Pad samples ``[C *size]`` with NaN to one batch, in whole patches."""
+        if self.fill is None:
+            raise ValueError("this tokenizer takes one tensor; samples of different sizes in a list need its fill")
+        wrong = [list(sample.shape) for sample in samples if sample.ndim != 1 + len(self.size)]
+        if wrong or not samples or not all(sample.is_floating_point() for sample in samples):
+            raise ValueError(
+                f"a list must hold float samples [C + {len(self.size)} axes], got {wrong[0] if wrong else 'others'}"
+            )
+        largest = [max(sample.shape[1 + axis] for sample in samples) for axis in range(len(self.size))]
+        whole = [-(-length // step) * step for length, step in zip(largest, self.size, strict=True)]
+        padded = samples[0].new_full((len(samples), samples[0].shape[0], *whole), math.nan)
+        for row, sample in zip(padded, samples, strict=True):
+            row[(slice(None), *map(slice, sample.shape[1:]))] = sample
+        return padded
 
     def paint(self, tokens: Tokens, index: Int[Tensor, "B K"], value: Float[Tensor, "B K D"]) -> Tensor:
         """Return ``[B C *size]`` in normalised units."""
@@ -112,10 +142,16 @@ class Patches:
         grid = {f"g{axis}": length for axis, length in enumerate(tokens.grid)}
         return rearrange(put(tokens.x, index, value), f"b {cut[1]} -> b {cut[0]}", **sizes, **grid)
 
-    def to_input(self, painted: Tensor, batch: Tensor) -> Tensor:
-        """Undo the normalisation where ``batch`` was uint8; rounded and clamped to [0, 255]."""
+    def to_input(self, painted: Tensor, batch: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """Undo the normalisation where ``batch`` was uint8; rounded and clamped to [0, 255]. NaN comes back as NaN."""
+        if not isinstance(batch, Tensor):
+            return [
+                row[(slice(None), *map(slice, sample.shape[1:]))].to(sample.dtype)
+                for row, sample in zip(painted, batch, strict=True)
+            ]
         if batch.dtype != torch.uint8:
-            return painted.to(batch.dtype)
+            painted = painted.to(batch.dtype)
+            return painted if self.fill is None else painted.masked_fill(batch.isnan(), math.nan)
         mean, std = (s.view(-1, *[1] * len(self.size)) for s in self._statistics(painted.device, repeat=1))
         return ((painted * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 

@@ -86,7 +86,7 @@ def test_probe_measures_with_baselines(run, pictures, tmp_path, capsys):
     assert set(record["accuracy"]) == {"raw contents", "untrained", "pretrained"}
 
 
-@pytest.mark.parametrize("layout", ["maskkit", "timm", "hf", "mae"])
+@pytest.mark.parametrize("layout", ["maskkit", "timm", "hf", "mae", "audiomae"])
 def test_export_writes_every_layout(run, tmp_path, capsys, layout):
     code, out, _ = said(capsys, "export", run, "--layout", layout, "--out", tmp_path / "weights.safetensors")
     assert code == 0 and (tmp_path / "weights.safetensors").stat().st_size > 1e6

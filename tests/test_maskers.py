@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskkit.maskers import Uniform, count_visible
+from maskkit.maskers import Stripes, Uniform, count_visible
 from maskkit.testing import check_masker
 from maskkit.types import Mask, Tokens
 
@@ -17,6 +17,7 @@ def tokens(batch: int, num_tokens: int, valid: torch.Tensor | None = None) -> To
 
 # Each masker joins this list, so no law is forgotten for a new one.
 MASKERS = [Uniform(ratio=ratio, rounding=rounding) for ratio in (0.3, 0.75, 0.9) for rounding in ("keep", "hide")]
+MASKERS += [Stripes(ratios=(ratio,), rounding=rounding) for ratio in (0.3, 0.8) for rounding in ("keep", "hide")]
 
 
 @pytest.mark.parametrize("masker", MASKERS, ids=repr)
@@ -101,3 +102,50 @@ def test_hide_shows_the_rest(batch, num_tokens, data):
 def test_a_mask_that_does_not_fit_is_refused(visible, hidden, message):
     with pytest.raises(ValueError, match=message):
         Mask(torch.tensor(visible), torch.tensor(hidden)).check(tokens(1, 4))
+
+
+def spectrogram(batch: int, rows: int, columns: int, lengths: list[int] | None = None) -> Tokens:
+    """Tokens in rows of time and columns of frequency, some clips shorter than the batch."""
+    pos = torch.cartesian_prod(torch.arange(float(rows)), torch.arange(float(columns)))[None]
+    valid = None if lengths is None else (pos[..., 0] < torch.tensor(lengths)[:, None])
+    return Tokens(x=torch.zeros(batch, rows * columns, 2), pos=pos, valid=valid, grid=(rows, columns))
+
+
+# int(64 x 0.2) = 12 rows of 8, 64 x int(8 x 0.2) = 64 x 1, and what models_mae.py keeps: int(64 x 0.3) x int(8 x 0.7).
+@pytest.mark.parametrize(
+    ("ratios", "rows", "columns"), [((0.8, 0.0), 12, 8), ((0.0, 0.8), 64, 1), ((0.7, 0.3), 19, 5), ((0.6, 0.5), 25, 4)]
+)
+def test_stripes_hide_whole_rows_and_columns(ratios, rows, columns):
+    mask = check_masker(Stripes(ratios=ratios), spectrogram(3, 64, 8))
+    assert mask.visible.shape == (3, rows * columns) and mask.hidden.shape == (3, 512 - rows * columns)
+    for row in mask.visible:
+        seen = torch.zeros(512, dtype=torch.bool).index_fill(0, row, True).view(64, 8)
+        assert seen.any(dim=1).sum() == rows and seen.any(dim=0).sum() == columns
+        assert torch.equal(seen, seen.any(dim=1, keepdim=True) & seen.any(dim=0, keepdim=True))
+
+
+def test_every_row_is_striped_about_as_often():
+    mask = Stripes(ratios=(0.75, 0.0))(spectrogram(2000, 16, 4), torch.Generator().manual_seed(0))
+    share = torch.bincount(mask.hidden.flatten() // 4, minlength=16) / 8000
+    assert (share - 0.75).abs().max() < 0.04
+
+
+@pytest.mark.parametrize("ratios", [(0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_stripes_leave_padding_alone(ratios):
+    tokens = spectrogram(3, 12, 4, lengths=[12, 9, 6])
+    mask = check_masker(Stripes(ratios=ratios), tokens)
+    assert mask.visible.shape[1] + mask.hidden.shape[1] == 6 * 4  # the shortest sample sets the counts
+    assert tokens.valid.gather(1, torch.cat([mask.visible, mask.hidden], dim=1)).all()
+    assert any((row // 4 >= 6).any() for row in mask.hidden[:1])  # the long one is used to its end
+
+
+def test_stripes_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="a share for at least one axis"):
+        Stripes(ratios=(0.0, 0.0))
+    with pytest.raises(ValueError, match=r"mask ratio must lie in \(0, 1\)"):
+        Stripes(ratios=(0.5, 1.0))
+    with pytest.raises(ValueError, match="stripes along 2 axes need tokens on such a grid"):
+        Stripes(ratios=(0.5, 0.5))(tokens(2, 12))
+    holes = spectrogram(1, 4, 4).replace(valid=torch.tensor([[True] * 5 + [False] * 6 + [True] * 5]))
+    with pytest.raises(ValueError, match="padding behind the sample along whole axes"):
+        Stripes(ratios=(0.5, 0.0))(holes)

@@ -82,3 +82,16 @@ def test_settings_that_make_no_sense():
         SinCos(dim=4, axes=3)
     with pytest.raises(ValueError, match="positions of 2 axes cannot place tokens of 1"):
         SinCos(dim=16, axes=2)(on_grid(4))
+
+
+def test_a_misread_table_is_the_transposed_one_in_running_order():
+    """Audio-MAE's tokens, rows of 8, read a table laid out in rows of 64 (docs/official.md A1)."""
+    authors = SinCos(dim=16, axes=2, order=(1, 0), misread=(64, 8))
+    laid_out = SinCos(dim=16, axes=2, order=(1, 0))(on_grid(8, 64))
+    assert torch.equal(authors(on_grid(64, 8)), laid_out)
+    # A place keeps its vector in inputs of any length, and every place has one of its own.
+    assert torch.equal(authors(on_grid(19, 8)), laid_out[:, : 19 * 8])
+    assert torch.equal(authors(on_grid(80, 8))[:, :512], laid_out)
+    assert len(authors(on_grid(80, 8))[0].unique(dim=0)) == 640
+    with pytest.raises(ValueError, match="misread is for grids of 2 axes"):
+        SinCos(dim=16, axes=1, misread=(64, 8))

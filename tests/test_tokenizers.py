@@ -87,3 +87,36 @@ def test_settings_that_make_no_sense(settings, message):
 def test_integers_other_than_uint8_are_refused():
     with pytest.raises(ValueError, match="batch must be float or uint8, got torch.int64"):
         Patches(size=(2,), channels=1)(torch.zeros(1, 1, 4, dtype=torch.int64))
+
+
+def test_samples_of_different_sizes_are_padded_and_the_padding_is_told():
+    tokenizer = Patches(size=(4, 2), channels=1, fill=0.5)
+    clips = [torch.randn(1, 11, 4), torch.randn(1, 8, 4), torch.randn(1, 3, 2)]
+    tokens = tokenizer(clips)
+    assert tokens.grid == (3, 2)
+    assert tokens.valid.int().tolist() == [[1] * 6, [1, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]]
+    last = tokens.x[0, 4].view(4, 2)  # rows 8 to 11 of the first clip, which ends at 11
+    assert torch.equal(last[:3], clips[0][0, 8:, :2]) and last[3].eq(0.5).all()
+    everything = torch.arange(6).expand(3, -1)
+    again = tokenizer.to_input(tokenizer.paint(tokens, everything, tokens.x), clips)
+    assert all(torch.equal(one, other) for one, other in zip(again, clips, strict=True))
+    padded = tokenizer.together(clips)
+    assert torch.equal(tokenizer(padded).x, tokens.x) and torch.equal(tokenizer(padded).valid, tokens.valid)
+    assert tokenizer.to_input(tokenizer.paint(tokens, everything, tokens.x), padded).isnan().equal(padded.isnan())
+
+
+def test_a_batch_without_padding_is_the_same_as_before():
+    batch = torch.randn(2, 1, 8, 4)
+    plain, filled = Patches(size=(4, 2), channels=1), Patches(size=(4, 2), channels=1, fill=0.0)
+    assert filled(batch).valid is None and torch.equal(filled(batch).x, plain(batch).x)
+    assert filled(list(batch)).valid is None and torch.equal(filled(list(batch)).x, plain(batch).x)
+    batch[0, 0, 0, 0] = torch.nan
+    assert plain(batch).x.isnan().sum() == 1  # without a fill NaN is what it is
+    assert filled(batch).valid is None and filled(batch).x[0, 0, 0] == 0
+
+
+def test_lists_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="samples of different sizes in a list need its fill"):
+        Patches(size=(4, 2), channels=1)([torch.zeros(1, 8, 4)])
+    with pytest.raises(ValueError, match=r"a list must hold float samples \[C \+ 2 axes\], got \[8, 4\]"):
+        Patches(size=(4, 2), channels=1, fill=0.0)([torch.zeros(8, 4)])

@@ -58,16 +58,25 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
     """Name everything as ``models_mae.py`` does, tables included."""
-    tokenizer = patch_tokenizer(model, "mae")
+    if any(name.startswith("decoder.blocks.0.attn.tau") for name in state):
+        raise ValueError("layout mae has no place for a windowed decoder; choose layout audiomae")
+    renamed = named(state, model, "mae")
+    if "decoder_embed.weight" in renamed:
+        tokenizer = patch_tokenizer(model, "mae")
+        num_prefix = model.encoder.prefix.shape[1] if model.decoder.keep_prefix else 0
+        renamed["decoder_pos_embed"] = position_table(model.decoder.positions, tokenizer, num_prefix).cpu()
+    return renamed
+
+
+def named(state: Mapping[str, Tensor], model: MaskedModel, layout: str) -> dict[str, Tensor]:
+    """Give the authors' names, and the encoder its table; the decoder's is left to the layout."""
+    tokenizer = patch_tokenizer(model, layout)
     state = {name: tensor for name, tensor in state.items() if ".positions." not in name}
     renamed, unknown = rename(state, {ours: theirs for theirs, ours in (ENCODER | DECODER).items()})
     if unknown:
-        raise ValueError(f"layout mae has no place for {', '.join(unknown[:4])}; choose layout maskkit")
+        raise ValueError(f"layout {layout} has no place for {', '.join(unknown[:4])}; choose layout maskkit")
     if "patch_embed.proj.weight" in renamed:
         renamed["patch_embed.proj.weight"] = linear_to_kernel(renamed["patch_embed.proj.weight"], tokenizer)
         num_prefix = model.encoder.prefix.shape[1]
         renamed["pos_embed"] = position_table(model.encoder.positions, tokenizer, num_prefix).cpu()
-    if "decoder_embed.weight" in renamed:
-        num_prefix = model.encoder.prefix.shape[1] if model.decoder.keep_prefix else 0
-        renamed["decoder_pos_embed"] = position_table(model.decoder.positions, tokenizer, num_prefix).cpu()
     return renamed

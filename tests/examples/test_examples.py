@@ -1,5 +1,6 @@
 """Every example runs as it stands, in a process of its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def test_every_example_is_short_and_listed_here():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"01_digits.py", "02_new_modality.py"}
+    assert names == {"01_digits.py", "02_new_modality.py", "04_audio.py"}
     assert all(len(path.read_text().splitlines()) < 95 for path in EXAMPLES.glob("*.py"))
 
 
@@ -36,3 +37,20 @@ def test_new_modality(tmp_path):
     before, after = (float(line.split()[-1]) for line in result.stdout.splitlines()[:2])
     assert after < 0.5 * before
     assert (tmp_path / "signals.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("espeak", [True, False])
+def test_audio(tmp_path, espeak):
+    """The same with words from espeak-ng, where it is here, and with synthesised ones."""
+    pytest.importorskip("torchaudio")
+    command = [sys.executable, str(EXAMPLES / "04_audio.py"), "--out", str(tmp_path / "demo"), "--steps", "3"]
+    path = os.environ["PATH"] if espeak else ""
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=280, env=os.environ | {"PATH": path}
+    )
+    for row in ("mean spectrum", "untrained encoder", "pretrained encoder"):
+        assert row in result.stdout
+    assert len(list((tmp_path / "demo" / "heard").glob("*/*.wav"))) == 15 * 4 * 7
+    with Image.open(tmp_path / "demo" / "words.png") as opened:
+        assert min(opened.size) > 300

@@ -57,3 +57,33 @@ def test_a_recipe_with_bad_data_says_so_in_one_line(tmp_path):
     command += ["--model.size", "tiny"]
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and result.stderr.strip().count("\n") == 0 and "none" in result.stderr
+
+
+def test_audiomae_audioset_is_the_authors():
+    """submit_pretrain_audioset2M.sh and main_pretrain.py of facebookresearch/AudioMAE."""
+    settings = module("audiomae_audioset").vit_base()
+    assert settings.optim.lr == pytest.approx(2e-4 * 512 / 256)
+    assert settings.optim.betas == (0.9, 0.95) and settings.optim.weight_decay == 1e-4
+    assert (settings.batch, settings.epochs, settings.warmup_epochs) == (512, 33, 3)
+    assert (settings.model.frames, settings.model.mels, settings.model.mask_ratio) == (1024, 128, 0.8)
+    assert settings.model.decoder == "window" and settings.model.positions == "authors" and settings.model.norm_target
+    assert settings.data.gain and not settings.data.roll and settings.data.excerpt == "start"
+    assert settings.data.padding == "silence"
+    assert module("audiomae_audioset").vit_large().model.size == "large"
+
+
+@pytest.mark.slow
+def test_audiomae_audioset_runs_two_steps(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.flac" for number in range(4)]
+    for path in paths:
+        soundfile.write(path, rng.normal(0, 0.1, 160_000), 16_000)
+    entries = [{"wav": str(path), "labels": "/m/09x0r"} for path in paths]
+    (tmp_path / "train_all.json").write_text(json.dumps({"data": entries}))
+    words = ["--data.root", tmp_path / "train_all.json", "--out", tmp_path / "run", "--steps", 2, "--batch", 2]
+    words += ["--model.size", "tiny", "--workers", 0, "--precision", "fp32", "--log-every", 1]
+    command = [sys.executable, RECIPES / "audiomae_audioset.py", *words]
+    subprocess.run([str(word) for word in command], check=True, timeout=240)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2] and all(np.isfinite(line["loss"]) for line in lines)

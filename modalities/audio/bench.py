@@ -1,0 +1,48 @@
+"""What `maskkit bench step --work audio` times: ViT-B, 1024 x 128, mask 0.8, global decoder 512 x 8, batch 4."""
+
+from collections.abc import Callable
+
+import torch
+from maskkit.modalities.audio.presets import audiomae
+from timm.models.vision_transformer import Attention
+
+from maskkit.engine.optim import AdamW
+from maskkit.model import MaskedModel
+
+BATCH = 4
+WORK = f"ViT-B/16, spectrograms 1024 x 128, mask 0.8, global decoder 512 x 8, batch {BATCH}, normalised target"
+PEER = "the same model with torch's fused attention and torch's default AdamW"  # ViTMAE takes squares only
+
+
+def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
+    """Return one training step of ours."""
+    torch.manual_seed(0)
+    model = audiomae("base", decoder="global").to(device).train()
+    return _step(model, AdamW(lr=1e-5).build(model), dtype, device)
+
+
+def peer(dtype: torch.dtype, device: str) -> Callable[[], None]:
+    """Return one training step of the peer's: timm's attention, which calls torch's, in every block."""
+    torch.manual_seed(0)
+    model = audiomae("base", decoder="global")
+    for block in (*model.encoder.blocks, *model.decoder.blocks):
+        width, heads = block.attn.qkv.in_features, block.attn.num_heads
+        theirs = Attention(width, num_heads=heads, qkv_bias=True)
+        theirs.load_state_dict(block.attn.state_dict())
+        block.attn = theirs
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05)
+    return _step(model, optimizer, dtype, device)
+
+
+def _step(model: MaskedModel, optimizer: torch.optim.Optimizer, dtype: torch.dtype, device: str) -> Callable[[], None]:
+    batch = torch.randn(BATCH, 1, 1024, 128, device=device)
+
+    def step() -> None:
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            loss = model(batch).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step

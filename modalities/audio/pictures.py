@@ -1,0 +1,110 @@
+"""Spectrograms of input, visible part and reconstruction on one time and frequency axis; and sound, approximately."""
+
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from maskkit.modalities.audio.filterbanks import RATE, SECONDS_PER_FRAME, band_hertz, waveform
+from torch import Tensor
+
+from maskkit.model import MaskedModel
+from maskkit.targets import NormalizedContents
+from maskkit.types import Output
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+HERTZ = (200, 500, 1000, 2000, 4000)  # marked on the frequency axis
+WIDTH, HEIGHT = 4.2, 1.5  # inches of one spectrogram
+DECIBEL = 10 / np.log(10)  # of a natural logarithm of power
+
+
+def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
+    """Write a PNG with one row a sample: input, what the encoder saw, what the model made of it."""
+    spectrograms(batch, output, model).savefig(path)
+
+
+def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
+    """Return the picture as a figure.
+
+    All spectrograms of a row share their axes and colours: seconds from the start of the excerpt, hertz on the mel
+    scale, decibels. White is what is hidden, or not there at all.
+    """
+    from matplotlib.figure import Figure  # noqa: F811  # half a second that other commands need not wait for
+
+    blank = torch.full_like(output.value, torch.nan)
+    columns = (batch, model.paint(output, batch, contents=blank), model.paint(output, batch))
+    rows = [_decibels(each, model) for each in columns]
+    hidden, visible = output.mask.hidden.shape[1], output.mask.visible.shape[1]
+    titles = ("input", f"visible {visible / (visible + hidden):.0%}", "reconstruction")
+    figure = Figure(figsize=(3 * WIDTH, len(batch) * HEIGHT + 0.9), layout="constrained", dpi=90)
+    cells = figure.subplots(len(batch), 3, squeeze=False, sharex=True, sharey=True)
+    for number, row in enumerate(zip(*rows, strict=True)):
+        low, high = _range(row[0])
+        for axes, energies, title in zip(cells[number], row, titles, strict=True):
+            shown = _show(axes, energies, low, high)
+            if number == 0:
+                axes.set_title(title)
+            if number == len(batch) - 1:
+                axes.set_xlabel("seconds")
+        cells[number][0].set_ylabel("hertz")
+        figure.colorbar(shown, ax=list(cells[number]), label="dB", pad=0.01)
+    note = "visible patches are the input's own"
+    if isinstance(model.target, NormalizedContents):
+        note += "; predicted ones get back the true mean and contrast of each patch, which the model does not predict"
+    figure.supxlabel(note, fontsize=9, color="gray")
+    return figure
+
+
+def write_sound(spectrogram: Float[Tensor, "1 T M"], model: MaskedModel, path: Path) -> Path:
+    """Write a WAV of a spectrogram in the model's units. Approximate, as ``filterbanks.waveform`` says."""
+    energies = _raw(spectrogram[None], model)[0, 0]
+    sound = waveform(energies[~energies.isnan().all(dim=1)])
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((sound.cpu().numpy() * 32767).astype("<i2").tobytes())
+    return path
+
+
+def _raw(batch: Float[Tensor, "B 1 T M"], model: MaskedModel) -> Float[Tensor, "B 1 T M"]:
+    """Undo the normalisation."""
+    tokenizer = model.tokenizer
+    mean, scale = tokenizer.mean[0], tokenizer.std[0]  # type: ignore[attr-defined]  # spectrograms are cut by Patches
+    return batch.float() * scale + mean
+
+
+def _decibels(batch: Float[Tensor, "B 1 T M"], model: MaskedModel) -> Float[Tensor, "B T M"]:
+    return _raw(batch, model)[:, 0].cpu() * DECIBEL
+
+
+def _range(energies: Float[Tensor, "T M"]) -> tuple[float, float]:
+    """Return the colours' range: all but the faintest and loudest hundredth."""
+    there = energies[energies.isfinite()]
+    low, high = there.quantile(torch.tensor([0.01, 0.995]).to(there)).tolist()
+    return low, max(high, low + 1)
+
+
+def _show(axes: "Axes", energies: Float[Tensor, "T M"], low: float, high: float) -> "AxesImage":
+    """Draw one spectrogram, time to the right and frequency upwards."""
+    frames, mels = energies.shape
+    centres = band_hertz(mels)
+    marks = [hertz for hertz in HERTZ if centres[0] <= hertz <= centres[-1]]
+    shown = axes.imshow(
+        energies.T.numpy(),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, frames * SECONDS_PER_FRAME, -0.5, mels - 0.5),
+        vmin=low,
+        vmax=high,
+        cmap="magma",
+    )
+    axes.set_yticks(np.interp(marks, centres, range(mels)), [f"{hertz:,}" for hertz in marks], fontsize=7)
+    return shown

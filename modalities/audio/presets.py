@@ -1,0 +1,130 @@
+"""Published audio methods, each a choice of parts."""
+
+from typing import Any, Literal
+
+from maskkit.decoder import JointDecoder, WindowDecoder
+from maskkit.encoder import SparseEncoder
+from maskkit.layers import start_as_mae
+from maskkit.maskers import Masker, Stripes, Uniform
+from maskkit.model import MaskedModel
+from maskkit.positions import SinCos
+from maskkit.targets import Contents, NormalizedContents
+from maskkit.tokenizers import Patches
+
+Size = Literal["tiny", "small", "base", "large"]
+Hide = Literal["random", "time", "frequency", "both"]
+
+# Of AudioSet's log mel energies (main_pretrain.py). The authors have -6.6268077, 5.358466 and 512 frames for
+# ESC-50, and -6.845978, 5.5654526 and 128 frames for Speech Commands.
+AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
+
+# width, depth, heads of the encoder; tiny is ours. The authors' huge has patches of 14, which do not divide 128 bands.
+SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
+
+# width, depth, heads of the decoder. With windows the authors' code builds 16 blocks whatever decoder_depth says
+# (docs/official.md A5).
+WINDOWED, GLOBAL = (512, 16, 16), (512, 8, 16)
+TINY_DECODER = (128, 4, 4)
+
+
+def patches(
+    patch_size: int | tuple[int, int] = 16,
+    *,
+    frames: int | None = None,
+    mels: int | None = None,
+    mean: float = AUDIOSET_MEAN,
+    std: float = AUDIOSET_STD,
+) -> Patches:
+    """Return the tokenizer of spectrograms ``[B 1 time mels]``.
+
+    ``mean`` and ``std`` are those of the data set's log mel energies; readers normalise by them, and by *twice* the
+    deviation, as the authors' dataset.py does (docs/official.md A6). What a clip does not have is filled with raw 0,
+    which is +0.467 after AudioSet's normalisation: the authors pad before they normalise.
+    """
+    return Patches(
+        size=(patch_size, patch_size) if isinstance(patch_size, int) else (patch_size[0], patch_size[1]),
+        channels=1,
+        mean=(mean,),
+        std=(2 * std,),
+        names=("time", "mels"),
+        input_size=None if frames is None or mels is None else (frames, mels),
+        fill=-mean / (2 * std),
+    )
+
+
+def masker(hide: Hide = "random", ratio: float | tuple[float, float] | None = None) -> Masker:
+    """Return the masker that hides tokens at random, moments in time, frequency bands, or both of these.
+
+    ``ratio`` is the hidden share: 0.8 by default; for "both" a pair (time, frequency), by default the authors' flags
+    (0.7, 0.3). All keep int(N (1 - ratio)), as ``models_mae.py`` does: 102 of 512 tokens.
+    """
+    if isinstance(ratio, tuple) != (hide == "both") and ratio is not None:
+        raise ValueError(f"mask ratio of {hide!r} is {'a pair (time, frequency)' if hide == 'both' else 'one number'}")
+    if isinstance(ratio, tuple) or hide == "both":
+        return Stripes(ratios=ratio if isinstance(ratio, tuple) else (0.7, 0.3))
+    share = 0.8 if ratio is None else ratio
+    if hide == "random":
+        return Uniform(ratio=share, rounding="keep")
+    if hide not in ("time", "frequency"):
+        raise ValueError(f"mask must be random, time, frequency or both, got {hide!r}")
+    return Stripes(ratios=(share, 0.0) if hide == "time" else (0.0, share))
+
+
+def audiomae(
+    size: Size = "base",
+    *,
+    frames: int = 1024,
+    mels: int = 128,
+    patch_size: int | tuple[int, int] = 16,
+    decoder: Literal["window", "global"] | WindowDecoder | JointDecoder = "window",
+    positions: Literal["authors", "corrected"] = "authors",
+    norm_target: bool = True,
+    mask: Hide = "random",
+    mask_ratio: float | tuple[float, float] | None = None,
+    mean: float = AUDIOSET_MEAN,
+    std: float = AUDIOSET_STD,
+    **parts: Any,
+) -> MaskedModel:
+    """Audio-MAE (arXiv:2207.06405) as ``models_mae.py`` has it.
+
+    ``frames`` of 10 ms and ``mels`` are the nominal size; the model takes any other that the patch divides, and lists
+    of clips of any length. ``decoder`` is the authors' windowed one (decoder_mode 1, their script's) or the global one
+    of MAE (mode 0). ``positions="authors"`` reads their transposed table (docs/official.md A1), which
+    their weights need; "corrected" gives time and frequency an axis each. Both are fixed, never trained (A8).
+    ``norm_target`` is what their flag gives for any word, "False" included (A7). ``mask`` and ``mask_ratio``: see
+    ``masker``. ``parts`` replace any of tokenizer, masker, encoder, decoder, target, loss.
+    """
+    if size not in SIZES:
+        raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+    unknown = set(parts) - {"tokenizer", "masker", "encoder", "target", "loss"}
+    if unknown:
+        raise ValueError(f"audio.audiomae has no argument {', '.join(sorted(unknown))}")
+    if positions not in ("authors", "corrected"):
+        raise ValueError(f"positions must be 'authors' or 'corrected', got {positions!r}")
+    dim, depth, heads = SIZES[size]
+    tokenizer = parts.pop("tokenizer", None) or patches(patch_size, frames=frames, mels=mels, mean=mean, std=std)
+    grid = tokenizer.grid(tokenizer.input_size or (frames, mels))
+    misread = (grid[0], grid[1]) if positions == "authors" else None
+    if "encoder" not in parts:
+        places = SinCos(dim=dim, axes=2, order=(1, 0), misread=misread)
+        encoder = SparseEncoder(content=tokenizer.width, dim=dim, depth=depth, heads=heads, positions=places)
+        parts["encoder"] = start_as_mae(encoder)
+    if isinstance(decoder, str):
+        decoder = _decoder(decoder, size, parts["encoder"].dim, tokenizer.width, misread)
+    parts.setdefault("masker", masker(mask, mask_ratio))
+    parts.setdefault("target", NormalizedContents(epsilon="inside") if norm_target else Contents())
+    return MaskedModel(tokenizer=tokenizer, decoder=decoder, **parts)
+
+
+def _decoder(
+    kind: str, size: Size, latent: int, output: int, misread: tuple[int, int] | None
+) -> WindowDecoder | JointDecoder:
+    """Return a decoder, started as the authors start theirs: every Linear Xavier, the bias networks' included."""
+    if kind not in ("window", "global"):
+        raise ValueError(f"decoder must be 'window' or 'global', got {kind!r}")
+    dim, depth, heads = TINY_DECODER if size == "tiny" else WINDOWED if kind == "window" else GLOBAL
+    places = SinCos(dim=dim, axes=2, order=(1, 0), misread=misread)
+    common: dict[str, Any] = {"latent": latent, "dim": dim, "depth": depth, "heads": heads, "output": output}
+    if kind == "global":
+        return start_as_mae(JointDecoder(**common, positions=places))
+    return start_as_mae(WindowDecoder(**common, positions=places, window=(4, 4), shift=(2, 0), bias_dropout=0.1))

@@ -1,0 +1,387 @@
+"""Recordings from files and from arrays, one spectrogram [1 T M] at a time, and what a data set is like.
+
+S samples at 16 kHz, T frames of 10 ms, M mel bands, N recordings.
+"""
+
+import functools
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from maskkit.modalities.audio.filterbanks import FRAME, RATE, fbank, torchaudio
+from maskkit.modalities.audio.transforms import Clip
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskkit.engine.data import BadSampleError
+from maskkit.engine.files import Files, find_files
+
+Found = TypeVar("Found")
+
+# What libsndfile decodes without being told a format. A list may name files of any suffix; their content decides.
+SUFFIXES = (
+    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
+    *(".caf", ".w64", ".rf64", ".sph", ".nist", ".voc", ".sf"),
+)
+
+SILENCE = 2**-15  # half the span of one 16-bit step: nothing that rises above its mean by less was recorded
+TRIES = 4  # of finding sound in another place of a long recording
+MISSING = 0.1  # seconds: MP3 headers only estimate the length
+
+
+# One recording
+
+
+def read_recording(
+    file: str | BinaryIO, *, name: str | None = None, samples: int | None = None, place: float = 0.0
+) -> Float[Tensor, "S"]:
+    """Read a file as one channel of float32 at 16 kHz, full scale at 1; channels are averaged.
+
+    ``samples`` (at 16 kHz) limits what is decoded; ``place`` says where that part lies in a longer recording, 0 at the
+    start, 1 at the end. ``file`` is a path or an open binary file, which ``name`` then names in messages.
+    Raises BadSampleError for a file that is missing, corrupt, cut off, empty, silent, not finite or under 25 ms.
+    """
+    path = name or (file if isinstance(file, str) else str(getattr(file, "name", "recording")))
+    if isinstance(file, str):
+        _check_file(file)
+    sound, rate = _decoded(file, path, samples, place)
+    wave = torch.from_numpy(sound).mean(dim=1)
+    if not bool(wave.isfinite().all()):
+        raise BadSampleError(path, "holds NaN or infinite values")
+    if (wave - wave.mean()).abs().max() < SILENCE:
+        raise BadSampleError(path, "silent")
+    wave = resample(wave, rate)
+    if len(wave) < FRAME:
+        raise BadSampleError(path, f"too short: {len(wave) / RATE:.3f} s, a frame needs {FRAME / RATE:.3f} s")
+    return wave
+
+
+def resample(wave: Float[Tensor, "S"], rate: int) -> Float[Tensor, "S"]:
+    """Return a waveform at 16 kHz, by torchaudio's windowed sinc. The authors do not resample; they assume 16 kHz.
+
+    A rate that is no multiple of 25 Hz is taken for the next that is, 0.2 % off at most from 8 kHz upwards: the filters
+    of odd rates, such as 44,099 Hz, need gigabytes.
+    """
+    near = max(round(rate / 25), 1) * 25
+    return wave if near == RATE else _resampler(near)(wave)
+
+
+@functools.lru_cache(maxsize=16)
+def _resampler(rate: int) -> Any:
+    return torchaudio().transforms.Resample(rate, RATE)
+
+
+def _check_file(path: str) -> None:
+    """Say what is plain before libsndfile says it worse; and opening a pipe would wait for ever."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise BadSampleError(path, _reason(error)) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise BadSampleError(path, "a folder, not a recording")
+    if not stat.S_ISREG(status.st_mode):
+        raise BadSampleError(path, "not an ordinary file")
+    if status.st_size == 0:
+        raise BadSampleError(path, "empty file")
+
+
+def _decoded(file: str | BinaryIO, path: str, samples: int | None, place: float) -> tuple[NDArray[np.float32], int]:
+    """Decode a part of a file; returns [samples channels] and their rate in hertz."""
+    with _opened(file, path) as opened:
+        total, rate = opened.frames, opened.samplerate
+        if total <= 0:
+            raise BadSampleError(path, "holds no samples, only a header")
+        wanted = total if samples is None else min(total, -(-samples * rate // RATE))
+        start = round(place * (total - wanted))
+        if start:
+            opened.seek(start)
+        sound = opened.read(wanted, dtype="float32", always_2d=True)
+    if len(sound) < wanted - MISSING * rate or len(sound) == 0:
+        raise BadSampleError(path, f"truncated: {len(sound) / rate:.2f} of {wanted / rate:.2f} seconds can be decoded")
+    return sound, rate
+
+
+@contextmanager
+def _opened(file: str | BinaryIO, path: str) -> Iterator[Any]:
+    """Open a file with libsndfile and close it; whatever goes wrong in between is a bad sample with a short reason."""
+    module = soundfile()
+    try:
+        # Bytes, since a name may hold what is no UTF-8.
+        with module.SoundFile(os.fsencode(file) if isinstance(file, str) else file) as opened:
+            yield opened
+    except BadSampleError:
+        raise
+    except Exception as error:  # libsndfile's own errors, TypeError for formats without a header, seek's ValueError ...
+        raise BadSampleError(path, _reason(error)) from None
+
+
+def soundfile() -> Any:
+    """Import soundfile when it is first needed, or say what installs it."""
+    try:
+        import soundfile as module
+    except (ImportError, OSError) as error:  # OSError: libsndfile itself is missing
+        raise ImportError(f"audio files need soundfile ({error}); pip install 'maskkit[audio]'") from error
+    return module
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]  # "no such file or directory", "permission denied"
+    message = getattr(error, "error_string", None) or (str(error).splitlines() or [""])[0]
+    message = message.rstrip(".") or type(error).__name__
+    # What libsndfile says of an MP3 without a frame is that it does not exist; that it does was seen before.
+    if isinstance(error, TypeError) or "recogni" in message or "not a regular file" in message:
+        return "not audio or a format libsndfile does not know; convert it: ffmpeg -i IN OUT.flac"
+    return f"cannot be decoded: {message}"
+
+
+# Data sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recordings:
+    """Audio files as a source of spectrograms: read by ``read_recording``, then given to ``clip``."""
+
+    files: Files
+    clip: Clip
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
+        """Return recording ``index``. Where a random excerpt is silent, a few others are tried."""
+        for attempt in range(TRIES if self.clip.excerpt == "random" else 1):
+            place = self.clip.place(rng)
+            try:
+                wave = read_recording(self.path(index), samples=self.clip.samples, place=place)
+            except BadSampleError as error:
+                if error.reason != "silent" or attempt == TRIES - 1 or self.clip.excerpt == "start":
+                    raise
+            else:
+                return self.clip(wave, rng)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def path(self, index: int) -> str:
+        """Return the file of recording ``index``."""
+        return self.files.path(index)
+
+    def label(self, index: int) -> str | None:
+        """Return its class, where a sub-folder or a list names one."""
+        return self.files.label(index)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arrays:
+    """Recordings in one ``.npy`` or ``.npz`` file: waveforms [N S] or [N C S], or log mel energies [N T M].
+
+    Of an ``.npz``, the recordings are ``waves``, ``audio``, ``x``, ``data``, ``arr_0``, ``spectrograms`` or
+    ``fbanks``, or its only array; ``rate`` (hertz) is a number, 16000 where there is none; class labels, if any, are
+    ``labels``, ``y`` or ``targets`` [N]. Whole numbers are waveforms and are divided by their type's full scale.
+    Arrays of three axes whose last is the number of mel bands are energies, as ``fbank`` gives them, not normalised.
+    """
+
+    where: str
+    clip: Clip
+    _data: NDArray[Any] = field(init=False, repr=False)
+    _labels: NDArray[Any] | None = field(init=False, repr=False)
+    _rate: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        data, labels, rate = _load(self.where)
+        _check_array(data, self.where)
+        if labels is not None and labels.shape != (len(data),):
+            raise ValueError(f"{self.where}: labels of shape {labels.shape} for {len(data)} recordings; save one each")
+        for name, value in (("_data", data), ("_labels", labels), ("_rate", rate)):
+            object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a spawned worker open the file itself: pickling would send it all."""
+        return functools.partial(type(self), where=self.where, clip=self.clip), ()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @property
+    def rate(self) -> int:
+        """Samples a second."""
+        return self._rate
+
+    @property
+    def holds_energies(self) -> bool:
+        """Whether the array holds log mel energies instead of waveforms."""
+        return self._data.ndim == 3 and self._data.shape[2] == self.clip.mels and self._data.dtype.kind == "f"
+
+    @property
+    def seconds(self) -> float:
+        """Length of each recording."""
+        return self._data.shape[1] * 0.01 if self.holds_energies else self._data.shape[-1] / self._rate
+
+    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
+        """Return recording ``index``."""
+        if not self.holds_energies:
+            return self.clip(self.wave(index, self.clip.place(rng)), rng)
+        energies = self.energies(index)
+        start = round(self.clip.place(rng) * max(len(energies) - self.clip.frames, 0))
+        return self.clip.finish(energies[None, start:])
+
+    def wave(self, index: int, place: float = 0.0, samples: int | None = None) -> Float[Tensor, "S"]:
+        """Return a part of waveform ``index`` at 16 kHz, in one channel."""
+        stored = np.atleast_2d(self._data[index])
+        length = -(-(samples or self.clip.samples) * self._rate // RATE)
+        start = round(place * max(stored.shape[1] - length, 0))
+        part = stored[:, start : start + length]
+        full = 1.0 if part.dtype.kind == "f" else float(np.iinfo(part.dtype).max) + 1
+        wave = torch.from_numpy(part.astype(np.float32) / np.float32(full)).mean(dim=0)
+        if not bool(wave.isfinite().all()):
+            raise BadSampleError(self.path(index), "holds NaN or infinite values")
+        if (wave - wave.mean()).abs().max() < SILENCE:
+            raise BadSampleError(self.path(index), "silent")
+        return resample(wave, self._rate)
+
+    def energies(self, index: int) -> Float[Tensor, "T M"]:
+        """Return the log mel energies of recording ``index``, where the array holds them."""
+        energies = torch.from_numpy(np.array(self._data[index], dtype=np.float32))
+        if not bool(energies.isfinite().all()):
+            raise BadSampleError(self.path(index), "holds NaN or infinite values")
+        return energies
+
+    def path(self, index: int) -> str:
+        """Name recording ``index``: ``words.npz[7]``."""
+        return f"{self.where}[{index}]"
+
+    def label(self, index: int) -> str | None:
+        """Return its class."""
+        return None if self._labels is None else str(self._labels[index].item())
+
+
+def open_recordings(where: str | Path, clip: Clip) -> Recordings | Arrays:
+    """Open an ``.npy`` or ``.npz`` file as Arrays, and anything that ``find_files`` knows as Recordings."""
+    place = os.path.expanduser(os.fspath(where))
+    if place.lower().endswith((".npy", ".npz")):
+        return Arrays(where=place, clip=clip)
+    return Recordings(files=find_files(place, SUFFIXES), clip=clip)
+
+
+# Array files
+
+_DATA_KEYS = ("waves", "wave", "audio", "x", "data", "spectrograms", "fbanks", "arr_0")
+_LABEL_KEYS = ("labels", "label", "y", "targets", "target")
+_RATE_KEYS = ("rate", "sample_rate", "sr")
+
+
+def _load(where: str) -> tuple[NDArray[Any], NDArray[Any] | None, int]:
+    try:
+        loaded = np.load(where, mmap_mode="r", allow_pickle=False)  # pickles run code
+        if isinstance(loaded, np.ndarray):
+            return loaded, None, RATE
+        with loaded:
+            names = {key.lower(): key for key in loaded}
+            labels = next((names.pop(name) for name in _LABEL_KEYS if name in names), None)
+            rate = next((names.pop(name) for name in _RATE_KEYS if name in names), None)
+            data = next((names[name] for name in _DATA_KEYS if name in names), None)
+            data = next(iter(names.values())) if data is None and len(names) == 1 else data
+            if data is None:
+                raise ValueError(f"holds {', '.join(loaded) or 'no arrays'}; call the recordings 'waves'")
+            return loaded[data], loaded[labels] if labels else None, int(loaded[rate]) if rate else RATE
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
+
+
+def _check_array(data: NDArray[Any], where: str) -> None:
+    shape = "x".join(map(str, data.shape))
+    if data.dtype.kind not in "if":
+        raise ValueError(f"{where}: holds {data.dtype}; save waveforms as int16 or float32")
+    if data.ndim not in (2, 3) or 0 in data.shape:
+        raise ValueError(f"{where}: shape {shape} is not N recordings; save [N S], [N C S] or [N T M]")
+
+
+# What a data set is like
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a look at some recordings says about all, to choose defaults by."""
+
+    count: int  # of all recordings in the data set
+    median: float  # seconds
+    long: float  # seconds: nine of ten are no longer
+    rates: tuple[int, ...]  # hertz, the most frequent first
+
+
+def survey(where: str | Path, *, limit: int = 64, mels: int = 128) -> Survey:
+    """Look at the headers of up to ``limit`` recordings, evenly spread; bad ones are passed over."""
+    source = open_recordings(where, Clip(frames=1, mels=mels, mean=0.0, scale=1.0))
+    if isinstance(source, Arrays):
+        return Survey(count=len(source), median=source.seconds, long=source.seconds, rates=(source.rate,))
+    seen = list(_readable(len(source), lambda index: _header(source.path(index)), limit))
+    seconds = [length for length, _ in seen]
+    rates = [rate for _, rate in seen]
+    return Survey(
+        count=len(source),
+        median=float(np.median(seconds)),
+        long=float(np.quantile(seconds, 0.9)),
+        rates=tuple(sorted(set(rates), key=rates.count, reverse=True)),
+    )
+
+
+def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: float = 10.0) -> tuple[float, float]:
+    """Mean and standard deviation of log mel energies over up to ``limit`` recordings, evenly spread.
+
+    Of each, the first ``seconds`` count; padding does not, and bad recordings are passed over.
+    """
+    clip = Clip(frames=round(seconds * 100), mels=mels, mean=0.0, scale=1.0)
+    source = open_recordings(where, clip)
+
+    def energies(index: int) -> Tensor:
+        if isinstance(source, Arrays):
+            wave = None if source.holds_energies else source.wave(index)
+        else:
+            wave = read_recording(source.path(index), samples=clip.samples)
+        if wave is None:
+            assert isinstance(source, Arrays)
+            return source.energies(index)
+        return fbank(wave - wave.mean(), mels)
+
+    count, mean, squares = 0, 0.0, 0.0
+    for values in _readable(len(source), energies, limit):
+        # Merged as Chan, Golub and LeVeque (1979) do: a sum of squares loses all digits where the mean is large.
+        double = values.double()
+        shift, share = double.mean().item() - mean, values.numel() / (count + values.numel())
+        squares += double.var(correction=0).item() * values.numel() + shift**2 * count * share
+        mean += shift * share
+        count += values.numel()
+    return mean, (squares / count) ** 0.5 or 1.0
+
+
+def _header(path: str) -> tuple[float, int]:
+    """Length of a recording in seconds, and its rate in hertz."""
+    _check_file(path)
+    with _opened(path, path) as opened:
+        if opened.frames <= 0:
+            raise BadSampleError(path, "holds no samples, only a header")
+        return opened.frames / opened.samplerate, opened.samplerate
+
+
+def _readable(count: int, read: Callable[[int], Found], limit: int) -> Iterator[Found]:
+    """Read evenly spread samples, passing over bad ones; that all are bad is an error."""
+    indices: Sequence[int] = np.linspace(0, count - 1, min(limit, count)).round().astype(int).tolist()
+    failures = list[BadSampleError]()
+    for index in indices:
+        try:
+            yield read(index)
+        except BadSampleError as error:
+            failures.append(error)
+    if len(failures) == len(indices):
+        raise ValueError(
+            f"none of {len(indices)} recordings can be read; the first: {failures[0]}; mend or convert them"
+        )

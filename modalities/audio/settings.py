@@ -1,0 +1,265 @@
+"""What a run on recordings is made of: a model, a data set, and defaults that fit both to what is at hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from maskkit.modalities.audio.filterbanks import RATE
+from maskkit.modalities.audio.presets import AUDIOSET_MEAN, AUDIOSET_STD, Hide, Size, audiomae
+from maskkit.modalities.audio.readers import Survey, measure, open_recordings, survey
+from maskkit.modalities.audio.transforms import Clip, Excerpt, Padding
+
+from maskkit.engine.data import Source
+from maskkit.engine.optim import AdamW
+from maskkit.engine.run import Pretrain, best_precision
+from maskkit.model import MaskedModel
+from maskkit.tokenizers import Patches
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioMAE:
+    """Settings of ``audio.audiomae``."""
+
+    size: Size = "base"
+    frames: int = 1024
+    """Length of a clip in frames of 10 ms."""
+    mels: int = 128
+    """Frequency bands."""
+    patch_size: int = 16
+    decoder: Literal["window", "global"] = "window"
+    positions: Literal["authors", "corrected"] = "authors"
+    """The authors' transposed table, which their weights need, or the corrected one."""
+    norm_target: bool = True
+    """Predict each patch with its own mean and deviation taken out."""
+    mask: Hide = "random"
+    """Hide patches at random, moments, bands, or both of these."""
+    mask_ratio: float | None = None
+    """Hidden share; 0.8, and 0.7 of time and 0.3 of frequency for both."""
+    mean: float = AUDIOSET_MEAN
+    """Of the log mel energies."""
+    std: float = AUDIOSET_STD
+
+    def build(self) -> MaskedModel:
+        """Return the model, freshly started."""
+        return audiomae(
+            self.size,
+            frames=self.frames,
+            mels=self.mels,
+            patch_size=self.patch_size,
+            decoder=self.decoder,
+            positions=self.positions,
+            norm_target=self.norm_target,
+            mask=self.mask,
+            mask_ratio=self.mask_ratio,
+            mean=self.mean,
+            std=self.std,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the recordings are and what becomes of them."""
+
+    root: str
+    """Folder, glob, list file (the authors' json too), .npy or .npz."""
+    excerpt: Excerpt = "random"
+    """Part of a longer recording: the start, as the authors take, or a random one each time."""
+    gain: bool = False
+    """Make recordings louder or softer at random, by 0.5 + Beta(10, 10)."""
+    roll: bool = False
+    """Turn recordings around in time by a random length; the authors' code means to and does not."""
+    padding: Padding = "silence"
+    """Fill up short recordings with raw 0, as the authors do, or leave what is not there out of the loss."""
+
+    def open(self, tokenizer: Patches, *, train: bool) -> Source:
+        """Return the recordings: with random choices for training, else the same each time."""
+        if not train:
+            return open_audio(self.root, tokenizer)
+        clip = fitting_clip(tokenizer, excerpt=self.excerpt, gain=self.gain, roll=self.roll, padding=self.padding)
+        return open_recordings(self.root, clip)
+
+
+def open_audio(where: str | Path, tokenizer: Patches) -> Source:
+    """Open recordings in the length that a tokenizer takes, from their start; what a short one lacks is no token.
+
+    An encoder therefore gives a clip of 3 s the features that it has alone, not those of 10 s with silence.
+    """
+    return open_recordings(where, fitting_clip(tokenizer, padding="ignored"))
+
+
+def fitting_clip(
+    tokenizer: Patches,
+    *,
+    excerpt: Excerpt = "start",
+    gain: bool = False,
+    roll: bool = False,
+    padding: Padding = "silence",
+) -> Clip:
+    """Return what makes spectrograms in the size and with the statistics of a tokenizer."""
+    if tokenizer.input_size is None:
+        raise ValueError("the model does not say its input size; build it with frames and mels")
+    frames, mels = tokenizer.input_size
+    return Clip(
+        frames=frames,
+        mels=mels,
+        mean=tokenizer.mean[0],
+        scale=tokenizer.std[0],
+        excerpt=excerpt,
+        gain=gain,
+        roll=roll,
+        padding=padding,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Pretrain a masked autoencoder on recordings.
+
+    What is left out is chosen to fit the recordings and the machine, and the program says what it chose.
+    """
+
+    data: str
+    """Folder (searched through), glob, list file (the authors' json too), .npy or .npz."""
+    out: Path
+    """Folder for the run."""
+    preset: Literal["auto", "audiomae-tiny", "audiomae-small", "audiomae-base", "audiomae-large"] = "auto"
+    seconds: float | None = None
+    """Length of a clip; longer recordings are cut, shorter ones padded."""
+    mels: int = 128
+    """Frequency bands."""
+    decoder: Literal["window", "global"] = "window"
+    positions: Literal["authors", "corrected"] = "authors"
+    """The authors' transposed table, or the corrected one."""
+    mask: Hide = "random"
+    """Hide patches at random, moments, bands, or both of these."""
+    mask_ratio: float | None = None
+    """Hidden share; 0.8, and 0.7 of time and 0.3 of frequency for both."""
+    norm_target: bool = True
+    """Predict each patch with its own mean and deviation taken out; --no-norm-target predicts plain energies."""
+    measure: bool = False
+    """Measure mean and standard deviation of these recordings instead of assuming AudioSet's."""
+    excerpt: Excerpt = "random"
+    """Part of a longer recording."""
+    gain: bool = False
+    """Make recordings louder or softer at random."""
+    padding: Padding = "silence"
+    """Fill up short recordings as the authors do, or leave what is not there out of the loss."""
+    steps: int | None = None
+    """Optimiser steps."""
+    epochs: float | None = None
+    """Passes over the data, where --steps is not given."""
+    batch: int | None = None
+    """Samples per step."""
+    lr: float | None = None
+    """Peak learning rate."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    clip: float | None = None
+    """Largest norm of the gradient."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, kept beside the model."""
+    compile: bool = False
+    """Compile the blocks with torch.compile."""
+    workers: int = 2
+    """Processes that read recordings."""
+    seed: int = 0
+    device: str = "auto"
+    log_every: int = 10
+    save_every: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints kept."""
+    picture_every: int = 1000
+    """Steps between pictures."""
+    max_bad: float = 0.05
+    """Share of recordings that may be broken before the run stops."""
+    resume: bool = False
+    """Continue the run in --out, with the settings it was started with; --steps may move its end."""
+
+    def settings(self, say: Callable[[str], None]) -> Pretrain[AudioMAE, Data]:
+        """Choose what was left open, and say why."""
+        facts = survey(self.data, mels=self.mels)
+        frames = fitting_frames(facts) if self.seconds is None else fitting_length(self.seconds)
+        cuda = torch.cuda.is_available()
+        size: Size = ("base" if cuda else "tiny") if self.preset == "auto" else self.preset.removeprefix("audiomae-")  # type: ignore[assignment]  # Literals cannot be sliced
+        batch = min(facts.count, 128 if cuda else 32) if self.batch is None else self.batch
+        steps = self.steps
+        if steps is None and self.epochs is None:
+            steps = max(500, min(100 * facts.count // max(batch, 1), 20_000))
+        lr = self.lr if self.lr is not None else max(5e-4 if size in ("tiny", "small") else 0.0, 2e-4 * batch / 256)
+        precision = best_precision() if self.precision == "auto" else self.precision
+        for line in _said(facts, frames):
+            say(line)
+        say(
+            f"chosen: audiomae-{size}, {self.decoder} decoder, batch {batch}, "
+            + (f"{steps} steps" if steps is not None else f"{self.epochs:g} epochs")
+            + f", peak lr {lr:.2g}, {precision}"
+        )
+        mean, std = AUDIOSET_MEAN, AUDIOSET_STD
+        if self.measure:
+            mean, std = measure(self.data, mels=self.mels)
+            say(f"measured mean {mean:.4f} and deviation {std:.4f} of log mel energies")
+        epochs = 100 if self.epochs is None else self.epochs
+        return Pretrain(
+            model=AudioMAE(
+                size=size,
+                frames=frames,
+                mels=self.mels,
+                decoder=self.decoder,
+                positions=self.positions,
+                norm_target=self.norm_target,
+                mask=self.mask,
+                mask_ratio=self.mask_ratio,
+                mean=mean,
+                std=std,
+            ),
+            data=Data(root=self.data, excerpt=self.excerpt, gain=self.gain, padding=self.padding),
+            out=self.out,
+            batch=batch,
+            steps=steps,
+            epochs=epochs,
+            warmup_epochs=0.05 * epochs,
+            optim=AdamW(lr=lr),
+            clip=self.clip,
+            ema=self.ema,
+            precision=precision,
+            compile=self.compile,
+            seed=self.seed,
+            workers=self.workers,
+            device=self.device,
+            log_every=self.log_every,
+            save_every=self.save_every,
+            keep=self.keep,
+            picture_every=self.picture_every,
+            max_bad=self.max_bad,
+        )
+
+
+def restore(record: dict[str, object]) -> Pretrain[AudioMAE, Data]:
+    """Return the settings that a run's ``config.json`` holds."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+    parts = {"model": AudioMAE, "data": Data, "optim": AdamW}
+    for name, kind in parts.items():
+        inner = values[name]
+        assert isinstance(inner, dict)
+        values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in inner.items()})
+    return Pretrain(**{**values, "out": Path(str(values["out"]))})  # type: ignore[arg-type]
+
+
+def fitting_frames(facts: Survey) -> int:
+    """Return the clip length for a data set: nine of ten recordings whole, and 1024 frames at most, the authors'."""
+    return min(fitting_length(facts.long), 1024)
+
+
+def fitting_length(seconds: float) -> int:
+    """Return the next whole number of patches of 16 frames, four at least."""
+    return max(-(-round(seconds * 100) // 16), 4) * 16
+
+
+def _said(facts: Survey, frames: int) -> list[str]:
+    rates = ", ".join(f"{rate:,}" for rate in facts.rates[:3]) + (" ..." if len(facts.rates) > 3 else "")
+    lines = [f"{facts.count} recordings, about {facts.median:.1f} s, nine of ten within {facts.long:.1f} s, {rates} Hz"]
+    if facts.rates != (RATE,):
+        lines.append(f"resampled to {RATE:,} Hz as they are read")
+    return [*lines, f"clips of {frames} frames, {frames / 100:.2f} s"]

@@ -1,0 +1,258 @@
+"""Recordings of every format from real files, and whatever is wrong with one, told in one line."""
+
+import json
+import math
+import os
+import pickle
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from maskkit.modalities import audio
+from maskkit.modalities.audio.readers import Arrays, open_recordings, survey
+
+from maskkit.engine.data import BadSampleError, Skips, generator, read_all
+
+soundfile = pytest.importorskip("soundfile")
+pytest.importorskip("torchaudio")
+
+CLIP = audio.Clip(frames=64, mels=64, mean=0.0, scale=1.0)
+
+
+def tone(seconds=1.0, rate=16_000, hertz=440.0, channels=1):
+    time = np.arange(int(seconds * rate)) / rate
+    return (0.5 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)[:, None].repeat(channels, 1)
+
+
+def write(path, sound=None, rate=16_000, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone(rate=rate) if sound is None else sound, rate, **options)
+    return str(path)
+
+
+def peak_hertz(wave):
+    return torch.fft.rfft(wave).abs().argmax().item() * 16_000 / len(wave)
+
+
+FORMATS = [
+    ("a.wav", {"subtype": "PCM_16"}),
+    ("a.wav", {"subtype": "PCM_24"}),
+    ("a.wav", {"subtype": "PCM_U8"}),
+    ("a.wav", {"subtype": "FLOAT"}),
+    ("a.wav", {"subtype": "DOUBLE"}),
+    ("a.flac", {}),
+    ("a.ogg", {"subtype": "VORBIS"}),
+    ("a.opus", {"format": "OGG", "subtype": "OPUS"}),
+    ("a.mp3", {}),
+    ("a.aiff", {}),
+    ("a.au", {}),
+    ("a.caf", {}),
+    ("a.w64", {}),
+    ("a.rf64", {"format": "RF64"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), FORMATS, ids=lambda value: str(value))
+def test_every_format_gives_the_same_sound(tmp_path, name, options):
+    path = write(tmp_path / name, **options)
+    wave = audio.read_recording(path)
+    assert wave.dtype == torch.float32 and abs(len(wave) - 16_000) <= 1200  # lossy coders pad by a frame
+    loudest = wave[4000:-4000].abs().max()  # lossy coders overshoot where the tone sets in
+    assert peak_hertz(wave) == pytest.approx(440, abs=2) and loudest == pytest.approx(0.5, abs=0.05)
+    with open(path, "rb") as file:
+        assert torch.equal(audio.read_recording(file, name="in memory"), wave)
+    part = audio.read_recording(path, samples=4000, place=0.5)
+    assert abs(len(part) - 4000) <= 1 and peak_hertz(part) == pytest.approx(440, abs=5)
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000])
+def test_any_rate_becomes_16_kilohertz(tmp_path, rate):
+    wave = audio.read_recording(write(tmp_path / "a.wav", tone(1.0, rate, 1000), rate))
+    assert len(wave) == 16_000 and peak_hertz(wave) == pytest.approx(1000, abs=2)
+    middle = wave[2000:-2000]
+    time = torch.arange(2000, 14_000) / 16_000
+    assert (middle - 0.5 * (2 * math.pi * 1000 * time).sin()).abs().max() < 0.01
+
+
+def test_an_odd_rate_needs_no_gigabytes_and_stays_in_tune(tmp_path):
+    wave = audio.read_recording(write(tmp_path / "a.flac", tone(2.0, 44_099, 1000), 44_099))
+    assert len(wave) == pytest.approx(32_000, rel=2e-3) and peak_hertz(wave) == pytest.approx(1000, rel=2e-3)
+
+
+def test_what_lies_above_8_kilohertz_does_not_come_back_lower(tmp_path):
+    sound = tone(1.0, 48_000, 10_000) + tone(1.0, 48_000, 1000) * 0.1
+    wave = audio.read_recording(write(tmp_path / "a.wav", sound, 48_000))
+    assert peak_hertz(wave) == pytest.approx(1000, abs=2)
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = tone(hertz=440), tone(hertz=1000)
+    wave = audio.read_recording(write(tmp_path / "a.wav", np.hstack([left, right]), subtype="FLOAT"))
+    assert torch.allclose(wave, torch.from_numpy((left + right)[:, 0] / 2), atol=1e-6)
+
+
+def test_only_the_part_asked_for_is_decoded(tmp_path):
+    """A long file: the excerpt lies where it should."""
+    time = np.arange(60 * 16_000) / 16_000
+    sound = np.sin(2 * np.pi * (500 + 10 * time) * time / 1).astype(np.float32)
+    path = write(tmp_path / "a.wav", sound, subtype="FLOAT")
+    part = audio.read_recording(path, samples=16_000, place=0.25)
+    start = round(0.25 * 59 * 16_000)
+    assert np.array_equal(part.numpy(), sound[start : start + 16_000])
+    assert np.array_equal(audio.read_recording(path, samples=16_000, place=1.0).numpy(), sound[-16_000:])
+
+
+def broken(folder):
+    """Write every kind of bad file; returns names and what is said of each."""
+    good = open(write(folder / "good.wav"), "rb").read()
+    flac = open(write(folder / "good.flac", np.random.default_rng(0).normal(0, 0.1, 16_000)), "rb").read()
+    mp3 = open(write(folder / "good.mp3"), "rb").read()
+    contents = {
+        "empty.wav": (b"", "empty file"),
+        "header.wav": (good[:44], "holds no samples, only a header"),
+        "half-header.wav": (good[:20], "cannot be decoded"),
+        "noise.wav": (np.random.default_rng(0).bytes(3000), "not audio or a format libsndfile does not know"),
+        "text.mp3": (b"no music at all " * 100, "not audio or a format libsndfile does not know"),
+        "cut.flac": (flac[: len(flac) // 2], "cannot be decoded"),
+        "cut.mp3": (mp3[: len(mp3) // 2], "truncated: "),
+    }
+    for name, (content, _) in contents.items():
+        (folder / name).write_bytes(content)
+    reasons = {name: reason for name, (_, reason) in contents.items()}
+    write(folder / "silent.wav", np.zeros(16_000))
+    write(folder / "constant.wav", np.full(16_000, 0.3))
+    write(folder / "nan.wav", np.full(16_000, np.nan, np.float32), subtype="FLOAT")
+    write(folder / "short.wav", tone(0.02))
+    (folder / "folder.wav").mkdir()
+    os.mkfifo(folder / "pipe.wav")
+    reasons |= {"silent.wav": "silent", "constant.wav": "silent", "nan.wav": "holds NaN or infinite values"}
+    reasons |= {"short.wav": "too short: 0.020 s, a frame needs 0.025 s", "folder.wav": "a folder, not a recording"}
+    return reasons | {"pipe.wav": "not an ordinary file", "nowhere.wav": "no such file or directory"}
+
+
+def test_every_bad_file_is_named_with_its_reason(tmp_path):
+    for name, reason in broken(tmp_path).items():
+        with pytest.raises(BadSampleError) as caught:
+            audio.read_recording(str(tmp_path / name))
+        assert caught.value.path == str(tmp_path / name), name
+        assert caught.value.reason.startswith(reason) and "\n" not in caught.value.reason, (name, caught.value.reason)
+
+
+def test_bad_files_are_skipped_and_named(tmp_path):
+    reasons = broken(tmp_path)
+    skips = Skips(total=20, limit=1.0)
+    source = open_recordings(tmp_path, CLIP)
+    read = [index for indices, _ in read_all(source, batch=4, skips=skips) for index in indices]
+    assert {os.path.basename(source.path(index)) for index in read} == {"good.wav", "good.flac", "good.mp3"}
+    listed = set(reasons) - {"folder.wav", "pipe.wav", "nowhere.wav"}  # a folder's listing leaves these out itself
+    assert {os.path.basename(path) for path in skips.seen} == listed
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg")
+def test_a_format_that_is_not_read_says_how_to_convert_it(tmp_path):
+    write(tmp_path / "a.wav")
+    command = ["ffmpeg", "-loglevel", "error", "-i", str(tmp_path / "a.wav"), str(tmp_path / "a.m4a")]
+    subprocess.run(command, check=True)
+    with pytest.raises(BadSampleError, match="convert it: ffmpeg -i IN OUT.flac"):
+        audio.read_recording(str(tmp_path / "a.m4a"))
+
+
+def test_a_silent_excerpt_of_a_long_recording_is_drawn_again(tmp_path):
+    sound = np.concatenate([np.zeros((16_000 * 3, 1)), tone(9.0)])
+    write(tmp_path / "a.wav", sound)
+    clip = audio.Clip(frames=48, mels=64, mean=0.0, scale=1.0, excerpt="random")
+    source = open_recordings(tmp_path, clip)
+    found = [source.read(0, generator(seed)) for seed in range(20)]  # a quarter of all places is silent
+    assert len({each.sum().item() for each in found}) == 20
+    write(tmp_path / "a.wav", np.zeros(16_000 * 12))
+    with pytest.raises(BadSampleError, match="silent"):
+        source.read(0, generator(0))
+    write(tmp_path / "b" / "a.wav", sound)
+    with pytest.raises(BadSampleError, match="silent"):  # the start is what was asked for
+        open_recordings(tmp_path / "b", CLIP).read(0, generator(0))
+
+
+def test_folders_name_classes_and_lists_are_the_authors(tmp_path):
+    paths = [write(tmp_path / word / f"{number}.wav") for word in ("no", "yes") for number in range(2)]
+    source = open_recordings(tmp_path, CLIP)
+    assert [source.label(index) for index in range(4)] == ["no", "no", "yes", "yes"]
+    entries = [{"wav": path, "labels": "/m/09x0r,/m/05zppz"} for path in paths]
+    (tmp_path / "train.json").write_text(json.dumps({"data": entries}))
+    listed = open_recordings(tmp_path / "train.json", CLIP)
+    assert [listed.path(index) for index in range(4)] == paths and listed.label(2) == "/m/09x0r,/m/05zppz"
+    (tmp_path / "train.csv").write_text("wav,labels\n" + "".join(f'{path},"/m/1,/m/2"\n' for path in paths))
+    table = open_recordings(tmp_path / "train.csv", CLIP)
+    assert [table.path(index) for index in range(4)] == paths and table.label(0) == "/m/1,/m/2"
+    assert torch.equal(listed.read(0, generator(0)), source.read(0, generator(0)))
+
+
+def test_arrays_of_waveforms_are_read_as_files_are(tmp_path):
+    sound = np.random.default_rng(0).normal(0, 0.1, 17_640)
+    write(tmp_path / "a" / "a.wav", sound, 22_050, subtype="PCM_16")
+    whole = (sound * 32768).round().clip(-32768, 32767).astype(np.int16)
+    np.savez(tmp_path / "w.npz", waves=np.stack([whole, whole]), rate=22_050, labels=np.array(["up", "down"]))
+    source = open_recordings(tmp_path / "w.npz", CLIP)
+    expected = open_recordings(tmp_path / "a", CLIP).read(0, generator(0))
+    assert torch.allclose(source.read(1, generator(0)), expected, atol=1e-2)
+    assert source.label(1) == "down" and source.path(1).endswith("w.npz[1]") and len(source) == 2
+    again = pickle.loads(pickle.dumps(source))
+    assert torch.equal(again.read(0, generator(0)), source.read(0, generator(0)))
+    np.save(tmp_path / "stereo.npy", np.stack([tone(channels=2).T] * 3))
+    assert open_recordings(tmp_path / "stereo.npy", CLIP).read(2, generator(0)).shape == (1, 64, 64)
+
+
+def test_arrays_of_energies_are_taken_as_they_are(tmp_path):
+    energies = np.random.default_rng(0).normal(-5, 3, (4, 50, 64)).astype(np.float32)
+    np.savez(tmp_path / "e.npz", fbanks=energies)
+    source = open_recordings(tmp_path / "e.npz", audio.Clip(frames=64, mels=64, mean=-5.0, scale=3.0))
+    assert source.holds_energies and source.seconds == 0.5
+    found = source.read(2, generator(0))[0]
+    assert torch.allclose(found[:50], torch.from_numpy(energies[2] + 5) / 3) and found[50:].eq(5 / 3).all()
+    mean, std = audio.measure(tmp_path / "e.npz", mels=64)
+    assert mean == pytest.approx(energies.mean(), abs=1e-4) and std == pytest.approx(energies.std(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": np.zeros((2, 9)), "b": np.zeros((2, 9))}, "holds a, b; call the recordings 'waves'"),
+        ({"waves": np.array(["x", "y"])}, "holds <U1; save waveforms as int16 or float32"),
+        ({"waves": np.zeros((2, 3, 4, 5))}, "shape 2x3x4x5 is not N recordings"),
+        ({"waves": np.zeros((2, 900)), "labels": np.zeros(3)}, r"labels of shape \(3,\) for 2 recordings"),
+        ({"waves": np.array([None, {}])}, "Object arrays cannot be loaded|pickle"),
+    ],
+)
+def test_arrays_that_do_not_fit_say_so(tmp_path, arrays, message):
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(ValueError, match=message) as caught:
+        Arrays(where=str(tmp_path / "x.npz"), clip=CLIP)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_survey_reads_headers_and_passes_over_bad_ones(tmp_path):
+    for number in range(9):
+        write(tmp_path / f"{number}.wav", tone(1.0 + (number == 8) * 4, 44_100), 44_100)
+    write(tmp_path / "9.flac", tone(2.0))
+    (tmp_path / "bad.wav").write_bytes(b"")
+    facts = survey(tmp_path)
+    assert facts.count == 11 and facts.median == pytest.approx(1.0) and 1 < facts.long <= 5
+    assert facts.rates == (44_100, 16_000)
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "bad.wav").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"none of 1 recordings can be read; the first: .*bad\.wav: not audio"):
+        survey(tmp_path / "only")
+
+
+def test_mean_and_deviation_are_those_of_all_frames(tmp_path):
+    rng = np.random.default_rng(0)
+    waves = [rng.normal(0, 0.05 * (number + 1), int(16_000 * (0.5 + 0.3 * number))) for number in range(4)]
+    for number, sound in enumerate(waves):
+        write(tmp_path / f"{number}.wav", sound, subtype="FLOAT")
+    (tmp_path / "bad.wav").write_bytes(b"")
+    tensors = [torch.from_numpy(sound).float() for sound in waves]
+    everything = torch.cat([audio.fbank(sound - sound.mean()) for sound in tensors])
+    mean, std = audio.measure(tmp_path)
+    assert mean == pytest.approx(everything.mean().item(), abs=1e-3)
+    assert std == pytest.approx(everything.std(correction=0).item(), abs=1e-3)

@@ -1,0 +1,96 @@
+"""The command line on real recordings."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from maskkit.modalities import audio
+from maskkit.modalities.audio.sample import tone
+
+from maskkit.cli import main
+from maskkit.engine.loop import pretrain
+
+soundfile = pytest.importorskip("soundfile")
+pytest.importorskip("torchaudio")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Tones of about a second in two classes, one file broken."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for number in range(24):
+        (folder / "ab"[number % 2]).mkdir(exist_ok=True)
+        sound = tone(number, frames=60 + number)
+        soundfile.write(folder / "ab"[number % 2] / f"{number}.flac", sound.clamp(-1, 1).numpy(), 16_000)
+    (folder / "a" / "broken.wav").write_bytes(b"junk")
+    return folder
+
+
+def chosen(recordings, **changes):
+    said = []
+    settings = audio.Command(**{"data": str(recordings), "out": recordings / "out"} | changes).settings(said.append)
+    return settings, "\n".join(said)
+
+
+def test_defaults_fit_the_recordings_and_are_said(recordings):
+    settings, said = chosen(recordings)
+    assert settings.model.frames == 96 and settings.model.decoder == "window" and settings.batch == 25
+    assert "25 recordings, about 0.7 s" in said and "clips of 96 frames" in said and "chosen: audiomae-" in said
+    assert "resampled" not in said
+    settings, said = chosen(recordings, seconds=2.0, measure=True, mask="time", preset="audiomae-small")
+    assert settings.model.frames == 208 and settings.model.size == "small" and settings.model.mask == "time"
+    assert settings.model.mean != audio.AudioMAE().mean and "measured mean" in said
+
+
+def test_what_was_chosen_is_restored(recordings):
+    from maskkit.engine.run import plain
+
+    settings, _ = chosen(recordings, measure=True, gain=True)
+    assert audio.restore(json.loads(json.dumps(plain(settings)))) == settings
+
+
+def test_training_and_evaluation_see_what_they_should(recordings):
+    model = audio.AudioMAE(size="tiny", frames=96).build()
+    train = audio.Data(root=str(recordings), gain=True).open(model.tokenizer, train=True)
+    check = audio.Data(root=str(recordings), gain=True).open(model.tokenizer, train=False)
+    rng = torch.Generator().manual_seed(0)
+    assert not train.read(1, rng).equal(train.read(1, rng))  # another gain
+    shown = check.read(1, rng)
+    assert (
+        torch.allclose(shown, check.read(1, rng), equal_nan=True)
+        and shown.isnan().any()
+        and not train.read(1, rng).isnan().any()
+    )
+    ignored = audio.Data(root=str(recordings), padding="ignored").open(model.tokenizer, train=True)
+    assert ignored.read(1, rng).isnan().any()
+
+
+@pytest.mark.slow
+def test_the_loss_falls_on_real_files_and_every_command_works(recordings, tmp_path, capsys):
+    """Issue figure 5."""
+    small = audio.AudioMAE(size="tiny", frames=80, mels=64, patch_size=16, mean=-8.0, std=5.0)
+    settings = chosen(recordings)[0]
+    changes = {"model": small, "out": tmp_path / "run", "steps": 40, "batch": 8, "workers": 0, "log_every": 1}
+    pretrain(type(settings)(**{**vars(settings), **changes}), audio)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines]
+    assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:4])
+    assert "broken.wav\tnot audio" in (tmp_path / "run" / "skipped.txt").read_text()
+    run = str(tmp_path / "run")
+    assert main(["reconstruct", run, str(recordings / "a"), "--out", str(tmp_path / "r.png"), "--limit", "3"]) == 0
+    assert main(["embed", run, "--data", str(recordings), "--out", str(tmp_path / "f.npz")]) == 0
+    found = np.load(tmp_path / "f.npz")["features"]
+    assert found.shape == (24, 192) and np.isfinite(found).all()
+    assert main(["probe", run, "--data", str(recordings), "--baselines"]) == 0
+    assert main(["export", run, "--layout", "audiomae", "--out", str(tmp_path / "a.pth")]) == 0
+    out = capsys.readouterr().out
+    assert "3 samples, loss" in out and "raw contents" in out and "1 left out" in out
+
+
+def test_the_command_line_knows_audio(recordings, tmp_path, capsys):
+    words = ["pretrain", "audio", "--data", str(recordings), "--out", str(tmp_path / "run"), "--steps", "1"]
+    assert main([*words, "--batch", "2", "--workers", "0", "--measure"]) == 0
+    assert (tmp_path / "run" / "pictures" / "step-00000001.png").exists()
+    assert main(["pretrain", "audio", "--data", "no/such/place", "--out", str(tmp_path / "other")]) == 2
+    assert "no/such/place: no such file or folder" in capsys.readouterr().err
