@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from timm.layers import LayerNorm, Mlp
 from timm.models.swin_transformer_v2_cr import window_partition, window_reverse
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Pair = tuple[int, int]
 
@@ -92,6 +93,8 @@ class WindowBlocks(nn.ModuleList):
     longer than the window is one window and is not shifted; other grids are padded to whole windows.
     """
 
+    recompute = False  # engine/shard.py turns it on
+
     def __init__(
         self,
         *,
@@ -130,7 +133,10 @@ class WindowBlocks(nn.ModuleList):
             closed = {each: _with_absent(there, window, each, pairs) for each, pairs in closed.items()}
         for number, block in enumerate(self):
             each = shift if number % 2 else (0, 0)
-            x = block(x, window, each, closed[each])
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, window, each, closed[each], use_reentrant=False)
+            else:
+                x = block(x, window, each, closed[each])
         return x[:, :rows, :columns].flatten(1, 2)
 
 

@@ -18,6 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from maskkit.layers import Blocks
+from maskkit.windows import WindowBlocks
 
 Sharding = Literal["full", "node", "none"]
 
@@ -87,7 +88,7 @@ def open_world(device: str, sharding: Sharding = "full") -> Iterator[World]:
 
 def distribute(model: nn.Module, world: World, *, recompute: bool = False, compiled: bool = False) -> None:
     """Prepare a model for training, in place. The order matters; each step says why it stands where it does."""
-    stacks = [module for module in model.modules() if isinstance(module, Blocks)]
+    stacks = [module for module in model.modules() if isinstance(module, Blocks | WindowBlocks)]
     # 1. Recomputing comes first, so that what is compiled and gathered next is the function that runs twice.
     for stack in stacks:
         stack.recompute = recompute

@@ -3,7 +3,7 @@
 from maskkit.modalities.audio.filterbanks import fbank, fbanks, waveform
 from maskkit.modalities.audio.pictures import draw, write_sound
 from maskkit.modalities.audio.presets import audiomae, masker, patches
-from maskkit.modalities.audio.readers import measure, read_recording
+from maskkit.modalities.audio.readers import SUFFIXES, measure, read_recording
 from maskkit.modalities.audio.sample import NAME, sample, tiny
 from maskkit.modalities.audio.settings import AudioMAE, Command, Data, open_audio, restore
 from maskkit.modalities.audio.transforms import Clip
@@ -12,6 +12,7 @@ open_data = open_audio  # the name by which the command line opens any modality'
 
 __all__ = [
     "NAME",
+    "SUFFIXES",
     "AudioMAE",
     "Clip",
     "Command",

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from maskkit.engine.data import BadSampleError
 from maskkit.engine.files import Files, find_files
+from maskkit.engine.mixture import split_mixture
 
 Found = TypeVar("Found")
 
@@ -162,7 +163,8 @@ class Recordings:
         for attempt in range(TRIES if self.clip.excerpt == "random" else 1):
             place = self.clip.place(rng)
             try:
-                wave = read_recording(self.path(index), samples=self.clip.samples, place=place)
+                with self.files.open(index) as file:
+                    wave = read_recording(file, name=self.path(index), samples=self.clip.samples, place=place)
             except BadSampleError as error:
                 if error.reason != "silent" or attempt == TRIES - 1 or self.clip.excerpt == "start":
                     raise
@@ -177,6 +179,11 @@ class Recordings:
     def label(self, index: int) -> str | None:
         """Return its class, where a sub-folder or a list names one."""
         return self.files.label(index)
+
+    @property
+    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
+        """The order in which an epoch visits the recordings, where the files have one of their own (tar shards)."""
+        return getattr(self.files, "order", None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -319,11 +326,19 @@ class Survey:
 
 
 def survey(where: str | Path, *, limit: int = 64, mels: int = 128) -> Survey:
-    """Look at the headers of up to ``limit`` recordings, evenly spread; bad ones are passed over."""
+    """Look at the headers of up to ``limit`` recordings, evenly spread; bad ones are passed over.
+
+    Of a mixture, the part with the largest weight is looked at, and all are counted.
+    """
+    parts = split_mixture(os.fspath(where))
+    if len(parts) > 1:
+        seen_parts = {path: survey(path, limit=limit, mels=mels) for _, path in parts}
+        return replace(seen_parts[max(parts)[1]], count=sum(each.count for each in seen_parts.values()))
     source = open_recordings(where, Clip(frames=1, mels=mels, mean=0.0, scale=1.0))
     if isinstance(source, Arrays):
         return Survey(count=len(source), median=source.seconds, long=source.seconds, rates=(source.rate,))
-    seen = list(_readable(len(source), lambda index: _header(source.path(index)), limit))
+    files = source.files
+    seen = list(_readable(files.spread(limit), lambda index: _header(files, index)))
     seconds = [length for length, _ in seen]
     rates = [rate for _, rate in seen]
     return Survey(
@@ -337,8 +352,10 @@ def survey(where: str | Path, *, limit: int = 64, mels: int = 128) -> Survey:
 def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: float = 10.0) -> tuple[float, float]:
     """Mean and standard deviation of log mel energies over up to ``limit`` recordings, evenly spread.
 
-    Of each, the first ``seconds`` count; padding does not, and bad recordings are passed over.
+    Of each, the first ``seconds`` count; padding does not, and bad recordings are passed over. Of a mixture, the part
+    with the largest weight is measured.
     """
+    where = max(split_mixture(os.fspath(where)))[1]
     clip = Clip(frames=round(seconds * 100), mels=mels, mean=0.0, scale=1.0)
     source = open_recordings(where, clip)
 
@@ -346,14 +363,16 @@ def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: f
         if isinstance(source, Arrays):
             wave = None if source.holds_energies else source.wave(index)
         else:
-            wave = read_recording(source.path(index), samples=clip.samples)
+            with source.files.open(index) as file:
+                wave = read_recording(file, name=source.path(index), samples=clip.samples)
         if wave is None:
             assert isinstance(source, Arrays)
             return source.energies(index)
         return fbank(wave - wave.mean(), mels)
 
     count, mean, squares = 0, 0.0, 0.0
-    for values in _readable(len(source), energies, limit):
+    evenly = np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int).tolist()
+    for values in _readable(evenly if isinstance(source, Arrays) else source.files.spread(limit), energies):
         # Merged as Chan, Golub and LeVeque (1979) do: a sum of squares loses all digits where the mean is large.
         double = values.double()
         shift, share = double.mean().item() - mean, values.numel() / (count + values.numel())
@@ -363,18 +382,17 @@ def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: f
     return mean, (squares / count) ** 0.5 or 1.0
 
 
-def _header(path: str) -> tuple[float, int]:
+def _header(files: Files, index: int) -> tuple[float, int]:
     """Length of a recording in seconds, and its rate in hertz."""
-    _check_file(path)
-    with _opened(path, path) as opened:
+    path = files.path(index)
+    with files.open(index) as file, _opened(file, path) as opened:
         if opened.frames <= 0:
             raise BadSampleError(path, "holds no samples, only a header")
         return opened.frames / opened.samplerate, opened.samplerate
 
 
-def _readable(count: int, read: Callable[[int], Found], limit: int) -> Iterator[Found]:
-    """Read evenly spread samples, passing over bad ones; that all are bad is an error."""
-    indices: Sequence[int] = np.linspace(0, count - 1, min(limit, count)).round().astype(int).tolist()
+def _readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[Found]:
+    """Read some samples, passing over bad ones; that all are bad is an error."""
     failures = list[BadSampleError]()
     for index in indices:
         try:

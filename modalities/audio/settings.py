@@ -1,5 +1,6 @@
 """What a run on recordings is made of: a model, a data set, and defaults that fit both to what is at hand."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from maskkit.modalities.audio.readers import Survey, measure, open_recordings, s
 from maskkit.modalities.audio.transforms import Clip, Excerpt, Padding
 
 from maskkit.engine.data import Source
-from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain, best_precision
+from maskkit.engine.mixture import open_mixture
+from maskkit.engine.optim import AdamW, scaled_lr
+from maskkit.engine.options import Options
+from maskkit.engine.run import Pretrain
 from maskkit.model import MaskedModel
 from maskkit.tokenizers import Patches
 
@@ -78,7 +81,7 @@ class Data:
         if not train:
             return open_audio(self.root, tokenizer)
         clip = fitting_clip(tokenizer, excerpt=self.excerpt, gain=self.gain, roll=self.roll, padding=self.padding)
-        return open_recordings(self.root, clip)
+        return open_mixture(self.root, lambda where: open_recordings(where, clip))
 
 
 def open_audio(where: str | Path, tokenizer: Patches) -> Source:
@@ -86,7 +89,8 @@ def open_audio(where: str | Path, tokenizer: Patches) -> Source:
 
     An encoder therefore gives a clip of 3 s the features that it has alone, not those of 10 s with silence.
     """
-    return open_recordings(where, fitting_clip(tokenizer, padding="ignored"))
+    clip = fitting_clip(tokenizer, padding="ignored")
+    return open_mixture(os.fspath(where), lambda part: open_recordings(part, clip))
 
 
 def fitting_clip(
@@ -114,16 +118,12 @@ def fitting_clip(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Options):
     """Pretrain a masked autoencoder on recordings.
 
     What is left out is chosen to fit the recordings and the machine, and the program says what it chose.
     """
 
-    data: str
-    """Folder (searched through), glob, list file (the authors' json too), .npy or .npz."""
-    out: Path
-    """Folder for the run."""
     preset: Literal["auto", "audiomae-tiny", "audiomae-small", "audiomae-base", "audiomae-large"] = "auto"
     seconds: float | None = None
     """Length of a clip; longer recordings are cut, shorter ones padded."""
@@ -146,36 +146,6 @@ class Command:
     """Make recordings louder or softer at random."""
     padding: Padding = "silence"
     """Fill up short recordings as the authors do, or leave what is not there out of the loss."""
-    steps: int | None = None
-    """Optimiser steps."""
-    epochs: float | None = None
-    """Passes over the data, where --steps is not given."""
-    batch: int | None = None
-    """Samples per step."""
-    lr: float | None = None
-    """Peak learning rate."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    clip: float | None = None
-    """Largest norm of the gradient."""
-    ema: float | None = None
-    """Decay of a moving average of the weights, kept beside the model."""
-    compile: bool = False
-    """Compile the blocks with torch.compile."""
-    workers: int = 2
-    """Processes that read recordings."""
-    seed: int = 0
-    device: str = "auto"
-    log_every: int = 10
-    save_every: int = 1000
-    """Steps between checkpoints."""
-    keep: int = 2
-    """Checkpoints kept."""
-    picture_every: int = 1000
-    """Steps between pictures."""
-    max_bad: float = 0.05
-    """Share of recordings that may be broken before the run stops."""
-    resume: bool = False
-    """Continue the run in --out, with the settings it was started with; --steps may move its end."""
 
     def settings(self, say: Callable[[str], None]) -> Pretrain[AudioMAE, Data]:
         """Choose what was left open, and say why."""
@@ -183,56 +153,34 @@ class Command:
         frames = fitting_frames(facts) if self.seconds is None else fitting_length(self.seconds)
         cuda = torch.cuda.is_available()
         size: Size = ("base" if cuda else "tiny") if self.preset == "auto" else self.preset.removeprefix("audiomae-")  # type: ignore[assignment]  # Literals cannot be sliced
-        batch = min(facts.count, 128 if cuda else 32) if self.batch is None else self.batch
-        steps = self.steps
-        if steps is None and self.epochs is None:
-            steps = max(500, min(100 * facts.count // max(batch, 1), 20_000))
-        lr = self.lr if self.lr is not None else max(5e-4 if size in ("tiny", "small") else 0.0, 2e-4 * batch / 256)
-        precision = best_precision() if self.precision == "auto" else self.precision
         for line in _said(facts, frames):
             say(line)
-        say(
-            f"chosen: audiomae-{size}, {self.decoder} decoder, batch {batch}, "
-            + (f"{steps} steps" if steps is not None else f"{self.epochs:g} epochs")
-            + f", peak lr {lr:.2g}, {precision}"
-        )
         mean, std = AUDIOSET_MEAN, AUDIOSET_STD
         if self.measure:
             mean, std = measure(self.data, mels=self.mels)
             say(f"measured mean {mean:.4f} and deviation {std:.4f} of log mel energies")
-        epochs = 100 if self.epochs is None else self.epochs
-        return Pretrain(
-            model=AudioMAE(
-                size=size,
-                frames=frames,
-                mels=self.mels,
-                decoder=self.decoder,
-                positions=self.positions,
-                norm_target=self.norm_target,
-                mask=self.mask,
-                mask_ratio=self.mask_ratio,
-                mean=mean,
-                std=std,
-            ),
-            data=Data(root=self.data, excerpt=self.excerpt, gain=self.gain, padding=self.padding),
-            out=self.out,
-            batch=batch,
-            steps=steps,
-            epochs=epochs,
-            warmup_epochs=0.05 * epochs,
-            optim=AdamW(lr=lr),
-            clip=self.clip,
-            ema=self.ema,
-            precision=precision,
-            compile=self.compile,
-            seed=self.seed,
-            workers=self.workers,
-            device=self.device,
-            log_every=self.log_every,
-            save_every=self.save_every,
-            keep=self.keep,
-            picture_every=self.picture_every,
-            max_bad=self.max_bad,
+        model = AudioMAE(
+            size=size,
+            frames=frames,
+            mels=self.mels,
+            decoder=self.decoder,
+            positions=self.positions,
+            norm_target=self.norm_target,
+            mask=self.mask,
+            mask_ratio=self.mask_ratio,
+            mean=mean,
+            std=std,
+        )
+        least = 5e-4 if size in ("tiny", "small") else 0.0
+        return self.complete(
+            model,
+            Data(root=self.data, excerpt=self.excerpt, gain=self.gain, padding=self.padding),
+            samples=facts.count,
+            batch=128 if cuda else 32,
+            lr=lambda batch: max(least, scaled_lr(2e-4, batch)),
+            what=f"audiomae-{size}, {self.decoder} decoder",
+            say=say,
+            optim=AdamW(weight_decay=1e-4),
         )
 
 
