@@ -1,11 +1,13 @@
 """``maskkit bench``: this machine's figures. Ratios are medians of runs in alternation, since machines are noisy."""
 
+import functools
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,9 +18,9 @@ Step = Callable[[], None]
 
 def main(words: list[str]) -> int:
     """Run one of the benchmarks."""
-    works: dict[str, Callable[..., None]] = {"step": step, "import": imports, "kernels": kernels}
+    works: dict[str, Callable[..., None]] = {"step": step, "data": data, "import": imports, "kernels": kernels}
     if not words or words[0] not in works:
-        print("maskkit bench {step,import,kernels}\n")
+        print("maskkit bench {step,data,import,kernels}\n")
         for name, work in works.items():
             print(f"  {name:<10}{(work.__doc__ or '').splitlines()[0]}")
         return 0 if not words or words[0] in ("-h", "--help") else 2
@@ -27,7 +29,7 @@ def main(words: list[str]) -> int:
 
 
 def step(
-    work: Literal["image"] = "image",
+    work: Literal["image", "video"] = "image",
     precision: Literal["both", "fp32", "bf16"] = "both",
     repeats: int = 7,
     peer: bool = True,
@@ -75,6 +77,36 @@ def step(
         results[name] = row
     if out is not None:
         out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def data(work: Literal["video"] = "video", source: str | None = None, count: int = 24, out: Path | None = None) -> None:
+    """Time a modality's reader in samples a second, beside the plain library's.
+
+    Args:
+        work: Modality; its module says what is read, and by what beside ours.
+        source: Folder, glob or list to read from; without it files are made for the purpose.
+        count: Calls timed of each way of reading, in alternation; the median counts.
+        out: JSON file to write.
+
+    """
+    import importlib
+
+    module = importlib.import_module(f"maskkit.modalities.{work}.bench")
+    with module.readers(source) as ways:  # name: (a function of a running number, samples that one call reads)
+        turns = itertools.count()
+        works: dict[str, Step] = {name: functools.partial(_turn, read, turns) for name, (read, _) in ways.items()}
+        taken = alternate(works, count, "cpu")
+        seconds = {name: took / ways[name][1] for name, took in taken.items()}
+    print(f"{module.READING}\n{machine('cpu')}")
+    first = next(iter(seconds))
+    for name, took in seconds.items():
+        print(f"  {name:<44} {1 / took:7.1f} a second   {seconds[first] / took:5.2f} times {first}")
+    if out is not None:
+        out.write_text(json.dumps({"machine": machine("cpu"), "seconds": seconds}, indent=2) + "\n")
+
+
+def _turn(read: Callable[[int], Any], turns: Iterator[int]) -> None:
+    read(next(turns))
 
 
 def imports(repeats: int = 5) -> None:

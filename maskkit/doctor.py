@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,9 @@ def main(words: list[str]) -> int:
     if words:
         print("maskkit doctor takes no arguments" if words[0] not in ("-h", "--help") else __doc__)
         return 0 if words[0] in ("-h", "--help") else 2
-    findings = [finding for look in (system, required, optional, devices, kernels, disk) for finding in look()]
+    findings = [
+        finding for look in (system, required, optional, modalities, devices, kernels, disk) for finding in look()
+    ]
     for finding in findings:
         mark = "ok " if finding.fine else "NO " if finding.needed else "-  "
         print(
@@ -88,6 +90,19 @@ def optional() -> Iterator[Finding]:
         yield _imported(name, purpose, mend, preload=_libusb if name == "open3d" else None)
     ffmpeg = shutil.which("ffmpeg")
     yield Finding("ffmpeg", ffmpeg is not None, ffmpeg or "not on the path: only re-encoding video needs it")
+
+
+def modalities() -> Iterator[Finding]:
+    """Ask each modality that has something to say: ``findings()`` gives (subject, fine, text, mend)."""
+    for entry in sorted(importlib.metadata.entry_points(group="maskkit.modalities"), key=lambda entry: entry.name):
+        found: Iterable[tuple[str, bool, str, str]]
+        try:
+            found = getattr(entry.load(), "findings", tuple)()
+        except Exception as error:  # noqa: BLE001  # a broken modality is a finding
+            yield Finding(entry.name, False, f"fails: {type(error).__name__}: {error}")
+            continue
+        for subject, fine, text, mend in found:
+            yield Finding(subject, fine, text, mend)
 
 
 def devices() -> Iterator[Finding]:

@@ -98,8 +98,8 @@ class SlicedContents(nn.Module):
 
     A token's contents are ``slices`` along the grid's first axis (frames of a video), of which ``kept`` are predicted.
     Which ones is MAE-ST's rule (models_mae.py, forward_loss, ``pred_t_dim``): of all slices of the sample, those
-    numbered ``linspace(0, all - 1, kept per token x grid)``, cut to integers. So of 16 frames in pairs, 8 predicted, they
-    are 0 2 4 6 8 10 12 and 15, each within its own token.
+    numbered ``linspace(0, all - 1, kept per token x grid)``, cut to integers. So of 16 frames in pairs, 8 predicted,
+    they are 0 2 4 6 8 10 12 and 15, each within its own token.
     """
 
     def __init__(self, *, target: nn.Module, slices: int, kept: int) -> None:

@@ -1,8 +1,8 @@
 """transformers' VideoMAEForPreTraining.
 
 Files hold ``attention.attention.q_bias`` and ``v_bias``, as the modules of transformers 4 do; those of transformers 5
-are called ``query.bias`` and ``value.bias``, and its ``from_pretrained`` renames. Both are read; files are written, which
-both versions open.
+are called ``query.bias`` and ``value.bias``, and its ``from_pretrained`` renames. Both are read; what files hold is
+written, which both versions open.
 """
 
 from collections.abc import Mapping

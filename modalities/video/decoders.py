@@ -30,6 +30,7 @@ FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".p
 
 FRAME_RATE = 25.0  # frames a second of a folder of frames, which does not say
 
+
 class Video(Protocol):
     """An open video."""
 
@@ -55,8 +56,17 @@ def find_decoder(wanted: Decoder = "auto") -> Literal["decord", "torchcodec"]:
         except Exception as error:  # noqa: BLE001  # torchcodec raises RuntimeError where it finds no FFmpeg
             reasons.append(f"{name} fails: {' '.join(str(error).split())[:120]}")
             continue
-        return name  # type: ignore[return-value]  # one of the two names above
+        return name
     raise ImportError(f"no decoder for video files ({'; '.join(reasons)}); pip install 'maskkit[video]'")
+
+
+def findings() -> list[tuple[str, bool, str, str]]:
+    """Return for ``maskkit doctor`` what reads videos: (subject, fine, text, mend)."""
+    try:
+        name = find_decoder()
+    except ImportError as error:
+        return [("video", False, str(error), "pip install 'maskkit[video]'")]
+    return [("video", True, f"files are read by {name}, GIFs and folders of frames by Pillow", "")]
 
 
 def open_video(

@@ -166,7 +166,8 @@ def mae_st(
     predicted = max(frames // 2, grid[0]) if pred_t_dim is None else pred_t_dim
     if predicted % grid[0] or not 0 < predicted <= frames:
         raise ValueError(
-            f"pred_t_dim must be a multiple of the {grid[0]} slots of {tubelet} frames, at most {frames}, got {predicted}"
+            f"pred_t_dim must be a multiple of the {grid[0]} slots of {tubelet} frames and at most {frames}, "
+            f"got {predicted}"
         )
     kept = predicted // grid[0]
     if "encoder" not in parts:

@@ -20,8 +20,8 @@ class MultiScaleCrop:
     """VideoMAE's GroupMultiScaleCrop (transforms.py): a crop from a set of thirteen places, resized to ``size``.
 
     Height and width are each one of ``scales`` times the shorter side, at most ``max_distort`` steps apart; lengths
-    within 3 pixels of ``size`` become it. Bilinear, no flip (datasets.py). Pillow resizes there, torchvision here, which
-    differs by at most one of 255 levels.
+    within 3 pixels of ``size`` become it. Bilinear, no flip (datasets.py). Pillow resizes there and torchvision here,
+    which differ by at most one of 255 levels.
     """
 
     size: tuple[int, int]

@@ -48,9 +48,7 @@ def theirs(use_mean_pooling: bool = False, **settings) -> VideoMAEForPreTraining
 
 
 def tiny(**settings) -> "video.MaskedModel":
-    encoder = SparseEncoder(
-        content=384, dim=48, depth=3, heads=4, positions=FlatSinCos(dim=48), prefix_tokens=0
-    )
+    encoder = SparseEncoder(content=384, dim=48, depth=3, heads=4, positions=FlatSinCos(dim=48), prefix_tokens=0)
     decoder = JointDecoder(
         latent=48,
         dim=32,
