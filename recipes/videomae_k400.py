@@ -4,11 +4,11 @@
     python recipes/videomae_k400.py vit-large --data.list /data/k400/train.csv
     torchrun --nproc-per-node 8 recipes/videomae_k400.py --data.list /data/k400/train.csv
 
-Deviations from the authors' code: bfloat16 instead of float16 with loss scaling; the rate reaches its peak one step after
-theirs, whose ``linspace`` includes both ends; epochs follow each other without dropping the last incomplete batch, and
-are 1600, where theirs are 1601 in the flag (docs/official.md V10); videos whose shorter side is
-more than 340 pixels are scaled down to that as they are decoded, which no crop has to enlarge; frames are resized by
-torchvision instead of Pillow. The authors cut Kinetics to a shorter side of 320 first: ``maskkit cache video SRC OUT``.
+Deviations from the authors' code: bfloat16 instead of float16 with loss scaling; the rate reaches its peak one step
+after theirs, whose ``linspace`` includes both ends; epochs follow each other without dropping the last incomplete
+batch, and are 1600, where the flag says 1601 (docs/official.md V10); videos whose shorter side is more than 340 pixels
+are scaled down to that as they are decoded, from which no crop has to be enlarged; frames are resized by torchvision
+instead of Pillow. The authors cut Kinetics to a shorter side of 320 first: ``maskkit cache video SRC OUT``.
 """
 
 import sys

@@ -12,7 +12,7 @@ from maskkit.targets import NormalizedContents, SlicedContents
 from maskkit.types import Output
 
 GAP, MARGIN, BETWEEN, SIDE = 3, 10, 10, 20  # pixels; SIDE holds the rows' titles, written upwards
-SMALLEST, LARGEST = 72, 160  # pixels of a cell's shorter side on the sheet
+SMALLEST, LARGEST = 96, 160  # pixels of a cell's shorter side on the sheet
 MOST_FRAMES, MOST_SAMPLES = 8, 4
 HIDDEN_GREY = 0.5
 MILLISECONDS = 120  # a frame of the animation
