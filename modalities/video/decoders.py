@@ -123,7 +123,7 @@ class DecordVideo:
         wanted = sorted({int(n) for n in numbers})
         for number in wanted:
             self._go_to(number)
-            found[number] = self._decoded(lambda: self._reader.next().asnumpy())
+            found[number] = _three_channels(self._decoded(lambda: self._reader.next().asnumpy()))
             self._position = number + 1
         return np.stack([found[int(n)] for n in numbers])
 
@@ -267,6 +267,14 @@ def scaled(height: int, width: int, short_side: int) -> tuple[int, int]:
     if height <= width:
         return short_side, round(width * short_side / height)
     return round(height * short_side / width), short_side
+
+
+def _three_channels(pixels: UInt8[np.ndarray[Any, Any], "H W channels"]) -> Pixels:
+    """Mend decord's frames less than 64 pixels wide: it takes rows padded to 64 bytes for ones of more channels."""
+    height, width, channels = pixels.shape
+    if channels == 3:
+        return pixels
+    return pixels.reshape(height, width * channels)[:, : 3 * width].reshape(height, width, 3)
 
 
 def _shrunk(pixels: Pixels, short_side: int | None) -> Pixels:
