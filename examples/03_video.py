@@ -1,8 +1,7 @@
 """Pretrain VideoMAE on hand-written digits that move, and see whether its encoder has learnt what motion is.
 
-Each clip shows a digit that moves right, left, down or up, and comes in again at the other side, so that one frame says
-nothing of the direction. No label is seen in training. Then a linear classifier reads the direction from the features
-of whole clips, and from those of the same clips standing still at their first frame.
+A digit moves right, left, down or up and comes in again at the other side, so that one frame says nothing of the
+direction. A linear classifier reads it from the features of clips, and of clips that stand still at their first frame.
 
     python examples/03_video.py --out moving
 """
@@ -33,8 +32,7 @@ FRAMES, SIZE = 8, 16
 class SmallVideoMAE:
     """VideoMAE for 8 frames of 16 x 16 pixels, half of the tubes hidden.
 
-    A token holds one frame of a patch of 4 x 4. With two frames, as published, a token shows motion by itself, and
-    untrained encoders tell the direction nearly as well as any.
+    A token is one frame of a patch. In two frames, as published, it shows motion already, even to untrained encoders.
     """
 
     def build(self) -> MaskedModel:
@@ -88,9 +86,7 @@ def main(out: Path = Path("moving"), steps: int = 1000, seed: int = 0) -> None:
     with torch.no_grad():
         batch = torch.from_numpy(test[:4])
         video.draw(batch, model(batch), model, out / "moving.png")
-    print(
-        f"pictures {out / 'moving.png'} and {out / 'moving.gif'} (of clips it has not seen)\nrun folder {settings.out}"
-    )
+    print(f"pictures {out / 'moving.png'} and {out / 'moving.gif'} (of clips it has not seen)")
 
 
 if __name__ == "__main__":

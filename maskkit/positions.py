@@ -92,12 +92,12 @@ class FlatSinCos(nn.Module):
             raise ValueError(f"dim must be even to interleave sines and cosines, got {dim}")
         self.dim = dim
         self.wavelengths = Wavelengths(width=dim, temperature=temperature)
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._last: tuple[Tensor, tuple[int, ...], Tensor] | None = None
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
         """Return float32 vectors. A grid's places are one shared tensor, so its table is computed once."""
-        if self._last is not None and self._last[0] is tokens.pos:
-            return self._last[1]
+        if self._last is not None and self._last[0] is tokens.pos and self._last[1] == tokens.grid:
+            return self._last[2]
         if tokens.grid is None or len(tokens.grid) != tokens.pos.shape[-1]:
             raise ValueError("flattened positions need tokens on a grid; choose SinCos for tokens anywhere")
         number = torch.zeros(tokens.pos.shape[:-1], dtype=torch.float64, device=tokens.pos.device)
@@ -105,7 +105,7 @@ class FlatSinCos(nn.Module):
             number = number * length + tokens.pos[..., axis]
         angle = self.wavelengths(number)
         table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).float()
-        self._last = (tokens.pos, table)
+        self._last = (tokens.pos, tokens.grid, table)
         return table
 
 
