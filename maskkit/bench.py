@@ -1,11 +1,13 @@
 """``maskkit bench``: this machine's figures. Ratios are medians of runs in alternation, since machines are noisy."""
 
+import functools
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,7 +35,7 @@ def main(words: list[str]) -> int:
 
 
 def step(
-    work: Literal["image", "audio"] = "image",
+    work: str = "image",
     precision: Literal["both", "fp32", "bf16"] = "both",
     repeats: int = 7,
     peer: bool = True,
@@ -84,25 +86,56 @@ def step(
         out.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def data(work: str, path: str, workers: tuple[int, ...] = (0, 1, 2), batch: int = 32, seconds: float = 5.0) -> None:
-    """Time the reader alone: samples a second in training transforms, by number of workers.
+def data(
+    work: str = "image",
+    path: str | None = None,
+    workers: tuple[int, ...] = (0, 1, 2),
+    batch: int = 32,
+    seconds: float = 5.0,
+    count: int = 24,
+    out: Path | None = None,
+) -> None:
+    """Time the reader alone: by number of workers on your data, or beside the plain library on files made for it.
 
     Args:
-        work: Modality, such as image.
-        path: What --data of `maskkit pretrain` takes.
-        workers: Numbers of processes to try.
-        batch: Samples in a batch.
-        seconds: How long to read with each; the first batch does not count.
+        work: Modality.
+        path: What --data of `maskkit pretrain` takes; without it the modality's own comparison runs, if it has one.
+        workers: Numbers of processes to try on --path.
+        batch: Samples in a batch of --path.
+        seconds: How long to read --path with each; the first batch does not count.
+        count: Calls timed of each way of reading in the comparison; the median counts.
+        out: JSON file to write.
 
     """
     import importlib
 
+    if path is not None:
+        paces = _pace(importlib.import_module(f"maskkit.modalities.{work}"), path, workers, batch, seconds)
+    else:
+        module = importlib.import_module(f"maskkit.modalities.{work}.bench")
+        if not hasattr(module, "readers"):
+            raise ValueError(f"{work} has no comparison of readers; name your data: --path PATH")
+        with module.readers(None) as ways:  # name: (a function of a running number, samples that one call reads)
+            turns = itertools.count()
+            works: dict[str, Step] = {name: functools.partial(_turn, read, turns) for name, (read, _) in ways.items()}
+            paces = {name: ways[name][1] / took for name, took in alternate(works, count, "cpu").items()}
+        print(module.READING)
+    print(machine("cpu"))
+    first = next(iter(paces))
+    for name, pace in paces.items():
+        print(f"  {name:<44} {pace:8.1f} samples/s   {pace / paces[first]:5.2f} times {first}")
+    if out is not None:
+        out.write_text(json.dumps({"machine": machine("cpu"), "samples_per_second": paces}, indent=2) + "\n")
+
+
+def _pace(modality: Any, path: str, workers: tuple[int, ...], batch: int, seconds: float) -> dict[str, float]:
+    """Read a data set in training transforms; returns samples a second by number of workers."""
     from maskkit.engine.data import Skips, Stream, load
 
-    modality = importlib.import_module(f"maskkit.modalities.{work}")
     settings = modality.Command(data=path, out=Path("none")).settings(print)
     source = settings.data.open(settings.model.build().tokenizer, train=True)
     skips = Skips(total=len(source), limit=1)
+    paces = {}
     for count in workers:
         batches = load(source, Stream(source, batch, seed=0), workers=count)
         skips.add(next(batches).bad)
@@ -111,10 +144,14 @@ def data(work: str, path: str, workers: tuple[int, ...] = (0, 1, 2), batch: int 
             found = next(batches)
             skips.add(found.bad)
             read += len(found.samples)
-        pace = read / (time.perf_counter() - began)
-        shape = " x ".join(map(str, found.samples.shape[1:]))
-        print(f"{count} workers  {pace:9.1f} samples/s of {shape}, {len(skips)} broken ones replaced")
+        paces[f"{count} workers"] = read / (time.perf_counter() - began)
         del batches  # ends the workers
+    print(f"samples of {' x '.join(map(str, found.samples.shape[1:]))}, {len(skips)} broken ones replaced")
+    return paces
+
+
+def _turn(read: Callable[[int], Any], turns: Iterator[int]) -> None:
+    read(next(turns))
 
 
 def loop(size: str = "small", batch: int = 8, steps: int = 4, rounds: int = 5) -> None:

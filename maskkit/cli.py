@@ -262,7 +262,7 @@ def export(words: list[str]) -> int:
     def command(
         run: Annotated[Path, tyro.conf.Positional],
         out: Path,
-        layout: Literal["maskkit", "timm", "hf", "mae", "audiomae"] = "maskkit",
+        layout: Literal["maskkit", "timm", "hf", "mae", "videomae", "audiomae"] = "maskkit",
         part: Literal["model", "encoder"] = "model",
     ) -> None:
         """Write a run's weights in another layout.
@@ -270,7 +270,8 @@ def export(words: list[str]) -> int:
         Args:
             run: Folder of a run.
             out: File (.safetensors or .pth); for hf a folder, which from_pretrained opens.
-            layout: maskkit, timm (the encoder), hf (ViTMAEForPreTraining), mae or audiomae (the authors' code).
+            layout: maskkit, timm (the encoder), hf (ViTMAEForPreTraining, VideoMAEForPreTraining) or the authors':
+                mae, videomae, audiomae.
             part: The whole model or the encoder alone.
 
         """
@@ -326,6 +327,22 @@ def shard(words: list[str]) -> int:
     return 0
 
 
+def cache(words: list[str]) -> int:
+    """Store a data set in a form that training reads faster."""
+    names = sorted(entry.name for entry in importlib.metadata.entry_points(group="maskkit.modalities"))
+    asked = bool(words) and words[0] not in ("-h", "--help")
+    if asked and words[0] in names:
+        store = getattr(_modality(words[0]), "cache", None)
+        if store is None:
+            return _refuse(f"{words[0]} has no cache; only modalities whose files are slow to read have one")
+        return int(store.main(words[1:]))
+    wanted = f"maskkit cache {{{','.join(names)}}} SRC OUT"
+    if asked:
+        return _refuse(f"maskkit cannot cache {words[0]!r}; use {wanted}")
+    print(wanted)
+    return 0
+
+
 def bench(words: list[str]) -> int:
     """Time this machine: a training step beside a peer's, kernels, imports."""
     from maskkit.bench import main as run
@@ -347,6 +364,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "probe": probe,
     "export": export,
     "shard": shard,
+    "cache": cache,
     "bench": bench,
     "doctor": doctor,
 }

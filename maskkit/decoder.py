@@ -21,6 +21,10 @@ class JointDecoder(nn.Module):
     ``latent`` is the encoder's width, ``output`` T of the target. Tokens enter as prefix, visible, hidden: self-
     attention does not care for order, so MAE's unshuffling to grid order is left out. The final norm and the head run
     on hidden tokens only, since nothing reads the others (VideoMAE does so; MAE predicts all and drops the visible).
+
+    ``keep_prefix`` lets the encoder's prefix through; ``prefix_tokens`` counts tokens of the decoder's own, in front
+    (MAE-ST has one in place of the encoder's). ``project_bias=False`` is VideoMAE's (docs/official.md V3).
+    ``final_norm_eps`` is that of the norm before the head, where it differs from ``norm_eps``.
     """
 
     def __init__(
@@ -33,19 +37,23 @@ class JointDecoder(nn.Module):
         output: int,
         positions: nn.Module,
         keep_prefix: bool = True,
+        prefix_tokens: int = 0,
+        project_bias: bool = True,
         mlp_ratio: float = 4.0,
         qkv_bias: bool = True,
         norm_eps: float = 1e-6,
+        final_norm_eps: float | None = None,
     ) -> None:
         super().__init__()
         self.keep_prefix = keep_prefix
-        self.project = nn.Linear(latent, dim)
+        self.project = nn.Linear(latent, dim, bias=project_bias)
         self.positions = positions
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
+        self.prefix = nn.Parameter(torch.empty(1, prefix_tokens, dim).normal_(std=0.02)) if prefix_tokens else None
         self.blocks = Blocks(
             dim=dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias, norm_eps=norm_eps
         )
-        self.norm = LayerNorm(dim, eps=norm_eps)
+        self.norm = LayerNorm(dim, eps=norm_eps if final_norm_eps is None else final_norm_eps)
         self.head = nn.Linear(dim, output)
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
@@ -53,7 +61,9 @@ class JointDecoder(nn.Module):
         pos = self.positions(tokens)
         seen = self.project(latent.tokens) + take(pos, mask.visible)
         hidden = self.mask_token + take(pos, mask.hidden)
-        prefix = [self.project(latent.prefix).to(seen.dtype)] if self.keep_prefix else []
+        prefix = [] if self.prefix is None else [self.prefix.expand(len(seen), -1, -1)]
+        if self.keep_prefix:
+            prefix.append(self.project(latent.prefix).to(seen.dtype))
         x = self.blocks(torch.cat([*prefix, seen, hidden], dim=1))
         return self.head(self.norm(x[:, -mask.hidden.shape[1] :]))
 

@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,9 @@ def main(words: list[str]) -> int:
     if words:
         print("maskkit doctor takes no arguments" if words[0] not in ("-h", "--help") else __doc__)
         return 0 if words[0] in ("-h", "--help") else 2
-    findings = [finding for look in (system, required, optional, devices, kernels, disk) for finding in look()]
+    findings = [
+        finding for look in (system, required, optional, modalities, devices, kernels, disk) for finding in look()
+    ]
     for finding in findings:
         mark = "ok " if finding.fine else "NO " if finding.needed else "-  "
         print(
@@ -103,6 +105,19 @@ def sound_formats() -> Iterator[Finding]:
     text = f"{module.__libsndfile_version__}, reads {', '.join(known)} and {len(module.available_formats())} in all"
     mend = "" if "MP3" in known else "pip install --upgrade soundfile, or convert MP3 with ffmpeg"
     yield Finding("libsndfile", "MP3" in known, text, mend)
+
+
+def modalities() -> Iterator[Finding]:
+    """Ask each modality that has something to say: ``findings()`` gives (subject, fine, text, mend)."""
+    for entry in sorted(importlib.metadata.entry_points(group="maskkit.modalities"), key=lambda entry: entry.name):
+        found: Iterable[tuple[str, bool, str, str]]
+        try:
+            found = getattr(entry.load(), "findings", tuple)()
+        except Exception as error:  # noqa: BLE001  # a broken modality is a finding
+            yield Finding(entry.name, False, f"fails: {type(error).__name__}: {error}")
+            continue
+        for subject, fine, text, mend in found:
+            yield Finding(subject, fine, text, mend)
 
 
 def devices() -> Iterator[Finding]:

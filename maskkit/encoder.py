@@ -21,7 +21,8 @@ class _Transformer(nn.Module):
     """What the two kinds share: an abstract vision transformer with prefix tokens.
 
     ``content`` is the width of ``Tokens.x``. ``prefix_tokens`` counts class and register tokens, which have no place
-    and therefore no position vector (MAE's table holds a row of zeros for its class token).
+    and therefore no position vector (MAE's table holds a row of zeros for its class token). ``final_norm=False`` leaves
+    the last norm out (transformers' VideoMAE does where it pools by the mean).
     """
 
     has_mask_token: ClassVar[bool]
@@ -39,6 +40,7 @@ class _Transformer(nn.Module):
         qkv_bias: bool = True,
         norm_eps: float = 1e-6,
         drop_path: float = 0.0,
+        final_norm: bool = True,
     ) -> None:
         super().__init__()
         self.dim = dim
@@ -56,7 +58,7 @@ class _Transformer(nn.Module):
             norm_eps=norm_eps,
             drop_path=drop_path,
         )
-        self.norm = LayerNorm(dim, eps=norm_eps)
+        self.norm = LayerNorm(dim, eps=norm_eps) if final_norm else nn.Identity()
 
     def transform(self, x: Float[Tensor, "B N D"], valid: Bool[Tensor, "B N"] | None) -> Latent:
         """Put the prefix in front, run the blocks, take the prefix off again: it never shifts an index."""

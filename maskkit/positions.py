@@ -97,6 +97,63 @@ class SinCos(nn.Module):
 
 
 @part
+class FlatSinCos(nn.Module):
+    """One-dimensional sine-cosine vectors of a token's number in its grid, last axis fastest. VideoMAE's positions.
+
+    The authors' "3-D" table is that of Vaswani et al., section 3.5, over the flattened index: sines in even channels,
+    cosines in odd ones, in float64, and absent from checkpoints (docs/official.md V2). The number is computed from the
+    coordinates and the batch's own grid, as the authors build a table for each input size: in another grid than that of
+    training, a token further down its first axis only has larger numbers, and another width of a row renumbers rows.
+    """
+
+    def __init__(self, *, dim: int, temperature: float = 1e4) -> None:
+        super().__init__()
+        if dim < 2 or dim % 2:
+            raise ValueError(f"dim must be even to interleave sines and cosines, got {dim}")
+        self.dim = dim
+        self.wavelengths = Wavelengths(width=dim, temperature=temperature)
+        self._last: tuple[Tensor, tuple[int, ...], Tensor] | None = None
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
+        """Return float32 vectors. A grid's places are one shared tensor, so its table is computed once."""
+        if self._last is not None and self._last[0] is tokens.pos and self._last[1] == tokens.grid:
+            return self._last[2]
+        if tokens.grid is None or len(tokens.grid) != tokens.pos.shape[-1]:
+            raise ValueError("flattened positions need tokens on a grid; choose SinCos for tokens anywhere")
+        number = torch.zeros(tokens.pos.shape[:-1], dtype=torch.float64, device=tokens.pos.device)
+        for axis, length in enumerate(tokens.grid):
+            number = number * length + tokens.pos[..., axis]
+        angle = self.wavelengths(number)
+        table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).float()
+        self._last = (tokens.pos, tokens.grid, table)
+        return table
+
+
+@part
+class SeparableTable(nn.Module):
+    """Learned vectors for the first axis plus learned vectors for all others. MAE-ST (arXiv:2205.09113), section 3.1.
+
+    ``grid`` is the number of cells along each axis. A batch with another grid reads both tables stretched to that grid,
+    the first axis linearly, the others as ``Table`` does.
+    """
+
+    def __init__(self, *, dim: int, grid: tuple[int, ...]) -> None:
+        super().__init__()
+        if len(grid) < 2:
+            raise ValueError(f"a separable table needs at least two axes, got grid {grid}")
+        self.dim, self.grid = dim, tuple(grid)
+        self.first = Table(dim=dim, grid=self.grid[:1])
+        self.rest = Table(dim=dim, grid=self.grid[1:])
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "1 N D"]:
+        """Return the sum of both vectors for every place of the tokens' grid."""
+        if tokens.grid is None or len(tokens.grid) != len(self.grid):
+            raise ValueError(f"a position table of grid {self.grid} cannot place tokens of grid {tokens.grid}")
+        first, rest = self.first.stretched(tokens.grid[:1]), self.rest.stretched(tokens.grid[1:])
+        return (first[:, :, None] + rest[:, None]).flatten(1, 2)
+
+
+@part
 class Table(nn.Module):
     """Vectors read off a table over a grid, such as that of a supervised ViT.
 
@@ -118,7 +175,13 @@ class Table(nn.Module):
             return self.weight.reshape(1, -1, self.dim)
         if tokens.grid is None or len(tokens.grid) != len(self.grid):
             raise ValueError(f"a position table of grid {self.grid} cannot place tokens of grid {tokens.grid}")
+        return self.stretched(tokens.grid)
+
+    def stretched(self, grid: tuple[int, ...]) -> Float[Tensor, "1 N D"]:
+        """Return the table as a grid of another size has it; its own grid gets it unchanged."""
+        if grid == self.grid:
+            return self.weight.reshape(1, -1, self.dim)
         weight = self.weight.movedim(-1, 0)[None]
         mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[len(self.grid)]
-        resized = F.interpolate(weight.float(), size=tokens.grid, mode=mode, align_corners=False)
+        resized = F.interpolate(weight.float(), size=grid, mode=mode, align_corners=False)
         return resized.flatten(2).transpose(1, 2).to(self.weight.dtype)

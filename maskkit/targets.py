@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
+import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from maskkit.parts import part
@@ -12,15 +13,23 @@ from maskkit.types import Mask, Tokens, take
 
 @part
 class Contents(nn.Module):
-    """The contents of the hidden tokens as they are. MAE with pixels (arXiv:2111.06377), table 1d, "w/o norm"."""
+    """The contents of the hidden tokens as they are. MAE with pixels (arXiv:2111.06377), table 1d, "w/o norm".
+
+    ``mean`` and ``std``, one number a channel (channels fastest in a token), undo a normalisation first: VideoMAE
+    predicts pixels in [0, 1] from inputs normalised by ImageNet's (engine_for_pretraining.py).
+    """
+
+    def __init__(self, *, mean: tuple[float, ...] = (0.0,), std: tuple[float, ...] = (1.0,)) -> None:
+        super().__init__()
+        self.units = _Units(mean, std)
 
     def forward(self, tokens: Tokens, mask: Mask, batch: Any) -> Float[Tensor, "B H T"]:
         """Return float32 contents; those of visible tokens are not touched."""
-        return take(tokens.x, mask.hidden).float()
+        return self.units.raw(take(tokens.x, mask.hidden).float())
 
     def contents(self, value: Float[Tensor, "B H T"], tokens: Tokens, mask: Mask) -> Float[Tensor, "B H D"]:
-        """Turn a value back into contents, for pictures: here they are the same."""
-        return value
+        """Turn a value back into contents, for pictures."""
+        return self.units.normalised(value)
 
 
 @part
@@ -33,19 +42,29 @@ class NormalizedContents(nn.Module):
     - ``epsilon="inside"``, over all numbers of a token: (x - mean) / sqrt(var + 1e-6). MAE, Audio-MAE, MAE-ST.
     - ``epsilon="outside"``, usually with ``per_channel``: (x - mean) / (sqrt(var) + 1e-6). VideoMAE, whose code
       takes the statistics for each of the ``channels`` on its own (docs/official.md V8).
+
+    ``mean`` and ``std`` undo a normalisation of the input first, as in ``Contents``: it cancels but for the epsilon,
+    which VideoMAE adds to deviations of pixels in [0, 1].
     """
 
     def __init__(
-        self, *, epsilon: Literal["inside", "outside"] = "inside", per_channel: bool = False, channels: int = 1
+        self,
+        *,
+        epsilon: Literal["inside", "outside"] = "inside",
+        per_channel: bool = False,
+        channels: int = 1,
+        mean: tuple[float, ...] = (0.0,),
+        std: tuple[float, ...] = (1.0,),
     ) -> None:
         super().__init__()
         if epsilon not in ("inside", "outside"):
             raise ValueError(f"epsilon must be 'inside' or 'outside' the square root, got {epsilon!r}")
         self.epsilon, self.groups = epsilon, channels if per_channel else 1
+        self.units = _Units(mean, std)
 
     def forward(self, tokens: Tokens, mask: Mask, batch: Any) -> Float[Tensor, "B H T"]:
         """Return normalised float32 contents."""
-        hidden = self._apart(take(tokens.x, mask.hidden).float())
+        hidden = self._hidden(tokens, mask)
         mean, scale = self._statistics(hidden)
         return self._together((hidden - mean) / scale)
 
@@ -54,8 +73,11 @@ class NormalizedContents(nn.Module):
 
         The prediction holds neither, so a picture made this way shows more than the model knew; captions say so.
         """
-        mean, scale = self._statistics(self._apart(take(tokens.x, mask.hidden).float()))
-        return self._together(self._apart(value) * scale + mean)
+        mean, scale = self._statistics(self._hidden(tokens, mask))
+        return self.units.normalised(self._together(self._apart(value) * scale + mean))
+
+    def _hidden(self, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H P C"]:
+        return self._apart(self.units.raw(take(tokens.x, mask.hidden).float()))
 
     def _apart(self, x: Float[Tensor, "B H T"]) -> Float[Tensor, "B H P C"]:
         return rearrange(x, "b h (p c) -> b h p c", c=self.groups)
@@ -68,3 +90,80 @@ class NormalizedContents(nn.Module):
             raise ValueError("a token of one number has no deviation to normalise by; choose norm_target=False")
         var, mean = x.var(dim=2, keepdim=True), x.mean(dim=2, keepdim=True)
         return mean, (var + 1e-6).sqrt() if self.epsilon == "inside" else var.sqrt() + 1e-6
+
+
+@part
+class SlicedContents(nn.Module):
+    """Predict only some of the slices that a token's contents are made of, in the way of another target.
+
+    A token's contents are ``slices`` along the grid's first axis (frames of a video), of which ``kept`` are predicted.
+    Which ones is MAE-ST's rule (models_mae.py, forward_loss, ``pred_t_dim``): of all slices of the sample, those
+    numbered ``linspace(0, all - 1, kept per token x grid)``, cut to integers. So of 16 frames in pairs, 8 predicted,
+    they are 0 2 4 6 8 10 12 and 15, each within its own token.
+    """
+
+    def __init__(self, *, target: nn.Module, slices: int, kept: int) -> None:
+        super().__init__()
+        if not 0 < kept <= slices:
+            raise ValueError(f"kept must lie between 1 and the {slices} slices of a token, got {kept}")
+        self.target, self.slices, self.kept = target, slices, kept
+
+    def forward(self, tokens: Tokens, mask: Mask, batch: Any) -> Float[Tensor, "B H T"]:
+        """Return the inner target's value of the slices kept."""
+        value: Tensor = self.target(self._thinned(tokens), mask, batch)
+        return value
+
+    def contents(self, value: Float[Tensor, "B H T"], tokens: Tokens, mask: Mask) -> Float[Tensor, "B H D"]:
+        """Turn a value back into contents, for pictures: a slice that is not predicted shows the nearest that is."""
+        assert isinstance(self.target, Contents | NormalizedContents)
+        known = self.target.contents(value, self._thinned(tokens), mask)
+        known = rearrange(known, "b h (s p) -> b h s p", s=self.kept)
+        chosen = self._chosen(tokens)
+        distance = (chosen[:, None, :] - torch.arange(self.slices, device=chosen.device)[:, None]).abs()
+        source = distance.argmin(dim=-1)[self._slots(tokens, mask)]
+        shown = known.gather(2, source[..., None].expand(-1, -1, -1, known.shape[-1]))
+        return rearrange(shown, "b h s p -> b h (s p)")
+
+    def _thinned(self, tokens: Tokens) -> Tokens:
+        """Return the tokens with only the slices kept."""
+        chosen = self._chosen(tokens)
+        x = rearrange(tokens.x, "b (t n) (s p) -> b t n s p", t=len(chosen), s=self.slices)
+        kept = x.gather(3, chosen[None, :, None, :, None].expand(x.shape[0], -1, x.shape[2], -1, x.shape[4]))
+        return tokens.replace(x=rearrange(kept, "b t n s p -> b (t n) (s p)"))
+
+    def _chosen(self, tokens: Tokens) -> Int[Tensor, "slots kept"]:
+        """Return which slices of a token are kept, for each slot of the first axis."""
+        if tokens.grid is None:
+            raise ValueError("slices need tokens that fill a grid")
+        slots = tokens.grid[0]
+        numbers = torch.linspace(0, slots * self.slices - 1, slots * self.kept).long().view(slots, self.kept)
+        return (numbers - torch.arange(slots)[:, None] * self.slices).to(tokens.x.device)
+
+    def _slots(self, tokens: Tokens, mask: Mask) -> Int[Tensor, "B H"]:
+        assert tokens.grid is not None
+        return mask.hidden // (tokens.shape[1] // tokens.grid[0])
+
+
+class _Units:
+    """A normalisation per channel, done and undone on contents with channels fastest."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f"mean and std need the same count, and std is positive, got {mean} and {std}")
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    def raw(self, x: Float[Tensor, "B H D"]) -> Float[Tensor, "B H D"]:
+        """Return ``x * std + mean``."""
+        return x if self._nothing else x * self._spread(self.std, x) + self._spread(self.mean, x)
+
+    def normalised(self, x: Float[Tensor, "B H D"]) -> Float[Tensor, "B H D"]:
+        """Return ``(x - mean) / std``."""
+        return x if self._nothing else (x - self._spread(self.mean, x)) / self._spread(self.std, x)
+
+    @property
+    def _nothing(self) -> bool:
+        return set(self.mean) == {0.0} and set(self.std) == {1.0}
+
+    @staticmethod
+    def _spread(values: tuple[float, ...], x: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=x.device).repeat(x.shape[-1] // len(values))

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskkit.maskers import Stripes, Uniform, count_visible
+from maskkit.maskers import FrameMasker, Stripes, TubeMasker, Uniform, count_visible
 from maskkit.testing import check_masker
 from maskkit.types import Mask, Tokens
 
@@ -149,3 +149,43 @@ def test_stripes_that_make_no_sense_are_refused():
     holes = spectrogram(1, 4, 4).replace(valid=torch.tensor([[True] * 5 + [False] * 6 + [True] * 5]))
     with pytest.raises(ValueError, match="padding behind the sample along whole axes"):
         Stripes(ratios=(0.5, 0.0))(holes)
+
+
+def on_grid(batch: int, *grid: int) -> Tokens:
+    count = int(torch.tensor(grid).prod())
+    return Tokens(x=torch.zeros(batch, count, 2), pos=torch.zeros(1, count, len(grid)), grid=grid)
+
+
+@pytest.mark.parametrize("masker", [TubeMasker(ratio=0.75), TubeMasker(ratio=0.5, rounding="keep")], ids=repr)
+@pytest.mark.parametrize("grid", [(8, 14, 14), (3, 5, 7), (4, 9), (2, 3, 4, 5)])
+def test_tubes_hide_the_same_cells_in_every_slot(masker, grid):
+    mask = check_masker(masker, on_grid(3, *grid))
+    cells = int(torch.tensor(grid[1:]).prod())
+    for index in (mask.visible, mask.hidden):
+        slots = (index // cells).view(3, grid[0], -1)
+        assert (slots == torch.arange(grid[0])[:, None]).all()
+        assert ((index % cells).view(3, grid[0], -1) == (index % cells).view(3, grid[0], -1)[:, :1]).all()
+    assert mask.visible.shape[1] == grid[0] * count_visible(cells, masker.ratio, masker.rounding)
+
+
+def test_tube_counts_are_the_authors():
+    mask = TubeMasker(ratio=0.9)(on_grid(2, 8, 14, 14))
+    assert mask.visible.shape == (2, 160) and mask.hidden.shape == (2, 1408)
+    assert not torch.equal(mask.visible[0], mask.visible[1])  # each sample has its own
+
+
+@pytest.mark.parametrize("grid", [(8, 14, 14), (5, 6)])
+def test_frames_hide_whole_slots(grid):
+    mask = check_masker(FrameMasker(ratio=0.75), on_grid(3, *grid))
+    cells, slots = int(torch.tensor(grid[1:]).prod()), grid[0]
+    assert mask.hidden.shape[1] == int(0.75 * slots) * cells
+    for row in mask.hidden:
+        assert torch.bincount(row // cells).max() == cells and set(torch.bincount(row // cells).tolist()) <= {0, cells}
+
+
+@pytest.mark.parametrize("masker", [TubeMasker(), FrameMasker()])
+def test_tubes_and_frames_need_a_whole_grid(masker):
+    valid = torch.ones(2, 24, dtype=torch.bool)
+    for bad in (on_grid(2, 2, 3, 4).replace(valid=valid), on_grid(2, 2, 3, 4).replace(grid=None)):
+        with pytest.raises(ValueError, match="needs tokens that fill a grid"):
+            masker(bad)

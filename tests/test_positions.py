@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from maskkit.positions import SinCos, Table
+from maskkit.positions import FlatSinCos, SeparableTable, SinCos, Table
 from maskkit.tokenizers import grid_places
 from maskkit.types import Tokens
 
@@ -95,3 +95,44 @@ def test_a_misread_table_is_the_transposed_one_in_running_order():
     assert len(authors(on_grid(80, 8))[0].unique(dim=0)) == 640
     with pytest.raises(ValueError, match="misread is for grids of 2 axes"):
         SinCos(dim=16, axes=1, misread=(64, 8))
+
+
+@pytest.mark.parametrize("grid", [(8, 14, 14), (3, 4), (7,)])
+def test_flat_positions_are_the_authors_formula(grid):
+    """get_sinusoid_encoding_table of modeling_finetune.py, written out: numpy, float64, interleaved."""
+    import numpy as np
+
+    count, dim = int(np.prod(grid)), 48
+    exponent = 2 * (np.arange(dim) // 2) / dim
+    angle = np.arange(count)[:, None] / np.power(10000, exponent)
+    wanted = np.where(np.arange(dim) % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
+    table = FlatSinCos(dim=dim)(on_grid(*grid))
+    assert table.shape == (1, count, dim) and np.abs(table[0].numpy() - wanted).max() <= 1e-6
+    assert not list(FlatSinCos(dim=dim).state_dict())
+
+
+def test_flat_positions_follow_the_coordinates():
+    tokens, positions = on_grid(3, 4, 5), FlatSinCos(dim=16)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    shuffled = Tokens(x=tokens.x[:, order], pos=tokens.pos[:, order], grid=tokens.grid)
+    assert torch.equal(positions(shuffled), positions(tokens)[:, order])
+    longer = positions(on_grid(6, 4, 5))
+    assert torch.equal(longer[:, :60], positions(tokens))  # more time only goes on
+    with pytest.raises(ValueError, match="need tokens on a grid"):
+        positions(tokens.replace(grid=None))
+
+
+def test_a_separable_table_is_the_sum_of_two():
+    positions = SeparableTable(dim=6, grid=(2, 3, 4))
+    table = positions(on_grid(2, 3, 4)).view(2, 3, 4, 6)
+    assert torch.equal(table[1, 2, 3], positions.first.weight[1] + positions.rest.weight[2, 3])
+    assert (
+        torch.equal(table[0] - table[1], (positions.first.weight[0] - positions.first.weight[1]).expand(3, 4, 6))
+        or ((table[0] - table[1]) - (positions.first.weight[0] - positions.first.weight[1])).abs().max() < 1e-6
+    )
+    other = positions(on_grid(4, 5, 2))
+    assert other.shape == (1, 40, 6) and other.isfinite().all()
+    with torch.no_grad():
+        positions.first.weight.fill_(1.0)
+        positions.rest.weight.fill_(2.0)
+    assert (positions(on_grid(5, 2, 7)) - 3).abs().max() < 1e-5

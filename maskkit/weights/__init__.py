@@ -16,14 +16,21 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.parts import build, describe
-from maskkit.weights import audiomae, hf, mae, own, timm
+from maskkit.weights import audiomae, hf, mae, own, timm, videomae
 from maskkit.weights.files import read, read_metadata, write
 
 Part = Literal["model", "encoder", "decoder"]
 State = Mapping[str, Tensor]
 
 # In the order in which "auto" asks them: the first that recognises the names wins.
-LAYOUTS: dict[str, ModuleType] = {"maskkit": own, "audiomae": audiomae, "mae": mae, "hf": hf, "timm": timm}
+LAYOUTS: dict[str, ModuleType] = {
+    "maskkit": own,
+    "audiomae": audiomae,
+    "mae": mae,
+    "videomae": videomae,
+    "hf": hf,
+    "timm": timm,
+}
 
 __all__ = ["LAYOUTS", "Report", "convert", "load", "open_model", "save"]
 

@@ -1,11 +1,10 @@
-"""transformers' ViTMAEForPreTraining.
+"""transformers' ViTMAEForPreTraining; models of videos go to ``hf_videomae``.
 
 Two sets of names are about: the files keep those of transformers 4 (``vit.encoder.layer.0.attention.attention.query``)
 and the modules of transformers 5 have new ones (``vit.layers.0.attention.q_proj``). Both are read; files are written,
 because both versions of ``from_pretrained`` take them.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,8 @@ from torch import Tensor
 from maskkit.decoder import JointDecoder
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents
-from maskkit.weights import mae
-from maskkit.weights.translation import Translation, fuse_qkv, patch_tokenizer, split_qkv
+from maskkit.weights import hf_videomae, mae
+from maskkit.weights.translation import Translation, fuse_qkv, patch_tokenizer, replace_first, split_qkv
 
 PARTS = ("encoder", "decoder")
 
@@ -64,25 +63,33 @@ FROM_BLOCK = [
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
     """Say whether the names are transformers'."""
-    return "vit.embeddings.patch_embeddings.projection.weight" in state
+    return "vit.embeddings.patch_embeddings.projection.weight" in state or hf_videomae.recognises(state)
 
 
 def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
     """Translate by way of the authors' layout."""
-    renamed = {_replace(_replace(name, TO_MAE), IN_BLOCK): tensor for name, tensor in state.items()}
+    if hf_videomae.recognises(state):
+        return hf_videomae.to_maskkit(state, model, resize_positions=resize_positions)
+    renamed = {replace_first(replace_first(name, TO_MAE), IN_BLOCK): tensor for name, tensor in state.items()}
     return mae.to_maskkit(fuse_qkv(renamed), model, resize_positions=resize_positions)
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
     """Name everything as transformers' files do."""
+    if _is_video(model):
+        return hf_videomae.from_maskkit(state, model)
     apart: dict[str, Tensor] = {}
     for name, tensor in mae.from_maskkit(state, model).items():
         apart |= split_qkv(name, tensor) if ".qkv." in name else {name: tensor}
-    return {_replace(_replace(name, FROM_BLOCK), FROM_MAE): tensor.contiguous() for name, tensor in apart.items()}
+    return {
+        replace_first(replace_first(name, FROM_BLOCK), FROM_MAE): tensor.contiguous() for name, tensor in apart.items()
+    }
 
 
 def config(model: MaskedModel) -> dict[str, Any]:
-    """Return the ``config.json`` of ViTMAEForPreTraining for this model."""
+    """Return the ``config.json`` of ViTMAEForPreTraining, or of VideoMAEForPreTraining, for this model."""
+    if _is_video(model):
+        return hf_videomae.config(model)
     tokenizer, encoder, decoder = patch_tokenizer(model, "hf"), model.encoder, model.decoder
     if not isinstance(decoder, JointDecoder) or tokenizer.input_size is None:
         raise ValueError("layout hf holds MAE models with a joint decoder and a known image_size")
@@ -113,10 +120,6 @@ def config(model: MaskedModel) -> dict[str, Any]:
     }
 
 
-def _replace(name: str, rules: list[tuple[str, str]]) -> str:
-    """Apply the first rule that matches."""
-    for pattern, new in rules:
-        changed, count = re.subn(pattern, new, name)
-        if count:
-            return changed
-    return name
+def _is_video(model: MaskedModel) -> bool:
+    """Say whether transformers' model of this shape is VideoMAE: patches of three axes."""
+    return len(patch_tokenizer(model, "hf").size) == 3

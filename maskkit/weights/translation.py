@@ -1,6 +1,7 @@
 """What the layouts share: renaming, patch kernels, fused attention weights, and position tables read with suspicion."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -46,6 +47,15 @@ def rename(state: Mapping[str, Tensor], pairs: Mapping[str, str]) -> tuple[dict[
         else:
             unknown.append(name)
     return renamed, unknown
+
+
+def replace_first(name: str, rules: list[tuple[str, str]]) -> str:
+    """Rewrite a name by the first rule (pattern, replacement) that matches."""
+    for pattern, new in rules:
+        changed, count = re.subn(pattern, new, name)
+        if count:
+            return changed
+    return name
 
 
 def patch_tokenizer(model: MaskedModel, layout: str) -> Patches:

@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def test_every_example_is_short_and_listed_here():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"01_digits.py", "02_new_modality.py", "04_audio.py"}
+    assert names == {"01_digits.py", "02_new_modality.py", "03_video.py", "04_audio.py"}
     assert all(len(path.read_text().splitlines()) < 95 for path in EXAMPLES.glob("*.py"))
 
 
@@ -54,3 +54,17 @@ def test_audio(tmp_path, espeak):
     assert len(list((tmp_path / "demo" / "heard").glob("*/*.wav"))) == 15 * 4 * 7
     with Image.open(tmp_path / "demo" / "words.png") as opened:
         assert min(opened.size) > 300
+
+
+def test_video(tmp_path):
+    """Cut to a few steps: a single frame says nothing of the direction, clips do."""
+    command = [sys.executable, str(EXAMPLES / "03_video.py"), "--out", str(tmp_path / "moving"), "--steps", "60"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    rows = [line for line in result.stdout.splitlines() if "encoder" in line]
+    scores = {line.rsplit(maxsplit=1)[0].strip(): float(line.split()[-1].rstrip("%")) for line in rows}
+    assert len(scores) == 4
+    for name, score in scores.items():
+        assert 20 < score < 30 if "first frame" in name else score > 28  # chance is 25, give or take 1.4
+    with Image.open(tmp_path / "moving" / "moving.png") as sheet:
+        assert min(sheet.size) > 300
+    assert (tmp_path / "moving" / "moving.gif").exists()

@@ -87,3 +87,45 @@ def test_audiomae_audioset_runs_two_steps(tmp_path):
     subprocess.run([str(word) for word in command], check=True, timeout=240)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2] and all(np.isfinite(line["loss"]) for line in lines)
+
+
+def test_videomae_k400_is_the_authors():
+    """scripts/kinetics/videomae_vit_base_*_1600/pretrain.sh and run_mae_pretraining.py of MCG-NJU/VideoMAE."""
+    recipe = module("videomae_k400")
+    settings = recipe.vit_base()
+    assert settings.optim.lr == pytest.approx(1.2e-3) and settings.min_lr == pytest.approx(8e-5)
+    assert settings.optim.betas == (0.9, 0.95) and settings.optim.weight_decay == 0.05 and settings.clip is None
+    assert settings.optim.no_decay == ("prefix", "mask_token")
+    assert (settings.batch, settings.epochs, settings.warmup_epochs) == (2048, 1600, 40)
+    assert (settings.model.method, settings.model.mask_ratio, settings.model.norm_target) == ("videomae", 0.9, True)
+    assert (settings.data.stride, settings.data.crop, settings.data.repeats) == (4, "multi-scale", 1)
+    assert [recipe.SIZES[name]().batch for name in ("vit-small", "vit-large", "vit-huge")] == [1024, 512, 1024]
+    assert recipe.vit_large().optim.lr == pytest.approx(3e-4)
+
+
+def test_maest_k400_is_the_authors():
+    """PRETRAIN.md of facebookresearch/mae_st."""
+    settings = module("maest_k400").vit_large()
+    assert settings.optim.lr == pytest.approx(3.2e-3) and settings.optim.weight_decay == 0.05
+    assert (settings.batch, settings.epochs, settings.warmup_epochs, settings.clip) == (2048, 100, 5, 0.02)
+    assert (settings.model.method, settings.model.pred_t_dim, settings.model.mask_ratio) == ("mae-st", 8, 0.9)
+    assert (settings.data.repeats, settings.data.crop, settings.data.min_scale) == (4, "resized", 0.5)
+    assert settings.precision == "fp32" and settings.data.seconds == pytest.approx(64 / 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["videomae_k400", "maest_k400"])
+def test_video_recipes_run_two_steps(recipe, tmp_path):
+    for number in range(4):
+        source = ["-f", "lavfi", "-i", f"testsrc2=size=64x48:rate=25:duration={1 + number}"]
+        command = ["ffmpeg", "-loglevel", "error", *source, "-pix_fmt", "yuv420p", str(tmp_path / f"{number}.mp4")]
+        subprocess.run(command, check=True)
+    (tmp_path / "train.csv").write_text("".join(f"{number}.mp4 {number % 2}\n" for number in range(4)))
+    words = ["--data.list", tmp_path / "train.csv", "--out", tmp_path / "run", "--steps", 2, "--batch", 4]
+    words += ["--model.size", "tiny", "--model.frames", 8, "--model.image-size", 32, 32, "--workers", 0]
+    words += ["--micro-batch", 2, "--precision", "fp32", "--log-every", 1]
+    words += ["--model.pred-t-dim", 4] if recipe == "maest_k400" else []
+    command = [sys.executable, RECIPES / f"{recipe}.py", *words]
+    subprocess.run([str(word) for word in command], check=True, timeout=240)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2] and all(np.isfinite(line["loss"]) for line in lines)

@@ -1,0 +1,82 @@
+"""The layout of VideoMAE's own code (``modeling_pretrain.py`` of MCG-NJU/VideoMAE).
+
+Its attention has a bias for queries and one for values, and none for keys (docs/official.md V1); ours has one bias for
+all three. The key's part is read as zeros and left out when written: ``q (k + b) = q k + q b`` adds the same number to
+all scores of a query, which the softmax does not see, so whatever training makes of it changes nothing. Positions are
+computed and in no checkpoint (V2).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from maskkit.model import MaskedModel
+from maskkit.weights.translation import Translation, kernel_to_linear, linear_to_kernel, patch_tokenizer, rename
+
+PARTS = ("encoder", "decoder")
+
+NAMES = {
+    "encoder.patch_embed.proj.": "encoder.embed.",
+    "encoder.blocks.": "encoder.blocks.",
+    "encoder.norm.": "encoder.norm.",
+    "encoder_to_decoder.": "decoder.project.",
+    "mask_token": "decoder.mask_token",
+    "decoder.blocks.": "decoder.blocks.",
+    "decoder.norm.": "decoder.norm.",
+    "decoder.head.": "decoder.head.",
+}
+
+
+def recognises(state: Mapping[str, Tensor]) -> bool:
+    """Say whether the names are VideoMAE's."""
+    return "encoder.patch_embed.proj.weight" in state
+
+
+def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
+    """Translate the authors' names. There is no position table, so ``resize_positions`` has nothing to allow."""
+    patch_tokenizer(model, "videomae")
+    renamed, unknown = rename(state, NAMES)
+    if "encoder.embed.weight" in renamed:
+        renamed["encoder.embed.weight"] = kernel_to_linear(renamed["encoder.embed.weight"])
+        # VideoMAE has no class token; ours is then a tensor of no tokens.
+        renamed["encoder.prefix"] = torch.empty(1, 0, len(renamed["encoder.embed.weight"]))
+    return Translation(state=with_key_bias(renamed), unused=unknown)
+
+
+def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
+    """Name everything as ``modeling_pretrain.py`` does."""
+    tokenizer = patch_tokenizer(model, "videomae")
+    if model.encoder.prefix.numel():
+        raise ValueError("layout videomae has no place for class or register tokens; choose layout maskkit")
+    state = {name: tensor for name, tensor in state.items() if name != "encoder.prefix"}
+    renamed, unknown = rename(without_key_bias(state), {ours: theirs for theirs, ours in NAMES.items()})
+    if unknown:
+        raise ValueError(f"layout videomae has no place for {', '.join(unknown[:4])}; choose layout maskkit")
+    if "encoder.patch_embed.proj.weight" in renamed:
+        kernel = linear_to_kernel(renamed["encoder.patch_embed.proj.weight"], tokenizer)
+        renamed["encoder.patch_embed.proj.weight"] = kernel
+    return renamed
+
+
+def with_key_bias(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Join ``q_bias`` and ``v_bias`` to one ``qkv.bias``, with zeros for the keys."""
+    joined = {name: tensor for name, tensor in state.items() if not name.endswith((".q_bias", ".v_bias"))}
+    for name, q_bias in state.items():
+        v_bias = state.get(name.removesuffix("q_bias") + "v_bias")
+        if name.endswith(".q_bias") and v_bias is not None:
+            joined[name.removesuffix("q_bias") + "qkv.bias"] = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
+    return joined
+
+
+def without_key_bias(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo ``with_key_bias``; the keys' part is dropped, since it changes nothing."""
+    apart: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if name.endswith(".attn.qkv.bias"):
+            apart[name.removesuffix("qkv.bias") + "q_bias"], _, apart[name.removesuffix("qkv.bias") + "v_bias"] = (
+                tensor.chunk(3)
+            )
+        else:
+            apart[name] = tensor
+    return apart

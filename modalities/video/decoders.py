@@ -1,0 +1,326 @@
+"""Videos opened one way, whatever decodes them: files by decord or torchcodec, GIFs and folders of frames by Pillow.
+
+n frames, H W height and width in pixels as a player shows them: rotation is applied.
+"""
+
+import io
+import os
+import re
+import stat
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
+
+from maskkit.engine.data import BadSampleError
+
+Decoder = Literal["auto", "decord", "torchcodec"]
+Pixels = UInt8[np.ndarray[Any, Any], "n H W 3"]
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts"),
+    *(".wmv", ".flv", ".3gp", ".ogv", ".vob"),
+)
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+
+FRAME_RATE = 25.0  # frames a second of a folder of frames, which does not say
+
+
+class Video(Protocol):
+    """An open video."""
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins, ascending; as many as there are frames."""
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Decode the frames with these numbers, in their order; a number may occur more than once."""
+
+
+def find_decoder(wanted: Decoder = "auto") -> Literal["decord", "torchcodec"]:
+    """Return the decoder to use for video files: decord where it is installed, else torchcodec.
+
+    Raises ImportError where what is wanted cannot be imported, and says what mends it.
+    """
+    reasons = []
+    for name in ("decord", "torchcodec") if wanted == "auto" else (wanted,):
+        if find_spec(name) is None:
+            reasons.append(f"{name} is not installed")
+            continue
+        try:
+            __import__("decord" if name == "decord" else "torchcodec.decoders")
+        except Exception as error:  # noqa: BLE001  # torchcodec raises RuntimeError where it finds no FFmpeg
+            reasons.append(f"{name} fails: {' '.join(str(error).split())[:120]}")
+            continue
+        return name
+    raise ImportError(f"no decoder for video files ({'; '.join(reasons)}); pip install 'maskkit[video]'")
+
+
+def findings() -> list[tuple[str, bool, str, str]]:
+    """Return for ``maskkit doctor`` what reads videos: (subject, fine, text, mend)."""
+    try:
+        name = find_decoder()
+    except ImportError as error:
+        return [("video", False, str(error), "pip install 'maskkit[video]'")]
+    return [("video", True, f"files are read by {name}, GIFs and folders of frames by Pillow", "")]
+
+
+def open_video(
+    source: str | Path | BinaryIO, *, decoder: Decoder = "auto", short_side: int | None = None, name: str = ""
+) -> Video:
+    """Open a video file, an open binary file, a GIF, or a folder of frames.
+
+    ``short_side`` lets a larger video be scaled down while it is decoded, so that its shorter side has so many pixels
+    and no later step works on more. Raises BadSampleError, under ``name`` where a file has no path, for what cannot be
+    read.
+    """
+    path = str(source) if isinstance(source, str | Path) else ""
+    name = name or path or getattr(source, "name", "a stream")
+    if path and os.path.isdir(path):
+        return FrameFolder(path, short_side=short_side)
+    start = _first_bytes(source, name)
+    if not start:
+        raise BadSampleError(name, "empty file")
+    if start.startswith((b"GIF87a", b"GIF89a")):  # decord refuses them: they say no duration
+        return AnimatedPicture(source, name=name, short_side=short_side)
+    if find_decoder(decoder) == "decord":
+        if start[:1] == b"G" and _is_transport_stream(source):
+            mend = "ffmpeg -i IN.ts -c copy OUT.mp4"
+            raise BadSampleError(name, f"a transport stream, whose first frames decord loses; repack it: {mend}")
+        return DecordVideo(source, name=name, short_side=short_side)
+    return TorchcodecVideo(source, name=name, short_side=short_side)
+
+
+class DecordVideo:
+    """A file read by decord, with frame-exact access. Readers are short-lived: one that is kept holds its memory."""
+
+    def __init__(self, source: str | Path | BinaryIO, *, name: str, short_side: int | None = None) -> None:
+        self.name = name
+        self._source = str(source) if isinstance(source, str | Path) else source.read()
+        self._scale: dict[str, int] = {}
+        self._only_keys: bool | None = None
+        self._reader, self._position = self._open(), 0
+        if short_side is not None:
+            height, width = self._decoded(lambda: self._reader.next().shape[:2])
+            if min(height, width) > short_side:
+                rows, columns = scaled(height, width, short_side)
+                self._scale = {"height": rows, "width": columns}
+            self._reader = self._open()
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins."""
+        count = len(self._reader)
+        stamps = self._decoded(lambda: self._reader.get_frame_timestamp(range(count)))
+        return np.asarray(stamps, dtype=np.float64)[:, 0]
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Decode frames, going through the file once."""
+        found: dict[int, Pixels] = {}
+        wanted = sorted({int(n) for n in numbers})
+        for number in wanted:
+            self._go_to(number)
+            found[number] = _three_channels(self._decoded(lambda: self._reader.next().asnumpy()))
+            self._position = number + 1
+        return np.stack([found[int(n)] for n in numbers])
+
+    def _go_to(self, number: int) -> None:
+        """Move to a frame: by seeking in files made of keyframes only, in others frame by frame from the start.
+
+        decord numbers what follows a seek from the keyframe's place in the file. Where frames are stored in another
+        order than they are shown (B-frames) it is off by a few frames after a seek, and with a variable frame rate
+        after ``skip_frames``; its ``get_batch`` does both. Frames that are passed over are therefore decoded, and a
+        clip late in a long video is slow to reach; ``maskkit cache video`` makes files that can be sought in.
+        """
+        if self._only_keys is None:
+            self._only_keys = len(self._reader.get_key_indices()) == len(self._reader)
+        if self._only_keys and number != self._position:
+            self._decoded(lambda: self._reader.seek(number))
+            return
+        if number < self._position:
+            self._reader, self._position = self._open(), 0
+        for _ in range(number - self._position):
+            self._decoded(self._reader.next)
+
+    def _open(self) -> Any:
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)
+        source = self._source if isinstance(self._source, str) else io.BytesIO(self._source)
+        # One thread: the loader's workers are what runs in parallel.
+        reader = self._decoded(lambda: decord.VideoReader(source, num_threads=1, **self._scale))
+        if len(reader) == 0:
+            raise BadSampleError(self.name, "holds no frames")
+        return reader
+
+    def _decoded(self, work: Any) -> Any:
+        """Call decord; whatever goes wrong is a bad sample with a short reason."""
+        try:
+            return work()
+        except BadSampleError:
+            raise
+        except StopIteration:
+            raise BadSampleError(self.name, "ends before its last frame, so it is cut off or broken") from None
+        except Exception as error:  # noqa: BLE001  # decord raises RuntimeError, DECORDError and others
+            raise BadSampleError(self.name, _reason(str(error))) from None
+
+
+class TorchcodecVideo:
+    """A file read by torchcodec with the system's FFmpeg, in its exact mode."""
+
+    def __init__(self, source: str | Path | BinaryIO, *, name: str, short_side: int | None = None) -> None:
+        from torchcodec.decoders import VideoDecoder
+
+        self.name, self._short_side = name, short_side
+        content = str(source) if isinstance(source, str | Path) else source.read()
+        try:
+            self._decoder = VideoDecoder(content, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC")
+            self._count = len(self._decoder)
+        except (RuntimeError, ValueError) as error:
+            raise BadSampleError(name, _reason(str(error))) from None
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins."""
+        try:
+            stamps = self._decoder.get_frames_at(list(range(self._count))).pts_seconds
+        except RuntimeError as error:
+            raise BadSampleError(self.name, _reason(str(error))) from None
+        return np.asarray(stamps, dtype=np.float64)
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Decode frames; scaled after decoding, since torchcodec scales to fixed sizes only."""
+        try:
+            pixels = self._decoder.get_frames_at([int(n) for n in numbers]).data.numpy()
+        except (RuntimeError, IndexError) as error:
+            raise BadSampleError(self.name, _reason(str(error))) from None
+        return pixels if self._short_side is None else np.stack([_shrunk(p, self._short_side) for p in pixels])
+
+
+class AnimatedPicture:
+    """A GIF read by Pillow. Frames build on each other, so all up to the last one wanted are decoded."""
+
+    def __init__(self, source: str | Path | BinaryIO, *, name: str, short_side: int | None = None) -> None:
+        self.name, self._short_side = name, short_side
+        self._content = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
+        self._durations = [max(image.info.get("duration", 0), 10) for image in self._frames()]  # milliseconds
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins; a duration of zero is shown for a hundredth of a second."""
+        return np.concatenate([[0.0], np.cumsum(self._durations)[:-1]]) / 1000
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Decode frames, going through the file once."""
+        wanted = {int(n) for n in numbers}
+        found = {}
+        for number, image in enumerate(self._frames()):
+            if number in wanted:
+                found[number] = _shrunk(np.asarray(image.convert("RGB")), self._short_side)
+            if len(found) == len(wanted):
+                break
+        return np.stack([found[int(n)] for n in numbers])
+
+    def _frames(self) -> Any:
+        try:
+            with Image.open(io.BytesIO(self._content)) as image:
+                yield from ImageSequence.Iterator(image)
+        except Exception as error:  # noqa: BLE001  # on broken files Pillow raises nearly anything
+            raise BadSampleError(self.name, _reason(str(error))) from None
+
+
+class FrameFolder:
+    """A folder of pictures, one a frame, in the order of the numbers in their names; all of one size."""
+
+    def __init__(self, path: str, *, short_side: int | None = None, rate: float = FRAME_RATE) -> None:
+        self.name, self._short_side, self._rate = path, short_side, rate
+        names = [name for name in os.listdir(path) if name.lower().endswith(FRAME_SUFFIXES) and name[0] != "."]
+        if not names:
+            raise BadSampleError(path, "a folder without frames")
+        self._files = [os.path.join(path, name) for name in sorted(names, key=_by_number)]
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins, at 25 frames a second: a folder does not say."""
+        return np.arange(len(self._files)) / self._rate
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Read frames."""
+        found = {int(n): self._picture(self._files[int(n)]) for n in dict.fromkeys(int(n) for n in numbers)}
+        sizes = sorted({pixels.shape for pixels in found.values()})
+        if len(sizes) > 1:
+            raise BadSampleError(self.name, f"frames of different sizes: {sizes[0][:2]} and {sizes[-1][:2]}")
+        return np.stack([found[int(n)] for n in numbers])
+
+    def _picture(self, file: str) -> Pixels:
+        try:
+            with Image.open(file) as image:
+                if self._short_side is not None:
+                    image.draft("RGB", (self._short_side, self._short_side))  # JPEGs at 1/2, 1/4 or 1/8 of their size
+                return _shrunk(np.asarray(image.convert("RGB")), self._short_side)
+        except Exception as error:  # noqa: BLE001
+            raise BadSampleError(file, _reason(str(error))) from None
+
+
+def scaled(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Return a size of the same shape whose shorter side is ``short_side``."""
+    if height <= width:
+        return short_side, round(width * short_side / height)
+    return round(height * short_side / width), short_side
+
+
+def _three_channels(pixels: UInt8[np.ndarray[Any, Any], "H W channels"]) -> Pixels:
+    """Mend decord's frames less than 64 pixels wide: it takes rows padded to 64 bytes for ones of more channels."""
+    height, width, channels = pixels.shape
+    if channels == 3:
+        return pixels
+    return pixels.reshape(height, width * channels)[:, : 3 * width].reshape(height, width, 3)
+
+
+def _shrunk(pixels: Pixels, short_side: int | None) -> Pixels:
+    """Return a picture [H W 3] scaled down to a shorter side, where it is larger."""
+    height, width = pixels.shape[:2]
+    if short_side is None or min(height, width) <= short_side:
+        return pixels
+    rows, columns = scaled(height, width, short_side)
+    return np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BILINEAR))
+
+
+def _first_bytes(source: str | Path | BinaryIO, name: str) -> bytes:
+    """Return the beginning of a file; opening a pipe would wait for ever, so only ordinary files are opened."""
+    if not isinstance(source, str | Path):
+        start = source.read(16)
+        source.seek(0)
+        return start
+    try:
+        if not stat.S_ISREG(os.stat(source).st_mode):
+            raise BadSampleError(name, "not an ordinary file")
+        with open(source, "rb") as file:
+            return file.read(16)
+    except OSError as error:
+        raise BadSampleError(name, (error.strerror or str(error)).lower()) from None
+
+
+def _is_transport_stream(source: str | Path | BinaryIO) -> bool:
+    """Say whether packets of 188 bytes begin with G, as those of MPEG transport streams do."""
+    if isinstance(source, str | Path):
+        with open(source, "rb") as file:
+            return _is_transport_stream(file)
+    start = source.read(188 * 3 + 1)
+    source.seek(0)
+    return start[::188] == b"GGGG"
+
+
+def _by_number(name: str) -> list[tuple[int, int | str]]:
+    """Sort ``frame_10`` after ``frame_9``."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _reason(message: str) -> str:
+    if "cannot find video stream" in message:
+        return "holds no video that decord can decode: only sound, or a newer codec such as AV1"
+    if message.startswith("Error reading"):
+        return "not a video, or cut off before its index"
+    line = (message.strip().splitlines() or ["no reason given"])[0]
+    line = re.sub(r"^(\[[^\]]*\] )*\S*:\d+: ", "", line)  # decord's clock and source line
+    return f"cannot be decoded: {line[:160].rstrip('.')}"

@@ -1,0 +1,148 @@
+"""A contact sheet (input, masked input and reconstruction as rows, time from left to right) and an animated GIF."""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from maskkit.model import MaskedModel
+from maskkit.targets import NormalizedContents, SlicedContents
+from maskkit.types import Output
+
+GAP, MARGIN, BETWEEN, SIDE = 3, 10, 10, 20  # pixels; SIDE holds the rows' titles, written upwards
+SMALLEST, LARGEST = 96, 160  # pixels of a cell's shorter side on the sheet
+MOST_FRAMES, MOST_SAMPLES = 8, 4
+HIDDEN_GREY = 0.5
+MILLISECONDS = 120  # a frame of the animation
+TITLES = ("input", "visible", "reconstruction")
+
+
+def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
+    """Write a PNG with three rows a sample, and beside it an animated GIF; of a path that ends in .gif, only that."""
+    masked = model.paint(output, batch, contents=grey(batch, output, model))
+    rows = [shown(each, model, like=batch)[:MOST_SAMPLES] for each in (batch, masked, model.paint(output, batch))]
+    if path.suffix.lower() != ".gif":
+        sheet(rows, note(output, model)).save(path)
+    animate(rows, path.with_suffix(".gif"))
+
+
+def note(output: Output, model: MaskedModel) -> str:
+    """Return what a reader of the sheet has to know."""
+    share = 1 - output.mask.hidden.shape[1] / output.tokens.shape[1]
+    text = f"{share:.0%} of the tokens are visible; visible ones are the input's own"
+    target = model.target
+    if isinstance(target, SlicedContents):
+        text += f"; of {target.slices} frames in a token {target.kept} are predicted, the others repeat them"
+        target = target.target
+    if isinstance(target, NormalizedContents):
+        text += "; predicted ones get back the true mean and contrast of each token, which the model does not predict"
+    return text
+
+
+def grey(batch: Tensor, output: Output, model: MaskedModel) -> Float[Tensor, "B H D"]:
+    """Return contents that show as middle grey, whatever mean and deviation the pixels are normalised by."""
+    if batch.dtype == torch.uint8:
+        everywhere = torch.full_like(batch, 128)
+    else:
+        mean, std = _statistics(model, batch)
+        everywhere = ((HIDDEN_GREY - mean) / std).expand_as(batch).to(batch.dtype)
+    return model.tokenizer(everywhere).x[:, : output.mask.hidden.shape[1]]
+
+
+def shown(batch: Tensor, model: MaskedModel, *, like: Tensor) -> Float[Tensor, "B 3 T H W"]:
+    """Return pixels in [0, 1] as three channels: colour, grey, or the first channels of many.
+
+    Floats that are not pixels in [0, 1] are stretched by the range of ``like``, the same for every picture of a sheet.
+    """
+    if batch.dtype == torch.uint8:
+        pixels = batch.float() / 255
+    else:
+        mean, std = _statistics(model, batch)
+        pixels, known = batch.float() * std + mean, like.float() * std + mean
+        low, high = min(0.0, known.min().item()), max(1.0, known.max().item())
+        pixels = (pixels - low) / (high - low)
+    pixels = pixels[:, :3] if pixels.shape[1] >= 3 else pixels[:, :1].expand(-1, 3, -1, -1, -1)
+    return pixels.clamp(0, 1).cpu()
+
+
+def sheet(rows: list[Float[Tensor, "B 3 T H W"]], text: str) -> Image.Image:
+    """Lay clips out: for each sample three rows, frames from left to right, titles at the side, a note below."""
+    samples, frames = rows[0].shape[0], rows[0].shape[2]
+    numbers = torch.linspace(0, frames - 1, min(frames, MOST_FRAMES)).round().long().tolist()
+    height, width = _cell(*rows[0].shape[-2:])
+    block = 3 * (height + GAP) + BETWEEN
+    total = (2 * MARGIN + SIDE + len(numbers) * (width + GAP), 2 * MARGIN + samples * block)
+    font = ImageFont.load_default(size=13)
+    lines = _wrapped(text, total[0] - 2 * MARGIN, font)
+    canvas = Image.new("RGB", (total[0], total[1] + 18 * len(lines)), "white")
+    for sample in range(samples):
+        for row, clips in enumerate(rows):
+            top = MARGIN + sample * block + row * (height + GAP)
+            canvas.paste(_upwards(TITLES[row], height, font), (MARGIN, top))
+            for column, number in enumerate(numbers):
+                cell = _picture(clips[sample, :, number]).resize((width, height), Image.Resampling.NEAREST)
+                canvas.paste(cell, (MARGIN + SIDE + column * (width + GAP), top))
+    pen = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        pen.text((MARGIN, total[1] - MARGIN + 18 * number), line, fill="gray", font=font)
+    return canvas
+
+
+def animate(rows: list[Float[Tensor, "B 3 T H W"]], path: Path) -> None:
+    """Write a GIF that plays all clips at once: input, visible and reconstruction as columns, a row a sample."""
+    samples, frames = rows[0].shape[0], rows[0].shape[2]
+    height, width = _cell(*rows[0].shape[-2:])
+    pictures = []
+    for number in range(frames):
+        canvas = Image.new("RGB", (3 * (width + GAP) - GAP, samples * (height + GAP) - GAP), "white")
+        for sample in range(samples):
+            for column, clips in enumerate(rows):
+                cell = _picture(clips[sample, :, number]).resize((width, height), Image.Resampling.NEAREST)
+                canvas.paste(cell, (column * (width + GAP), sample * (height + GAP)))
+        pictures.append(canvas)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=MILLISECONDS, loop=0)
+
+
+def _picture(pixels: Float[Tensor, "3 H W"]) -> Image.Image:
+    return Image.fromarray((pixels.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy())
+
+
+def _cell(height: int, width: int) -> tuple[int, int]:
+    """Return the size of a frame on the sheet: whole multiples for small frames, shrunk for large ones."""
+    side = min(height, width)
+    if side <= LARGEST:
+        scale = max(1, -(-SMALLEST // side))
+        return height * scale, width * scale
+    return round(height * LARGEST / side), round(width * LARGEST / side)
+
+
+def _statistics(model: MaskedModel, batch: Tensor) -> tuple[Tensor, Tensor]:
+    tokenizer = model.tokenizer
+    mean, std = (
+        torch.tensor(values, device=batch.device).view(1, -1, 1, 1, 1)
+        for values in (tokenizer.mean, tokenizer.std)  # type: ignore[attr-defined]  # videos are cut by Patches
+    )
+    return mean, std
+
+
+def _upwards(title: str, height: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+    """Return a title as a narrow picture, to be read from below; shortened to fit."""
+    while title and font.getlength(title) > height:
+        title = title[:-1]
+    label = Image.new("RGB", (height, SIDE - GAP), "white")
+    ImageDraw.Draw(label).text(((height - font.getlength(title)) / 2, 0), title, fill="black", font=font)
+    return label.transpose(Image.Transpose.ROTATE_90)
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """Break a note into lines."""
+    lines: list[str] = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

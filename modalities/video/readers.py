@@ -1,0 +1,374 @@
+"""Clips from files and from arrays, one uint8 or float tensor [C T H W] at a time, and what a data set is like.
+
+N videos, R repeats, C channels, T frames of a clip, H W height and width in pixels, h w after the transform.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from maskkit.modalities.video.decoders import (
+    FRAME_RATE,
+    FRAME_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Decoder,
+    find_decoder,
+    open_video,
+)
+from maskkit.modalities.video.sampling import Sampling
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskkit.engine.data import BadSampleError, generator
+from maskkit.engine.files import Files, find_files
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+CLIPS = 2**31 + 1  # names the stream of random numbers that the places of repeated clips come from
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601
+
+
+# Data sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Videos:
+    """Video files and folders of frames as a source of clips: sampled, decoded once, then given to ``transform``.
+
+    ``repeats`` makes R samples of each video, which count as R samples everywhere: with ``several_clips`` from R places
+    of it (MAE-ST's ``repeat_aug``), else R crops of one clip (VideoMAEv2's ``num_sample``). ``order`` keeps the R
+    together, and their frames are decoded in one go. ``random`` samples at random places, else in the middle.
+    ``short_side`` (pixels) scales larger videos down as they are decoded.
+    """
+
+    files: Files
+    sampling: Sampling
+    transform: Transform
+    channels: int = 3
+    random: bool = True
+    repeats: int = 1
+    several_clips: bool = True
+    short_side: int | None = None
+    decoder: Decoder = "auto"
+    _held: "_Held" = field(default_factory=lambda: _Held(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3 for video files, got {self.channels}; keep others in arrays")
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
+
+    def __len__(self) -> int:
+        return len(self.files) * self.repeats
+
+    def read(self, index: int, rng: torch.Generator) -> Shaped[Tensor, "C T h w"]:
+        """Return clip ``index``, transformed. ``order`` may have put the number of an epoch above the length."""
+        epoch, place = divmod(index, len(self))
+        video, repeat = divmod(place, self.repeats)
+        frames = self._decoded(video, rng) if self.repeats == 1 else self._one_of(video, repeat, epoch)
+        return self.transform(_with_channels(frames, self.channels), rng).transpose(0, 1).contiguous()
+
+    def path(self, index: int) -> str:
+        """Return the file or folder of sample ``index``."""
+        return self.files.path(index % len(self) // self.repeats)
+
+    def label(self, index: int) -> str | None:
+        """Return its class, where a sub-folder or a list names one."""
+        return self.files.label(index % len(self) // self.repeats)
+
+    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return an epoch's keys (epoch, index) [n 2], the repeats of a video one after the other.
+
+        Samples know neither seed nor epoch, yet all repeats of a video have to agree on where its clips lie. So a
+        number that stands for both is put into the index, above the length.
+        """
+        videos = torch.randperm(len(self.files), generator=generator(seed, epoch)).numpy()
+        places = (videos[:, None] * self.repeats + np.arange(self.repeats)).flatten()
+        number = int(torch.randint(1, 2**31, (), generator=generator(seed, epoch, CLIPS)))
+        return np.stack([np.full_like(places, epoch), number * len(self) + places], axis=1)
+
+    def _decoded(self, video: int, rng: torch.Generator) -> Shaped[Tensor, "T H W 3"]:
+        opened = open_video(self.files.path(video), decoder=self.decoder, short_side=self.short_side)
+        return torch.from_numpy(opened.read(self.sampling(opened.times(), rng if self.random else None)))
+
+    def _one_of(self, video: int, repeat: int, epoch: int) -> Shaped[Tensor, "T H W 3"]:
+        """Return the frames of one of the clips of a video, all of which are decoded at the first one asked for."""
+        if self._held.key != (video, epoch):
+            opened = open_video(self.files.path(video), decoder=self.decoder, short_side=self.short_side)
+            times, rng = opened.times(), generator(CLIPS, epoch, video) if self.random else None
+            clips = [self.sampling(times, rng) for _ in range(self.repeats if self.several_clips else 1)]
+            numbers = np.unique(np.concatenate(clips))
+            self._held.key, self._held.frames = (video, epoch), torch.from_numpy(opened.read(numbers))
+            self._held.clips = [np.searchsorted(numbers, clip) for clip in clips]
+        return self._held.frames[self._held.clips[repeat % len(self._held.clips)]]
+
+
+class _Held:
+    """The frames of the video that was decoded last, for its other clips. Not sent to workers."""
+
+    def __init__(self) -> None:
+        self.key: tuple[int, int] | None = None
+        self.frames = torch.empty(0)
+        self.clips: list[NDArray[np.int64]] = []
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arrays:
+    """Clips in one ``.npy`` or ``.npz`` file: grey [N T H W], or [N C T H W], [N T C H W], [N T H W C].
+
+    The axis of channels is the one of size 1, 3 or 4, looked for last, second, third; with ``channels`` the one of
+    that size. With ``channels=3``, one channel is repeated. Of an ``.npz`` the clips are ``videos``, ``clips``, ``x``,
+    ``arr_0`` or its only array, labels ``labels`` or ``y`` [N]. uint8 stays uint8, which the model normalises; other
+    numbers become float32, ``(x - mean) / std`` per channel.
+    """
+
+    where: str
+    sampling: Sampling
+    transform: Transform
+    channels: int | None = None
+    random: bool = True
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    _clips: NDArray[Any] = field(init=False, repr=False)  # a view [N T C H W]
+    _labels: NDArray[Any] | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        clips, labels = _load(self.where)
+        object.__setattr__(self, "_clips", _channels_third(clips, self.where, self.channels))
+        if labels is not None and len(labels) != len(clips):
+            raise ValueError(f"{self.where}: {len(labels)} labels for {len(clips)} clips; save one for each")
+        object.__setattr__(self, "_labels", labels)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Frames, channels, height and width of each clip as stored."""
+        frames, channels, height, width = self._clips.shape[1:]
+        return frames, channels, height, width
+
+    @property
+    def is_uint8(self) -> bool:
+        """Whether samples are uint8 pixels."""
+        return bool(self._clips.dtype == np.uint8)
+
+    def read(self, index: int, rng: torch.Generator) -> Shaped[Tensor, "C T h w"]:
+        """Return clip ``index``, sampled and transformed."""
+        stored = self._clips[index]
+        stored = stored[self.sampling(np.arange(len(stored)) / FRAME_RATE, rng if self.random else None)]
+        clip = torch.from_numpy(np.array(stored, dtype=np.uint8 if self.is_uint8 else np.float32, order="C"))
+        if not self.is_uint8:
+            if not clip.isfinite().all():
+                raise BadSampleError(self.path(index), "holds NaN or infinite values")
+            if self.mean is not None and self.std is not None:
+                clip = (clip - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+        return self.transform(clip, rng).transpose(0, 1).contiguous()
+
+    def path(self, index: int) -> str:
+        """Name clip ``index``: ``digits.npz[7]``."""
+        return f"{self.where}[{index}]"
+
+    def label(self, index: int) -> str | None:
+        """Return its class."""
+        return None if self._labels is None else str(self._labels[index].item())
+
+
+def find_videos(where: str | Path) -> Files:
+    """List the videos that ``where`` names, as ``find_files`` does, and folders of frames beside.
+
+    A folder without video files but with pictures holds videos as folders of frames: each folder that has pictures in
+    it is one. Lists may name either. The authors' ``path label`` and ``path num_frames label`` are read; the number of
+    frames is not needed, since files and folders say it themselves.
+    """
+    place = os.path.expanduser(os.fspath(where))
+    try:
+        files = find_files(place, VIDEO_SUFFIXES)
+    except ValueError:
+        if not os.path.isdir(place):
+            raise
+        try:
+            pictures = find_files(place, FRAME_SUFFIXES)
+        except ValueError:
+            pictures = None
+        if pictures is None:
+            raise
+        return _frame_folders(pictures, place)
+    return _without_frame_counts(files)
+
+
+def _frame_folders(pictures: Files, root: str) -> Files:
+    """Return the folders of pictures as videos; labels are the first level below root, where there is a second."""
+    folders = list(dict.fromkeys(os.path.dirname(pictures.path(index)) for index in range(len(pictures))))
+    insides = [os.path.relpath(folder, root).split(os.sep) for folder in folders]
+    labelled = all(len(inside) > 1 for inside in insides)
+    names = [inside[0] for inside in insides] if labelled else []
+    classes = tuple(sorted(set(names)))
+    labels = np.array([classes.index(name) for name in names], dtype=np.int32) if labelled else None
+    return Files(paths=np.array([os.fsencode(folder) for folder in folders]), labels=labels, classes=classes)
+
+
+def _without_frame_counts(files: Files) -> Files:
+    """Read ``num_frames label`` as the label, where every label of a list is two whole numbers."""
+    if files.labels is None or not all(re.fullmatch(r"\d+[\s,;]+-?\d+", name) for name in files.classes):
+        return files
+    last = [re.split(r"[\s,;]+", name)[-1] for name in files.classes]
+    classes = tuple(sorted(set(last), key=int))
+    number = np.array([classes.index(name) for name in last], dtype=np.int32)
+    return replace(files, labels=np.where(files.labels < 0, -1, number[files.labels]), classes=classes)
+
+
+def open_clips(
+    where: str | Path,
+    *,
+    sampling: Sampling,
+    transform: Transform,
+    channels: int | None = 3,
+    random: bool = True,
+    repeats: int = 1,
+    several_clips: bool = True,
+    short_side: int | None = None,
+    decoder: Decoder = "auto",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Videos | Arrays:
+    """Open an ``.npy`` or ``.npz`` file as Arrays, and anything that ``find_videos`` knows as Videos."""
+    place = os.path.expanduser(os.fspath(where))
+    if place.lower().endswith((".npy", ".npz")):
+        return Arrays(
+            where=place, sampling=sampling, transform=transform, channels=channels, random=random, mean=mean, std=std
+        )
+    find_decoder(decoder)  # an error now, not one a sample
+    return Videos(
+        files=find_videos(place),
+        sampling=sampling,
+        transform=transform,
+        channels=channels or 3,
+        random=random,
+        repeats=repeats,
+        several_clips=several_clips,
+        short_side=short_side,
+        decoder=decoder,
+    )
+
+
+def _with_channels(frames: Shaped[Tensor, "T H W 3"], channels: int) -> Shaped[Tensor, "T C H W"]:
+    frames = frames.permute(0, 3, 1, 2)
+    if channels == 3:
+        return frames
+    grey = torch.einsum("tchw,c->thw", frames.float(), torch.tensor(LUMINANCE))
+    return grey.round().to(torch.uint8)[:, None]
+
+
+# Array files
+
+_CLIP_KEYS = ("videos", "clips", "x", "data", "arr_0", "images")
+_LABEL_KEYS = ("labels", "label", "y", "targets")
+
+
+def _load(where: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    try:
+        loaded = np.load(where, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None
+        with loaded:
+            labels = next((key for key in _LABEL_KEYS if key in loaded), None)
+            others = [key for key in loaded if key != labels]
+            clips = next((key for key in _CLIP_KEYS if key in others), others[0] if len(others) == 1 else None)
+            if clips is None:
+                raise ValueError(f"holds {', '.join(loaded) or 'no arrays'}; call the clips 'videos'")
+            return loaded[clips], None if labels is None else loaded[labels]
+    except (OSError, EOFError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
+
+
+def _channels_third(clips: NDArray[Any], where: str, channels: int | None) -> NDArray[Any]:
+    """View an array as [N T C H W]."""
+    shape = "x".join(map(str, clips.shape))
+    if clips.dtype.kind not in "iuf" or clips.ndim not in (4, 5) or 0 in clips.shape:
+        raise ValueError(
+            f"{where}: {clips.dtype} of shape {shape} is not N clips; save [N T H W], [N C T H W] or [N T H W C]"
+        )
+    if clips.ndim == 4:
+        clips = clips[:, :, None]
+    else:
+        axes = [axis for axis in (4, 1, 2) if clips.shape[axis] in ((channels,) if channels else (1, 3, 4))]
+        axes = axes or [axis for axis in (4, 1, 2) if clips.shape[axis] == 1]
+        if not axes:
+            raise ValueError(f"{where}: no axis of shape {shape} has {channels or '1, 3 or 4'} channels")
+        clips = np.moveaxis(clips, axes[0], 2)
+    if channels == 3 and clips.shape[2] == 1:
+        return np.broadcast_to(clips, (*clips.shape[:2], 3, *clips.shape[3:]))
+    if channels not in (None, clips.shape[2]):
+        raise ValueError(f"{where}: shape {shape} has {clips.shape[2]} channels, not {channels}")
+    return clips
+
+
+# What a data set is like
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a look at some videos says about all, to choose defaults by; medians."""
+
+    count: int  # of all videos
+    frames: int
+    rate: float  # frames a second
+    height: int  # pixels
+    width: int
+    channels: int
+    decoder: str  # what reads them
+
+
+def survey(where: str | Path, *, limit: int = 8, channels: int | None = None, decoder: Decoder = "auto") -> Survey:
+    """Look at up to ``limit`` videos, evenly spread; bad ones are passed over."""
+    still = Sampling(frames=1, stride=1)
+    source = open_clips(where, sampling=still, transform=_as_it_is, channels=channels, decoder=decoder)
+    if isinstance(source, Arrays):
+        frames, stored, height, width = source.shape
+        return Survey(
+            count=len(source),
+            frames=frames,
+            rate=FRAME_RATE,
+            height=height,
+            width=width,
+            channels=stored,
+            decoder="numpy",
+        )
+    seen: list[tuple[int, float, int, int]] = []
+    failures: list[BadSampleError] = []
+    for index in np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int):
+        try:
+            opened = open_video(source.path(index), decoder=decoder)
+            times = opened.times()
+            height, width = opened.read([0]).shape[1:3]
+            seen.append((len(times), (len(times) - 1) / max(times[-1] - times[0], 1e-6), height, width))
+        except BadSampleError as error:
+            failures.append(error)
+    if not seen:
+        raise ValueError(f"none of {len(failures)} videos can be read; the first: {failures[0]}; mend or convert them")
+    frames, rate, height, width = (median(column) for column in zip(*seen, strict=True))
+    folders = os.path.isdir(source.path(0))
+    return Survey(
+        count=len(source),
+        frames=round(frames),
+        rate=rate,
+        height=round(height),
+        width=round(width),
+        channels=channels or 3,
+        decoder="Pillow" if folders else find_decoder(decoder),
+    )
+
+
+def _as_it_is(clip: Tensor, rng: torch.Generator) -> Tensor:
+    return clip

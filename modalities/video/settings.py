@@ -1,0 +1,361 @@
+"""What a run on videos is made of: a model, a data set, and defaults that fit both to what is at hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from maskkit.modalities.video.decoders import Decoder
+from maskkit.modalities.video.presets import Size, mae_st, videomae
+from maskkit.modalities.video.readers import Survey, open_clips, survey
+from maskkit.modalities.video.sampling import Sampling, describe
+from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
+
+from maskkit.engine.data import Source
+from maskkit.engine.optim import AdamW
+from maskkit.engine.run import Pretrain, best_precision
+from maskkit.maskers import FrameMasker, TubeMasker, Uniform
+from maskkit.model import MaskedModel
+from maskkit.tokenizers import Patches
+
+SMALL_FRAME = 48  # pixels; below it crops and mirror images destroy what there is to see
+
+MASKERS = {"tube": TubeMasker, "uniform": Uniform, "frame": FrameMasker}
+
+NO_DECAY = ("prefix", "mask_token")  # VideoMAE decays neither of them (modeling_pretrain.py, no_weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Settings of ``video.videomae`` and ``video.mae_st``."""
+
+    method: Literal["videomae", "mae-st"] = "videomae"
+    size: Size = "base"
+    frames: int = 16
+    image_size: tuple[int, int] = (224, 224)
+    """Height and width in pixels."""
+    patch_size: int | None = None
+    """Pixels; 16, or 14 for a huge MAE-ST."""
+    tubelet: int = 2
+    """Frames in a token."""
+    channels: int = 3
+    norm_target: bool = True
+    """Predict each tubelet with its own mean and deviation taken out."""
+    pred_t_dim: int | None = None
+    """Frames predicted, of MAE-ST; half of them by default."""
+    mask: Literal["preset", "tube", "uniform", "frame"] = "preset"
+    """What is hidden; the method's own by default, tubes for VideoMAE and single tokens for MAE-ST."""
+    mask_ratio: float = 0.9
+    mean: tuple[float, ...] | None = None
+    """Of the pixels, in [0, 1], one a channel."""
+    std: tuple[float, ...] | None = None
+
+    def build(self) -> MaskedModel:
+        """Return the model, freshly started."""
+        parts: dict[str, Any] = {
+            "frames": self.frames,
+            "image_size": self.image_size,
+            "tubelet": self.tubelet,
+            "channels": self.channels,
+            "norm_target": self.norm_target,
+            "mean": self.mean,
+            "std": self.std,
+            "mask_ratio": self.mask_ratio,
+        }
+        if self.mask != "preset":
+            parts["masker"] = MASKERS[self.mask](ratio=self.mask_ratio)
+        if self.method == "mae-st":
+            return mae_st(self.size, patch_size=self.patch_size, pred_t_dim=self.pred_t_dim, **parts)
+        if self.pred_t_dim is not None:
+            raise ValueError("pred_t_dim belongs to mae-st; videomae predicts every frame")
+        return videomae(self.size, patch_size=self.patch_size or 16, **parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the videos are, which frames make a clip, and how it is cropped."""
+
+    root: str = ""
+    """Folder, glob, .npy or .npz."""
+    list: str | None = None
+    """List file of videos, in place of root: "path label" or "path num_frames label" a line, or csv."""
+    stride: int | None = None
+    """Take every so many frames; 4 for Kinetics, 2 for Something-Something. Used where nothing else is given."""
+    fps: float | None = None
+    """Take so many frames a second instead."""
+    seconds: float | None = None
+    """Spread the frames over so long a stretch instead."""
+    crop: Literal["multi-scale", "resized", "centre"] = "multi-scale"
+    """VideoMAE's crop, MAE-ST's, or none but the middle."""
+    min_scale: float = 0.5
+    """Smallest share of a frame that a resized crop keeps."""
+    flip: bool | None = None
+    """Mirror half of the clips; only resized crops do, and do so by default."""
+    repeats: int = 1
+    """Samples made of each video that is decoded; each counts as one."""
+    several_clips: bool = True
+    """Repeats are clips from several places; --no-several-clips makes them crops of one clip."""
+    decoder: Decoder = "auto"
+    """decord or torchcodec; auto is decord where it is installed."""
+
+    def sampling(self, frames: int) -> Sampling:
+        """Return which frames make a clip."""
+        stride = 4 if self.stride is None and self.fps is None and self.seconds is None else self.stride
+        return Sampling(frames=frames, stride=stride, fps=self.fps, seconds=self.seconds)
+
+    def open(self, tokenizer: Patches, *, train: bool) -> Source:
+        """Return the clips: random places and crops for training, the middle of both otherwise."""
+        where = self.list or self.root
+        if not where:
+            raise ValueError("say where the videos are: --data.root PATH or --data.list FILE")
+        if self.flip and self.crop != "resized":
+            raise ValueError(f"a {self.crop} crop does not mirror; choose --data.crop resized or leave --data.flip out")
+        size = _size(tokenizer)[1:]
+        crop: MultiScaleCrop | ResizedCrop | CentreCrop = CentreCrop(size=size)
+        if train and self.crop == "multi-scale":
+            crop = MultiScaleCrop(size=size)
+        elif train and self.crop == "resized":
+            crop = ResizedCrop(size=size, scale=(self.min_scale, 1.0), flip=self.flip is not False)
+        return _open(where, tokenizer, crop, self.sampling(_size(tokenizer)[0]), train, self)
+
+
+def open_videos(
+    where: str | Path, tokenizer: Patches, *, train: bool = False, data: Data | None = None, decoder: Decoder = "auto"
+) -> Source:
+    """Open videos in the length and size and with the channels that a tokenizer takes.
+
+    Without ``data`` a clip is spread as far over the middle of its video as a stride of at most 4 reaches.
+    """
+    if data is None:
+        facts = survey(where, decoder=decoder)
+        data = Data(stride=fitting_stride(facts.frames, _size(tokenizer)[0]), decoder=decoder, crop="centre")
+    return Data(**{**vars(data), "root": str(where), "list": None}).open(tokenizer, train=train)
+
+
+def _open(
+    where: str,
+    tokenizer: Patches,
+    crop: MultiScaleCrop | ResizedCrop | CentreCrop,
+    sampling: Sampling,
+    train: bool,
+    data: Data,
+) -> Source:
+    mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
+    return open_clips(
+        where,
+        sampling=sampling,
+        transform=crop,
+        channels=tokenizer.channels,
+        random=train,
+        repeats=data.repeats if train else 1,
+        several_clips=data.several_clips,
+        short_side=crop.short_side,
+        decoder=data.decoder,
+        mean=mean,
+        std=std,
+    )
+
+
+def _size(tokenizer: Patches) -> tuple[int, int, int]:
+    """Return frames, height and width that a model was built for."""
+    if tokenizer.input_size is None:
+        raise ValueError("the model does not say its input size; build it with frames and image_size")
+    frames, height, width = tokenizer.input_size
+    return frames, height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Pretrain a masked autoencoder on videos.
+
+    What is left out is chosen to fit the videos and the machine, and the program says what it chose.
+    """
+
+    data: str
+    """Folder (searched through) of videos or of folders of frames, glob, list file, .npy or .npz."""
+    out: Path
+    """Folder for the run."""
+    preset: Literal[
+        "auto",
+        "videomae-tiny",
+        "videomae-small",
+        "videomae-base",
+        "videomae-large",
+        "videomae-huge",
+        "mae-st-tiny",
+        "mae-st-small",
+        "mae-st-base",
+        "mae-st-large",
+        "mae-st-huge",
+    ] = "auto"
+    frames: int = 16
+    """Frames of a clip."""
+    image_size: int | None = None
+    """Height and width in pixels that frames are cropped to."""
+    patch_size: int | None = None
+    """Pixels."""
+    tubelet: int | None = None
+    """Frames in a token."""
+    channels: int | None = None
+    """1 grey, 3 colour; any number for arrays."""
+    stride: int | None = None
+    """Take every so many frames."""
+    fps: float | None = None
+    """Take so many frames a second instead."""
+    seconds: float | None = None
+    """Spread the frames over so long a stretch instead."""
+    mask: Literal["preset", "tube", "uniform", "frame"] = "preset"
+    mask_ratio: float = 0.9
+    norm_target: bool = True
+    """Predict each tubelet with its own mean and deviation taken out; --no-norm-target predicts plain pixels."""
+    crop: Literal["auto", "multi-scale", "resized", "centre"] = "auto"
+    repeats: int = 1
+    """Samples made of each video that is decoded."""
+    decoder: Decoder = "auto"
+    steps: int | None = None
+    """Optimiser steps."""
+    epochs: float | None = None
+    """Passes over the data, where --steps is not given."""
+    batch: int | None = None
+    """Samples per step."""
+    accumulate: int = 1
+    """Parts that a batch is worked through in, where it does not fit into memory."""
+    lr: float | None = None
+    """Peak learning rate."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    clip: float | None = None
+    """Largest norm of the gradient."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, kept beside the model."""
+    compile: bool = False
+    """Compile the blocks with torch.compile."""
+    workers: int = 2
+    """Processes that read videos."""
+    seed: int = 0
+    device: str = "auto"
+    log_every: int = 10
+    save_every: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints kept."""
+    picture_every: int = 1000
+    """Steps between pictures."""
+    max_bad: float = 0.05
+    """Share of videos that may be broken before the run stops."""
+    resume: bool = False
+    """Continue the run in --out, with the settings it was started with; --steps may move its end."""
+
+    def settings(self, say: Callable[[str], None]) -> Pretrain[Model, Data]:
+        """Choose what was left open, and say why."""
+        facts = survey(self.data, channels=self.channels, decoder=self.decoder)
+        model, data = self._model(facts), self._data(facts)
+        cuda = torch.cuda.is_available()
+        samples = facts.count * self.repeats
+        batch = min(samples, 64 if cuda else 8) if self.batch is None else self.batch
+        steps = self.steps
+        if steps is None and self.epochs is None:
+            steps = max(300, min(100 * samples // max(batch, 1), 20_000))
+        lr = self.lr or max(5e-4 if model.size in ("tiny", "small") else 0.0, 1.5e-4 * batch / 256)
+        precision = best_precision() if self.precision == "auto" else self.precision
+        say(
+            f"{facts.count} videos of about {facts.frames} frames, {facts.rate:.3g} a second, "
+            f"{facts.height} x {facts.width} pixels, {facts.channels} channels, read by {facts.decoder}"
+        )
+        say(
+            f"chosen: {model.method}-{model.size}, {describe(data.sampling(model.frames))}, "
+            f"image {model.image_size[0]}, patch {model.tubelet} x {model.patch_size}, {data.crop} crop, "
+            f"batch {batch}, "
+            + (f"{steps} steps" if steps is not None else f"{self.epochs:g} epochs")
+            + f", peak lr {lr:.2g}, {precision}"
+        )
+        return Pretrain(
+            model=model,
+            data=data,
+            out=self.out,
+            batch=batch,
+            accumulate=self.accumulate,
+            steps=steps,
+            epochs=100 if self.epochs is None else self.epochs,
+            warmup_epochs=0.05 * (100 if self.epochs is None else self.epochs),
+            optim=AdamW(lr=lr, no_decay=NO_DECAY if model.method == "videomae" else ()),
+            clip=self.clip,
+            ema=self.ema,
+            precision=precision,
+            compile=self.compile,
+            seed=self.seed,
+            workers=self.workers,
+            device=self.device,
+            log_every=self.log_every,
+            save_every=self.save_every,
+            keep=self.keep,
+            picture_every=self.picture_every,
+            max_bad=self.max_bad,
+        )
+
+    def _model(self, facts: Survey) -> Model:
+        size = (
+            ("small" if torch.cuda.is_available() else "tiny") if self.preset == "auto" else self.preset.split("-")[-1]
+        )
+        side = fitting_size(facts) if self.image_size is None else self.image_size
+        return Model(
+            method="mae-st" if self.preset.startswith("mae-st") else "videomae",
+            size=size,  # type: ignore[arg-type]  # the last word of a preset is a size
+            frames=self.frames,
+            image_size=(side, side),
+            patch_size=self.patch_size or fitting_patch(side),
+            tubelet=self.tubelet or (2 if self.frames % 2 == 0 else 1),
+            channels=self.channels or facts.channels,
+            norm_target=self.norm_target,
+            mask=self.mask,
+            mask_ratio=self.mask_ratio,
+        )
+
+    def _data(self, facts: Survey) -> Data:
+        small = min(facts.height, facts.width) < SMALL_FRAME
+        stride = self.stride
+        if stride is None and self.fps is None and self.seconds is None:
+            stride = fitting_stride(facts.frames, self.frames)
+        crop = self.crop
+        if crop == "auto":
+            crop = "centre" if small else "resized" if self.preset.startswith("mae-st") else "multi-scale"
+        return Data(
+            root=self.data,
+            stride=stride,
+            fps=self.fps,
+            seconds=self.seconds,
+            crop=crop,
+            repeats=self.repeats,
+            decoder=self.decoder,
+        )
+
+
+def restore(record: dict[str, object]) -> Pretrain[Model, Data]:
+    """Return the settings that a run's ``config.json`` holds."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+    parts = {"model": Model, "data": Data, "optim": AdamW}
+    for name, kind in parts.items():
+        inner = values[name]
+        assert isinstance(inner, dict)
+        values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in inner.items()})
+    return Pretrain(**{**values, "out": Path(str(values["out"]))})  # type: ignore[arg-type]
+
+
+def fitting_size(facts: Survey) -> int:
+    """Return the image size for a data set: 224 where frames are large enough, else the next usual size below."""
+    side = min(facts.height, facts.width)
+    if side < SMALL_FRAME:
+        return side if side % 2 == 0 else side - 1 if side > 3 else side
+    # A CPU gets through 112 x 112 in a quarter of the time.
+    most = 224 if torch.cuda.is_available() else 112
+    return max(size for size in (48, 64, 96, 112, 128, 160, 192, 224) if size <= max(min(side, most), 48))
+
+
+def fitting_patch(side: int) -> int:
+    """Return the smallest patch that makes at most 14 tokens a side, as 16 does of 224."""
+    return next(patch for patch in range(1, side + 1) if side % patch == 0 and side // patch <= 14)
+
+
+def fitting_stride(length: int, frames: int) -> int:
+    """Return the stride of a clip of ``frames`` in videos of ``length``: 4, as for Kinetics, less where short."""
+    return max(1, min(4, length // frames))

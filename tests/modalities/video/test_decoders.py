@@ -1,0 +1,182 @@
+"""Every frame is the right one, whatever the file; what cannot be read is named."""
+
+import importlib.util
+import os
+import subprocess
+
+import av
+import numpy as np
+import pytest
+from maskkit.modalities.video.decoders import find_decoder, findings, open_video, scaled
+from PIL import Image
+
+from maskkit.engine.data import BadSampleError
+from tests.modalities.video.conftest import FILES, ffmpeg, make
+
+# torchcodec joins where it is installed and finds FFmpeg.
+DECODERS = ["decord"]
+if importlib.util.find_spec("torchcodec"):
+    try:
+        DECODERS.append(find_decoder("torchcodec"))
+    except ImportError:
+        pass
+
+
+def reference(path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def difference(frames: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Mean difference of levels, one number a pair of frames."""
+    return np.abs(frames.astype(int) - wanted.astype(int)).mean(axis=(1, 2, 3))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("name", FILES)
+def test_frames_are_those_of_a_reference_decoder(files, name, decoder):
+    """In sequence, and each of some at random from a newly opened file, in any order."""
+    wanted = reference(files[name])
+    video = open_video(files[name], decoder=decoder)
+    frames = video.read(range(len(wanted)))
+    assert frames.shape == wanted.shape and len(video.times()) == len(wanted)
+    tolerance = 8.0 if "10_bit" in name else 0.5  # 10 bits become 8 differently in every library
+    assert difference(frames, wanted).max() <= tolerance
+
+    order = np.random.default_rng(0).permutation(len(wanted))[:12]
+    for numbers in (order, np.sort(order)[::3], np.array([len(wanted) - 1, 0, 0])):
+        got = open_video(files[name], decoder=decoder).read(numbers)
+        assert difference(got, wanted[numbers]).max() <= tolerance
+        for frame, number in zip(got, numbers, strict=True):  # no other frame is nearer
+            assert difference(np.broadcast_to(frame, wanted.shape), wanted).argmin() == number
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "variable_rate.mp4", "animation.gif", "vp9.webm"])
+def test_times_are_those_in_the_file(files, name):
+    with av.open(str(files[name])) as container:
+        wanted = [frame.time for frame in container.decode(video=0)]
+    assert np.allclose(open_video(files[name]).times(), wanted, atol=0.011)
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_rotated_as_players_show_it(files, tmp_path, turn):
+    path = tmp_path / "turned.mp4"
+    ffmpeg("-i", files["h264.mp4"], "-c", "copy", "-metadata:s:v:0", f"rotate={turn}", path)
+    upright = reference(files["h264.mp4"])[:5]
+    raw = subprocess.run(  # ffmpeg turns what it writes, as players do
+        ["ffmpeg", "-loglevel", "error", "-i", path, "-frames:v", "5", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    height, width = upright.shape[1:3] if turn == 180 else upright.shape[2:0:-1]
+    turned = np.frombuffer(raw, np.uint8).reshape(5, height, width, 3)
+    assert any(
+        difference(np.rot90(upright, k, axes=(1, 2)), turned).max() < 1 for k in (1, 2, 3) if k % 2 == turn // 90 % 2
+    )
+    frames = open_video(path).read(range(5))
+    assert difference(frames, turned).max() < 1
+    small = open_video(path, short_side=32).read([0])
+    assert small.shape[1:3] == scaled(height, width, 32)
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "animation.gif", "odd_size.mp4"])
+def test_scaled_while_decoded(files, name):
+    wanted = reference(files[name])[[3, 40]]
+    rows, columns = scaled(*wanted.shape[1:3], 32)
+    shrunk = np.stack([np.asarray(Image.fromarray(frame).resize((columns, rows))) for frame in wanted])
+    frames = open_video(files[name], short_side=32).read([3, 40])
+    assert frames.shape == shrunk.shape and difference(frames, shrunk).max() < 12  # other filters, same picture
+    same = open_video(files[name], short_side=1000).read([3, 40])
+    assert np.array_equal(same, open_video(files[name]).read([3, 40]))  # never enlarged
+
+
+@pytest.mark.parametrize("name", ["h264_b_frames.mp4", "animation.gif"])
+def test_a_stream_reads_as_its_file(files, name):
+    with open(files[name], "rb") as stream:
+        frames = open_video(stream).read([5, 30])
+    assert np.array_equal(frames, open_video(files[name]).read([5, 30]))
+
+
+@pytest.mark.parametrize("size", ["16x16", "24x32", "32x24", "48x20", "62x62"])
+def test_narrow_videos(tmp_path, size):
+    """decord pads their rows and says that they have more channels."""
+    path = make(tmp_path / "narrow.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", size=size, seconds=1)
+    assert difference(open_video(path).read(range(25)), reference(path)).max() < 0.5
+
+
+def test_a_folder_of_frames(tmp_path, files):
+    wanted = reference(files["h264.mp4"])[:12]
+    for number, frame in enumerate(wanted):
+        Image.fromarray(frame).save(tmp_path / f"frame{number + 1}.png")  # frame10 comes after frame9
+    (tmp_path / "notes.txt").write_text("no frame")
+    video = open_video(tmp_path)
+    assert np.array_equal(video.read(range(12)), wanted) and len(video.times()) == 12
+    Image.fromarray(wanted[0][:32]).save(tmp_path / "frame3.png")
+    with pytest.raises(BadSampleError, match="frames of different sizes"):
+        video.read(range(12))
+    (tmp_path / "frame5.png").write_bytes(b"")
+    with pytest.raises(BadSampleError, match="frame5.png: cannot be decoded"):
+        video.read([4])
+    os.makedirs(tmp_path / "none")
+    with pytest.raises(BadSampleError, match="a folder without frames"):
+        open_video(tmp_path / "none")
+
+
+REASONS = {
+    "empty.mp4": "empty file",
+    "text.mp4": "not a video, or cut off before its index",
+    "cut_before_index.mp4": "not a video, or cut off before its index",
+    "cut_after_index.mp4": "cannot be decoded",
+    "sound.mp4": "holds no video",
+    "stream.mp4": "a transport stream",
+    "broken.gif": "cannot be decoded",
+    "folder.mp4": "a folder without frames",
+    "missing.mp4": "no such file or directory",
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_bad_files_are_named_with_a_reason(bad_files, name):
+    path = bad_files.get(name, "/nowhere/missing.mp4")
+    with pytest.raises(BadSampleError) as caught:
+        video = open_video(path, decoder="decord")
+        video.read(range(len(video.times())))
+    assert str(path) in str(caught.value) and REASONS[name] in caught.value.reason
+    assert "\n" not in caught.value.reason and len(caught.value.reason) < 200
+
+
+def test_a_decoder_that_is_missing_is_an_error_and_never_replaced(monkeypatch):
+    assert find_decoder() == "decord" and find_decoder("decord") == "decord"
+    assert findings()[0][:2] == ("video", True)
+    if "torchcodec" not in DECODERS:
+        with pytest.raises(ImportError, match="torchcodec.*pip install"):
+            find_decoder("torchcodec")
+    monkeypatch.setattr("maskkit.modalities.video.decoders.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="decord is not installed; torchcodec is not installed.*pip install 'maskkit"):
+        find_decoder()
+    assert findings()[0][1] is False
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow(tmp_path):
+    """Over 1200 openings, each of a few frames, from whole and from broken files."""
+    make(tmp_path / "a.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", size="320x240", seconds=1)
+    whole = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])
+    code = """
+import sys, contextlib
+from maskkit.modalities.video.decoders import open_video
+from maskkit.engine.data import BadSampleError
+def memory():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+for number in range(1200):
+    with contextlib.suppress(BadSampleError):
+        open_video(sys.argv[1 + (number % 4 == 3)], short_side=(None, 160)[number % 2]).read([0, 6, 12])
+    if number == 200:
+        before = memory()
+print(memory() - before)
+"""
+    command = ["python", "-c", code, str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]
+    command[0] = os.sys.executable
+    grown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200).stdout
+    assert int(grown) < 8e6  # a leak of one 320 x 240 frame each would be 230 MB

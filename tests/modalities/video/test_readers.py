@@ -1,0 +1,160 @@
+"""Data sets of videos: found, listed, sampled, repeated, and told about."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from maskkit.modalities import video
+from maskkit.modalities.video.decoders import open_video
+from maskkit.modalities.video.readers import Arrays, Videos, find_videos, open_clips, survey
+from maskkit.modalities.video.sampling import Sampling
+from PIL import Image
+
+from maskkit.engine.data import BadSampleError, generator
+
+
+def as_it_is(clip, rng):
+    return clip
+
+
+def source_of(where, **settings) -> Videos:
+    settings = {"sampling": Sampling(frames=4, stride=2), "transform": as_it_is, **settings}
+    return open_clips(where, **settings)
+
+
+@pytest.fixture
+def folder(files, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "one.mp4").symlink_to(files["h264.mp4"])
+    (tmp_path / "b" / "two.gif").symlink_to(files["animation.gif"])
+    return tmp_path
+
+
+def test_a_folder_of_classes(folder, files):
+    source = source_of(folder, random=False)
+    assert [source.label(index) for index in range(len(source))] == ["a", "b"]
+    sample = source.read(0, generator(0))
+    numbers = Sampling(frames=4, stride=2)(np.arange(75) / 25, None)
+    wanted = open_video(files["h264.mp4"]).read(numbers)
+    assert sample.dtype == torch.uint8 and np.array_equal(sample.numpy(), wanted.transpose(3, 0, 1, 2))
+    grey = source_of(folder, random=False, channels=1).read(0, generator(0))
+    assert grey.shape == (1, 4, 64, 96) and (grey[0].float() - sample.float().mean(0)).abs().mean() < 40
+    assert source.path(1).endswith("two.gif")
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("one.mp4 7\ntwo.gif 12\n", ["7", "12"]),
+        ("one.mp4 75 7\ntwo.gif 75 12\n", ["7", "12"]),
+        ("one.mp4,7\ntwo.gif,12\n", ["7", "12"]),
+        ("path,label\none.mp4,jump\ntwo.gif,run\n", ["jump", "run"]),
+        ("frames 6 3\ntwo.gif 75 3\n", ["3", "3"]),
+        ("one.mp4\ntwo.gif\n", [None, None]),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".txt", ".csv"])
+def test_the_authors_lists(files, tmp_path, text, labels, suffix):
+    (tmp_path / "one.mp4").symlink_to(files["h264.mp4"])
+    (tmp_path / "two.gif").symlink_to(files["animation.gif"])
+    (tmp_path / "frames").mkdir()
+    for number in range(6):
+        Image.new("RGB", (40, 30), (40 * number, 0, 0)).save(tmp_path / "frames" / f"{number:05d}.png")
+    (tmp_path / f"list{suffix}").write_text(text)
+    source = source_of(tmp_path / f"list{suffix}")
+    assert [source.label(index) for index in range(len(source))] == labels
+    assert all(source.read(index, generator(0)).shape[:2] == (3, 4) for index in range(len(source)))
+
+
+def test_folders_of_frames_are_videos(tmp_path):
+    for name in ("run/one", "run/two", "jump/three"):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(5):
+            Image.new("RGB", (20, 16), (50 * number, 0, 0)).save(tmp_path / name / f"img_{number}.jpg")
+    files = find_videos(tmp_path)
+    assert [files.label(index) for index in range(len(files))] == ["jump", "run", "run"]
+    sample = source_of(tmp_path, random=False, sampling=Sampling(frames=5, fps=25)).read(0, generator(0))
+    assert (sample[0, :, 8, 10] - torch.tensor([0, 50, 100, 150, 200])).abs().max() <= 3
+    alone = find_videos(tmp_path / "run" / "one")
+    assert len(alone) == 1 and alone.label(0) is None
+    with pytest.raises(ValueError, match="none of its 1 files ends in"):
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "notes.txt").write_text("x")
+        find_videos(tmp_path / "other")
+
+
+def test_a_clip_depends_on_its_generator_alone(folder):
+    source = source_of(folder)
+    first = source.read(0, generator(3))
+    source.read(1, generator(0))
+    assert torch.equal(source.read(0, generator(3)), first)
+    assert torch.equal(pickle.loads(pickle.dumps(source)).read(0, generator(3)), first)
+    assert any(not torch.equal(source.read(0, generator(seed)), first) for seed in range(4, 9))
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_repeats_count_as_samples_and_share_one_decode(folder, monkeypatch, several):
+    opened = []
+
+    def counting(path, **settings):
+        opened.append(path)
+        return open_video(path, **settings)
+
+    monkeypatch.setattr("maskkit.modalities.video.readers.open_video", counting)
+    source = source_of(folder, repeats=3, several_clips=several)
+    assert len(source) == 6 and source.path(2) == source.path(0) and source.label(5) == "b"
+    keys = source.order(seed=0, epoch=4)
+    assert keys.shape == (6, 2) and set(keys[:, 0]) == {4}
+    assert sorted(keys[:, 1] % 6) == list(range(6))
+    samples = {int(index) % 6: source.read(int(index), generator(0, int(index))) for index in keys[:, 1]}
+    assert len(opened) == 2  # one a video
+    assert torch.equal(samples[0], samples[1]) != several
+    # A process that sees one of them only, after a restart or in another worker, makes the same.
+    alone = pickle.loads(pickle.dumps(source)).read(int(keys[keys[:, 1] % 6 == 2][0, 1]), generator(0))
+    assert torch.equal(alone, samples[2])
+    others = source.order(seed=0, epoch=5)
+    assert not np.array_equal(others[:, 1], keys[:, 1]) and others[0, 1] // 6 != keys[0, 1] // 6
+    again = {int(i) % 6: source.read(int(i), generator(0)) for i in others[:, 1]}
+    assert any(not torch.equal(again[place], samples[place]) for place in range(6))  # a new epoch, new clips
+
+
+def test_a_bad_file_is_a_bad_sample(bad_files, tmp_path):
+    (tmp_path / "bad.mp4").symlink_to(bad_files["text.mp4"])
+    with pytest.raises(BadSampleError) as caught:
+        source_of(tmp_path).read(0, generator(0))
+    assert caught.value.path.endswith("bad.mp4")
+    with pytest.raises(ValueError, match="none of 1 videos can be read; the first: .*bad.mp4: not a video"):
+        survey(tmp_path)
+
+
+@pytest.mark.parametrize("axis", [None, 1, 2, 4])
+def test_arrays_of_clips(tmp_path, axis):
+    clips, labels = video.moving_digits(5, frames=6, size=16)
+    stored = clips[:, 0] if axis is None else np.moveaxis(clips, 1, axis)
+    np.savez(tmp_path / "clips.npz", videos=stored, labels=labels)
+    source = source_of(tmp_path / "clips.npz", sampling=Sampling(frames=6, stride=1), random=False, channels=None)
+    assert isinstance(source, Arrays) and source.shape == (6, 1, 16, 16) and source.label(3) == str(labels[3])
+    # V9: the very last frame is not stepped onto
+    assert torch.equal(source.read(2, generator(0))[:, :5], torch.from_numpy(clips[2, :, :5]))
+    colour = source_of(tmp_path / "clips.npz", channels=3)
+    assert colour.read(0, generator(0)).shape == (3, 4, 16, 16)
+
+
+def test_arrays_of_floats_are_normalised(tmp_path):
+    np.save(tmp_path / "clips.npy", np.full((2, 1, 5, 8, 8), 3.0))
+    source = source_of(tmp_path / "clips.npy", channels=1, mean=(1.0,), std=(4.0,))
+    assert source.read(0, generator(0)).unique().tolist() == [0.5]
+    np.save(tmp_path / "bad.npy", np.full((2, 1, 5, 8, 8), np.nan))
+    with pytest.raises(BadSampleError, match="NaN"):
+        source_of(tmp_path / "bad.npy", channels=1).read(0, generator(0))
+    np.save(tmp_path / "flat.npy", np.zeros((4, 5)))
+    with pytest.raises(ValueError, match="is not N clips"):
+        source_of(tmp_path / "flat.npy")
+
+
+def test_a_survey(folder):
+    facts = survey(folder)
+    assert (facts.count, facts.frames, facts.height, facts.width, facts.channels) == (2, 75, 64, 96, 3)
+    assert facts.rate == pytest.approx(25, rel=0.01) and facts.decoder == "decord"
