@@ -40,7 +40,7 @@ def vit_large() -> Settings:
         data=video.Data(root="", seconds=64 / 30, crop="resized", min_scale=0.5, flip=True, repeats=repeats),
         out=Path("runs/maest_vit_large"),
         batch=videos * repeats,
-        accumulate=videos * repeats // 8,  # one device holds 2 videos, as the authors'
+        micro_batch=8,  # 2 videos in 4 repeats on a device, as the authors'
         epochs=100,
         warmup_epochs=5,
         optim=AdamW(lr=scaled_lr(1.6e-3, videos), betas=(0.9, 0.95), weight_decay=0.05),

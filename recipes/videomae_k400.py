@@ -34,7 +34,7 @@ def vit_base() -> Settings:
         data=video.Data(root="", stride=4, crop="multi-scale"),
         out=Path("runs/videomae_vit_base"),
         batch=batch,
-        accumulate=batch // 32,  # one device holds 32, as the authors'; with more devices there is less to accumulate
+        micro_batch=32,  # as on each of the authors' 64 GPUs; fewer devices add up more of them
         epochs=1600,
         warmup_epochs=40,
         optim=AdamW(lr=scaled_lr(1.5e-4, batch), betas=(0.9, 0.95), weight_decay=0.05, no_decay=video.NO_DECAY),
@@ -67,7 +67,7 @@ def _sized(size: video.Size, *, batch: int) -> Settings:
         model=replace(base.model, size=size),
         out=Path(f"runs/videomae_vit_{size}"),
         batch=batch,
-        accumulate=batch // (16 if size == "huge" else 8 if size == "large" else 32),
+        micro_batch=16 if size == "huge" else 8 if size == "large" else 32,
         optim=replace(base.optim, lr=scaled_lr(1.5e-4, batch)),
         min_lr=scaled_lr(1e-5, batch),
     )

@@ -1,18 +1,20 @@
 """Videos ``[B C T H W]``: readers, presets, pictures, and settings for the command line."""
 
 from maskkit.modalities.video import cache
-from maskkit.modalities.video.decoders import find_decoder, findings, open_video
+from maskkit.modalities.video.decoders import VIDEO_SUFFIXES, find_decoder, findings, open_video
 from maskkit.modalities.video.pictures import draw
 from maskkit.modalities.video.presets import Size, mae_st, patches, videomae
 from maskkit.modalities.video.sample import NAME, moving_digits, sample, tiny
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.settings import NO_DECAY, Command, Data, Model, open_videos, restore
 
+SUFFIXES = VIDEO_SUFFIXES
 open_data = open_videos  # the name by which the command line opens any modality's data
 
 __all__ = [
     "NAME",
     "NO_DECAY",
+    "SUFFIXES",
     "Command",
     "Data",
     "Model",

@@ -5,7 +5,8 @@ N videos, R repeats, C channels, T frames of a clip, H W height and width in pix
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -19,6 +20,7 @@ from maskkit.modalities.video.decoders import (
     FRAME_SUFFIXES,
     VIDEO_SUFFIXES,
     Decoder,
+    Video,
     find_decoder,
     open_video,
 )
@@ -26,8 +28,9 @@ from maskkit.modalities.video.sampling import Sampling
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskkit.engine.data import BadSampleError, generator
-from maskkit.engine.files import Files, find_files
+from maskkit.engine.data import BadSampleError, epoch_order, generator
+from maskkit.engine.files import Files, Paths, find_files
+from maskkit.engine.mixture import split_mixture
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 CLIPS = 2**31 + 1  # names the stream of random numbers that the places of repeated clips come from
@@ -82,29 +85,35 @@ class Videos:
         """Return its class, where a sub-folder or a list names one."""
         return self.files.label(index % len(self) // self.repeats)
 
-    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+    @property
+    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
+        """The order in which an epoch visits the clips: the files' own (tar shards), unless videos are repeated."""
+        return getattr(self.files, "order", None) if self.repeats == 1 else self._repeated_order
+
+    def _repeated_order(self, seed: int, epoch: int) -> NDArray[np.int64]:
         """Return an epoch's keys (epoch, index) [n 2], the repeats of a video one after the other.
 
         Samples know neither seed nor epoch, yet all repeats of a video have to agree on where its clips lie. So a
         number that stands for both is put into the index, above the length.
         """
-        videos = torch.randperm(len(self.files), generator=generator(seed, epoch)).numpy()
+        videos = epoch_order(self.files, seed, epoch)[:, 1]
         places = (videos[:, None] * self.repeats + np.arange(self.repeats)).flatten()
         number = int(torch.randint(1, 2**31, (), generator=generator(seed, epoch, CLIPS)))
         return np.stack([np.full_like(places, epoch), number * len(self) + places], axis=1)
 
     def _decoded(self, video: int, rng: torch.Generator) -> Shaped[Tensor, "T H W 3"]:
-        opened = open_video(self.files.path(video), decoder=self.decoder, short_side=self.short_side)
-        return torch.from_numpy(opened.read(self.sampling(opened.times(), rng if self.random else None)))
+        with opened_video(self.files, video, decoder=self.decoder, short_side=self.short_side) as opened:
+            return torch.from_numpy(opened.read(self.sampling(opened.times(), rng if self.random else None)))
 
     def _one_of(self, video: int, repeat: int, epoch: int) -> Shaped[Tensor, "T H W 3"]:
         """Return the frames of one of the clips of a video, all of which are decoded at the first one asked for."""
         if self._held.key != (video, epoch):
-            opened = open_video(self.files.path(video), decoder=self.decoder, short_side=self.short_side)
-            times, rng = opened.times(), generator(CLIPS, epoch, video) if self.random else None
-            clips = [self.sampling(times, rng) for _ in range(self.repeats if self.several_clips else 1)]
-            numbers = np.unique(np.concatenate(clips))
-            self._held.key, self._held.frames = (video, epoch), torch.from_numpy(opened.read(numbers))
+            with opened_video(self.files, video, decoder=self.decoder, short_side=self.short_side) as opened:
+                times, rng = opened.times(), generator(CLIPS, epoch, video) if self.random else None
+                clips = [self.sampling(times, rng) for _ in range(self.repeats if self.several_clips else 1)]
+                numbers = np.unique(np.concatenate(clips))
+                frames = torch.from_numpy(opened.read(numbers))
+            self._held.key, self._held.frames = (video, epoch), frames
             self._held.clips = [np.searchsorted(numbers, clip) for clip in clips]
         return self._held.frames[self._held.clips[repeat % len(self._held.clips)]]
 
@@ -206,6 +215,18 @@ def find_videos(where: str | Path) -> Files:
     return _without_frame_counts(files)
 
 
+@contextmanager
+def opened_video(
+    files: Files, index: int, *, decoder: Decoder = "auto", short_side: int | None = None
+) -> Iterator[Video]:
+    """Open a video that lies in a file, in a folder of frames, or in a tar shard; what is wrong with it names it so."""
+    if isinstance(files, Paths):
+        yield open_video(files.path(index), decoder=decoder, short_side=short_side)
+        return
+    with files.open(index) as file:
+        yield open_video(file, decoder=decoder, short_side=short_side, name=files.path(index))
+
+
 def _frame_folders(pictures: Files, root: str) -> Files:
     """Return the folders of pictures as videos; labels are the first level below root, where there is a second."""
     folders = list(dict.fromkeys(os.path.dirname(pictures.path(index)) for index in range(len(pictures))))
@@ -214,12 +235,14 @@ def _frame_folders(pictures: Files, root: str) -> Files:
     names = [inside[0] for inside in insides] if labelled else []
     classes = tuple(sorted(set(names)))
     labels = np.array([classes.index(name) for name in names], dtype=np.int32) if labelled else None
-    return Files(paths=np.array([os.fsencode(folder) for folder in folders]), labels=labels, classes=classes)
+    return Paths(paths=np.array([os.fsencode(folder) for folder in folders]), labels=labels, classes=classes)
 
 
 def _without_frame_counts(files: Files) -> Files:
     """Read ``num_frames label`` as the label, where every label of a list is two whole numbers."""
-    if files.labels is None or not all(re.fullmatch(r"\d+[\s,;]+-?\d+", name) for name in files.classes):
+    if not isinstance(files, Paths) or files.labels is None:
+        return files
+    if not all(re.fullmatch(r"\d+[\s,;]+-?\d+", name) for name in files.classes):
         return files
     last = [re.split(r"[\s,;]+", name)[-1] for name in files.classes]
     classes = tuple(sorted(set(last), key=int))
@@ -332,6 +355,10 @@ class Survey:
 
 def survey(where: str | Path, *, limit: int = 8, channels: int | None = None, decoder: Decoder = "auto") -> Survey:
     """Look at up to ``limit`` videos, evenly spread; bad ones are passed over."""
+    parts = split_mixture(os.fspath(where))
+    if len(parts) > 1:  # all are counted, that with the largest weight is looked at
+        looks = {path: survey(path, limit=limit, channels=channels, decoder=decoder) for _, path in parts}
+        return replace(looks[max(parts)[1]], count=sum(look.count for look in looks.values()))
     still = Sampling(frames=1, stride=1)
     source = open_clips(where, sampling=still, transform=_as_it_is, channels=channels, decoder=decoder)
     if isinstance(source, Arrays):
@@ -347,11 +374,11 @@ def survey(where: str | Path, *, limit: int = 8, channels: int | None = None, de
         )
     seen: list[tuple[int, float, int, int]] = []
     failures: list[BadSampleError] = []
-    for index in np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int):
+    for index in source.files.spread(limit):
         try:
-            opened = open_video(source.path(index), decoder=decoder)
-            times = opened.times()
-            height, width = opened.read([0]).shape[1:3]
+            with opened_video(source.files, index, decoder=decoder) as opened:
+                times = opened.times()
+                height, width = opened.read([0]).shape[1:3]
             seen.append((len(times), (len(times) - 1) / max(times[-1] - times[0], 1e-6), height, width))
         except BadSampleError as error:
             failures.append(error)

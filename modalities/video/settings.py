@@ -13,8 +13,10 @@ from maskkit.modalities.video.sampling import Sampling, describe
 from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
 
 from maskkit.engine.data import Source
-from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain, best_precision
+from maskkit.engine.mixture import open_mixture, split_mixture
+from maskkit.engine.optim import AdamW, scaled_lr
+from maskkit.engine.options import Options
+from maskkit.engine.run import Pretrain
 from maskkit.maskers import FrameMasker, TubeMasker, Uniform
 from maskkit.model import MaskedModel
 from maskkit.tokenizers import Patches
@@ -142,19 +144,25 @@ def _open(
     data: Data,
 ) -> Source:
     mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
-    return open_clips(
-        where,
-        sampling=sampling,
-        transform=crop,
-        channels=tokenizer.channels,
-        random=train,
-        repeats=data.repeats if train else 1,
-        several_clips=data.several_clips,
-        short_side=crop.short_side,
-        decoder=data.decoder,
-        mean=mean,
-        std=std,
-    )
+    if data.repeats > 1 and len(split_mixture(where)) > 1:
+        raise ValueError("clips of a mixture cannot be repeated; set --repeats 1, or train on one data set")
+
+    def open_one(place: str) -> Source:
+        return open_clips(
+            place,
+            sampling=sampling,
+            transform=crop,
+            channels=tokenizer.channels,
+            random=train,
+            repeats=data.repeats if train else 1,
+            several_clips=data.several_clips,
+            short_side=crop.short_side,
+            decoder=data.decoder,
+            mean=mean,
+            std=std,
+        )
+
+    return open_mixture(where, open_one)
 
 
 def _size(tokenizer: Patches) -> tuple[int, int, int]:
@@ -166,16 +174,12 @@ def _size(tokenizer: Patches) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Options):
     """Pretrain a masked autoencoder on videos.
 
     What is left out is chosen to fit the videos and the machine, and the program says what it chose.
     """
 
-    data: str
-    """Folder (searched through) of videos or of folders of frames, glob, list file, .npy or .npz."""
-    out: Path
-    """Folder for the run."""
     preset: Literal[
         "auto",
         "videomae-tiny",
@@ -213,84 +217,26 @@ class Command:
     repeats: int = 1
     """Samples made of each video that is decoded."""
     decoder: Decoder = "auto"
-    steps: int | None = None
-    """Optimiser steps."""
-    epochs: float | None = None
-    """Passes over the data, where --steps is not given."""
-    batch: int | None = None
-    """Samples per step."""
-    accumulate: int = 1
-    """Parts that a batch is worked through in, where it does not fit into memory."""
-    lr: float | None = None
-    """Peak learning rate."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    clip: float | None = None
-    """Largest norm of the gradient."""
-    ema: float | None = None
-    """Decay of a moving average of the weights, kept beside the model."""
-    compile: bool = False
-    """Compile the blocks with torch.compile."""
-    workers: int = 2
-    """Processes that read videos."""
-    seed: int = 0
-    device: str = "auto"
-    log_every: int = 10
-    save_every: int = 1000
-    """Steps between checkpoints."""
-    keep: int = 2
-    """Checkpoints kept."""
-    picture_every: int = 1000
-    """Steps between pictures."""
-    max_bad: float = 0.05
-    """Share of videos that may be broken before the run stops."""
-    resume: bool = False
-    """Continue the run in --out, with the settings it was started with; --steps may move its end."""
 
     def settings(self, say: Callable[[str], None]) -> Pretrain[Model, Data]:
         """Choose what was left open, and say why."""
         facts = survey(self.data, channels=self.channels, decoder=self.decoder)
         model, data = self._model(facts), self._data(facts)
-        cuda = torch.cuda.is_available()
-        samples = facts.count * self.repeats
-        batch = min(samples, 64 if cuda else 8) if self.batch is None else self.batch
-        steps = self.steps
-        if steps is None and self.epochs is None:
-            steps = max(300, min(100 * samples // max(batch, 1), 20_000))
-        lr = self.lr or max(5e-4 if model.size in ("tiny", "small") else 0.0, 1.5e-4 * batch / 256)
-        precision = best_precision() if self.precision == "auto" else self.precision
         say(
             f"{facts.count} videos of about {facts.frames} frames, {facts.rate:.3g} a second, "
             f"{facts.height} x {facts.width} pixels, {facts.channels} channels, read by {facts.decoder}"
         )
-        say(
-            f"chosen: {model.method}-{model.size}, {describe(data.sampling(model.frames))}, "
-            f"image {model.image_size[0]}, patch {model.tubelet} x {model.patch_size}, {data.crop} crop, "
-            f"batch {batch}, "
-            + (f"{steps} steps" if steps is not None else f"{self.epochs:g} epochs")
-            + f", peak lr {lr:.2g}, {precision}"
-        )
-        return Pretrain(
-            model=model,
-            data=data,
-            out=self.out,
-            batch=batch,
-            accumulate=self.accumulate,
-            steps=steps,
-            epochs=100 if self.epochs is None else self.epochs,
-            warmup_epochs=0.05 * (100 if self.epochs is None else self.epochs),
-            optim=AdamW(lr=lr, no_decay=NO_DECAY if model.method == "videomae" else ()),
-            clip=self.clip,
-            ema=self.ema,
-            precision=precision,
-            compile=self.compile,
-            seed=self.seed,
-            workers=self.workers,
-            device=self.device,
-            log_every=self.log_every,
-            save_every=self.save_every,
-            keep=self.keep,
-            picture_every=self.picture_every,
-            max_bad=self.max_bad,
+        least = 5e-4 if model.size in ("tiny", "small") else 0.0
+        return self.complete(
+            model,
+            data,
+            samples=facts.count * self.repeats,
+            batch=64 if torch.cuda.is_available() else 8,
+            lr=lambda batch: max(least, scaled_lr(1.5e-4, batch)),
+            what=f"{model.method}-{model.size}, {describe(data.sampling(model.frames))}, image {model.image_size[0]}, "
+            f"patch {model.tubelet} x {model.patch_size}, {data.crop} crop",
+            say=say,
+            optim=AdamW(no_decay=NO_DECAY if model.method == "videomae" else ()),
         )
 
     def _model(self, facts: Survey) -> Model:
