@@ -1,7 +1,7 @@
 """Pretrain a small Audio-MAE on spoken words, and see whether it knows the words from voices it has never heard.
 
 espeak-ng says fifteen words in seven voices, as WAV files; four other voices test. Without it, gliding resonances stand
-for the words. Five labels a word are then shown to simple classifiers, which read the mean spectrum (the usual simple
+for the words. Twenty labels a word are then shown to simple classifiers, which read the mean spectrum (the usual simple
 feature), the encoder before training, or the encoder after it.
 
     python examples/04_audio.py --out demo-audio
@@ -48,11 +48,11 @@ def say(word: str, accent: str, voice: str, file: Path) -> None:
 
 
 def small() -> MaskedModel:
-    """Return an Audio-MAE for clips of 0.8 s and 64 bands: patches of 80 ms by 8 bands, half a million weights."""
-    cut = audio.patches(8, frames=80, mels=64, mean=-9.4, std=5.9)
-    encoder = SparseEncoder(content=64, dim=96, depth=4, heads=4, positions=SinCos(dim=96, axes=2))
-    decoder = WindowDecoder(latent=96, dim=64, depth=2, heads=4, output=64, positions=SinCos(dim=64, axes=2))
-    return audio.audiomae(tokenizer=cut, mask_ratio=0.7, encoder=start_as_mae(encoder), decoder=start_as_mae(decoder))
+    """Return an Audio-MAE for clips of 0.8 s and 64 bands: patches of 40 ms, all bands; 1 million weights."""
+    cut = audio.patches((4, 64), frames=80, mels=64, mean=-9.4, std=5.9)
+    encoder = SparseEncoder(content=256, dim=128, depth=4, heads=4, positions=SinCos(dim=128, axes=2))
+    decoder = WindowDecoder(latent=128, dim=64, depth=2, heads=4, output=256, positions=SinCos(dim=64, axes=2))
+    return audio.audiomae(tokenizer=cut, mask_ratio=0.75, encoder=start_as_mae(encoder), decoder=start_as_mae(decoder))
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def features(encoder: MaskedModel | None, clips: torch.Tensor, labels: list[int]
     return Features(rows.numpy(), (), np.array(labels), WORDS, 0)
 
 
-def main(out: Path = Path("demo-audio"), steps: int = 500, seed: int = 0) -> None:
+def main(out: Path = Path("demo-audio"), steps: int = 800, seed: int = 0) -> None:
     """Speak, train, compare, draw."""
     torch.manual_seed(seed)
     untrained, model, sets = small(), small(), {}
@@ -73,7 +73,7 @@ def main(out: Path = Path("demo-audio"), steps: int = 500, seed: int = 0) -> Non
         read = list(read_all(source, batch=64, skips=Skips(total=len(source))))
         labels = [WORDS.index(source.label(i)) for indices, _ in read for i in indices]
         sets[name] = torch.cat([clips for _, clips in read]), labels
-    (heard, _), (clips, _), optimizer = *sets.values(), AdamW(lr=2e-3).build(model.train())
+    (heard, _), (clips, _), optimizer = *sets.values(), AdamW(lr=1e-3).build(model.train())
     for step in range(steps):
         loss = model(heard[torch.randint(len(heard), (48,))]).loss
         loss.backward()
@@ -81,9 +81,9 @@ def main(out: Path = Path("demo-audio"), steps: int = 500, seed: int = 0) -> Non
         optimizer.zero_grad()
         if step % 100 == 0:
             print(f"step {step}: loss {loss.item():.3f}")
-    print(f"\n5 labels a word, {len(clips)} words in voices never heard; mean and deviation over 5 draws")
+    print(f"\n20 labels a word, {len(clips)} words in voices never heard; mean and deviation over 5 draws")
     for name, encoder in {"mean spectrum": None, "untrained encoder": untrained, "pretrained encoder": model}.items():
-        scores = compare(*(features(encoder, *each) for each in sets.values()), per_class=5, draws=5)
+        scores = compare(*(features(encoder, *each) for each in sets.values()), per_class=20, draws=5)
         print(f"  {name:<20}" + "  ".join(f"{kind} {s.mean():6.1%} ± {s.std():.1%}" for kind, s in scores.items()))
     with torch.no_grad():
         audio.draw(clips[::48], model(clips[::48], rng=generator(seed)), model, out / "words.png")
