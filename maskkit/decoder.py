@@ -4,6 +4,7 @@ A decoder reads the places of ``tokens`` and never their contents; ``maskkit.tes
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from timm.layers import LayerNorm
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ class JointDecoder(nn.Module):
     ``latent`` is the encoder's width, ``output`` T of the target. Tokens enter as prefix, visible, hidden: self-
     attention does not care for order, so MAE's unshuffling to grid order is left out. The final norm and the head run
     on hidden tokens only, since nothing reads the others (VideoMAE does so; MAE predicts all and drops the visible).
+    ``project=False`` takes latents as they are, and ``positions_again`` adds the positions before every block instead
+    of once (Point-MAE does both; docs/official.md P1, P3).
     """
 
     def __init__(
@@ -35,14 +38,25 @@ class JointDecoder(nn.Module):
         mlp_ratio: float = 4.0,
         qkv_bias: bool = True,
         norm_eps: float = 1e-6,
+        drop_path: float = 0.0,
+        project: bool = True,
+        positions_again: bool = False,
     ) -> None:
         super().__init__()
-        self.keep_prefix = keep_prefix
-        self.project = nn.Linear(latent, dim)
+        if not project and latent != dim:
+            raise ValueError(f"latents of width {latent} need a projection to width {dim}; leave project=True")
+        self.keep_prefix, self.positions_again = keep_prefix, positions_again
+        self.project = nn.Linear(latent, dim) if project else nn.Identity()
         self.positions = positions
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
         self.blocks = Blocks(
-            dim=dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias, norm_eps=norm_eps
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias,
+            norm_eps=norm_eps,
+            drop_path=drop_path,
         )
         self.norm = LayerNorm(dim, eps=norm_eps)
         self.head = nn.Linear(dim, output)
@@ -50,10 +64,16 @@ class JointDecoder(nn.Module):
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
         """Predict every hidden token, in the order of ``mask.hidden``."""
         pos = self.positions(tokens)
-        seen = self.project(latent.tokens) + take(pos, mask.visible)
-        hidden = self.mask_token + take(pos, mask.hidden)
-        prefix = [self.project(latent.prefix).to(seen.dtype)] if self.keep_prefix else []
-        x = self.blocks(torch.cat([*prefix, seen, hidden], dim=1))
+        pos = torch.cat([take(pos, mask.visible), take(pos, mask.hidden)], dim=1)
+        seen = self.project(latent.tokens).to(self.mask_token.dtype)  # the residual stream is float32 (layers.Blocks)
+        x = torch.cat([seen, self.mask_token.expand(*mask.hidden.shape, -1)], dim=1)
+        prefix = [self.project(latent.prefix).to(x.dtype)] if self.keep_prefix else []
+        again = None
+        if self.positions_again:
+            again = F.pad(pos, (0, 0, latent.prefix.shape[1] if self.keep_prefix else 0, 0))
+        else:
+            x = x + pos
+        x = self.blocks(torch.cat([*prefix, x], dim=1), again=again)
         return self.head(self.norm(x[:, -mask.hidden.shape[1] :]))
 
 

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.parts import build, describe
-from maskkit.weights import hf, mae, own, timm
+from maskkit.weights import hf, mae, own, point_mae, timm
 from maskkit.weights.files import read, read_metadata, write
 
 Part = Literal["model", "encoder", "decoder"]
 State = Mapping[str, Tensor]
 
 # In the order in which "auto" asks them: the first that recognises the names wins.
-LAYOUTS: dict[str, ModuleType] = {"maskkit": own, "mae": mae, "hf": hf, "timm": timm}
+LAYOUTS: dict[str, ModuleType] = {"maskkit": own, "mae": mae, "point-mae": point_mae, "hf": hf, "timm": timm}
 
 __all__ = ["LAYOUTS", "Report", "convert", "load", "open_model", "save"]
 
