@@ -27,7 +27,7 @@ def main(words: list[str]) -> int:
 
 
 def step(
-    work: Literal["image"] = "image",
+    work: Literal["image", "points"] = "image",
     precision: Literal["both", "fp32", "bf16"] = "both",
     repeats: int = 7,
     peer: bool = True,
