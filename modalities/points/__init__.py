@@ -1,7 +1,25 @@
 """Point clouds ``[B P 3]``, or ``[B P 3+F]`` with features: readers, presets, pictures, and settings."""
 
 from maskkit.modalities.points.groups import Groups
+from maskkit.modalities.points.pictures import draw
 from maskkit.modalities.points.presets import point_mae
 from maskkit.modalities.points.sample import NAME, sample, shape, tiny
+from maskkit.modalities.points.settings import Command, Data, PointMAE, open_clouds, restore
 
-__all__ = ["NAME", "Groups", "point_mae", "sample", "shape", "tiny"]
+open_data = open_clouds  # the name by which the command line opens any modality's data
+
+__all__ = [
+    "NAME",
+    "Command",
+    "Data",
+    "Groups",
+    "PointMAE",
+    "draw",
+    "open_clouds",
+    "open_data",
+    "point_mae",
+    "restore",
+    "sample",
+    "shape",
+    "tiny",
+]
