@@ -3,7 +3,6 @@
 Shapes: B pairs of sets, N M points of the two sets, A axes. Fan et al. 2017 (arXiv:1612.00603), section 4.1.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -11,9 +10,7 @@ from maskkit.kernels.neighbours import nearest, squared_distances
 from maskkit.types import take
 
 
-def chamfer(
-    a: Float[Tensor, "B N A"], b: Float[Tensor, "B M A"]
-) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B M"]]:
+def chamfer(a: Float[Tensor, "B N A"], b: Float[Tensor, "B M A"]) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B M"]]:
     """Return each point's squared distance to the nearest point of the other set.
 
     Which point is nearest is found without a gradient, by a kernel where there is one; the distance to it is then

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _sample(xyz, nearest, start, out, num_points, count, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0)
     xyz += row * num_points * 3
@@ -53,7 +53,5 @@ def farthest_points_triton(
     out = torch.empty(batch, count, dtype=torch.int32, device=xyz.device)
     block = min(4096, triton.next_power_of_2(num_points))
     grid: Any = (batch,)
-    _sample[grid](
-        xyz, nearest, start.to(torch.int32).contiguous(), out, num_points, count, BLOCK=block, num_warps=8
-    )
+    _sample[grid](xyz, nearest, start.to(torch.int32).contiguous(), out, num_points, count, BLOCK=block, num_warps=8)
     return out.long()

@@ -15,7 +15,10 @@ _WIDEST = 16384  # points that the GPU kernel for k neighbours holds in a block
 
 
 def nearest_points(
-    points: Float[Tensor, "B P A"], queries: Float[Tensor, "B Q A"], count: int, valid: Bool[Tensor, "B P"] | None = None
+    points: Float[Tensor, "B P A"],
+    queries: Float[Tensor, "B Q A"],
+    count: int,
+    valid: Bool[Tensor, "B P"] | None = None,
 ) -> Int[Tensor, "B Q K"]:
     """Return the ``count`` points nearest to each query, nearest first; no gradient.
 

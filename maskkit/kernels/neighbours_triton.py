@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _nearest_points(  # type: ignore[no-untyped-def]
     points, valid, queries, index, distance, num_points, num_queries, count, MASKED: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -36,7 +36,7 @@ def _nearest_points(  # type: ignore[no-untyped-def]
         left = tl.where(place == which, float("inf"), left)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _nearest(queries, points, index, num_queries, num_points, QUERIES: tl.constexpr, POINTS: tl.constexpr):  # type: ignore[no-untyped-def]
     """One program a block of queries, which walks over the points."""
     query, row = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES), tl.program_id(1)

@@ -327,8 +327,14 @@ def _check_off(path: str) -> bool:
     words = re.sub(rb"#.*", b"", _head(path)).split(maxsplit=4)
     glued = re.fullmatch(rb"(N?C?OFF)(\d+)", words[0]) if words else None  # ModelNet40 has "OFF490 518 0"
     if glued:
-        raise ValueError("its header runs together (OFF490 instead of OFF and 490); put the counts on a line of their own")
-    if len(words) < 4 or words[0] not in (b"OFF", b"COFF", b"NOFF", b"CNOFF") or not all(w.isdigit() for w in words[1:4]):
+        raise ValueError(
+            "its header runs together (OFF490 instead of OFF and 490); put the counts on a line of their own"
+        )
+    if (
+        len(words) < 4
+        or words[0] not in (b"OFF", b"COFF", b"NOFF", b"CNOFF")
+        or not all(w.isdigit() for w in words[1:4])
+    ):
         raise ValueError("no OFF file: it does not begin with OFF and three counts")
     _check_counts(path, points=int(words[1]), faces=int(words[2]))
     return True
