@@ -79,9 +79,10 @@ def sheet(views: list[View], titles: list[str], path: Path, *, up: Up) -> None:
             for points, colour in sets:
                 x, y, z = _upright(points - middle, up).T
                 look_of_it = {"c": colour} if colour else {"c": z, "cmap": "viridis"}
-                axes.scatter(x, y, z, s=3, linewidths=0, depthshade=True, **look_of_it)
+                dot = min(10.0, max(2.0, 2500 / len(view.cloud)))  # points², so that few points are seen too
+                axes.scatter(x, y, z, s=dot, linewidths=0, depthshade=True, **look_of_it)
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
-            axes.set_box_aspect((1, 1, 1), zoom=1.45)
+            axes.set_box_aspect((1, 1, 1), zoom=1.3)
             axes.view_init(elev=20, azim=-60)
             axes.set_axis_off()
     for column, title in enumerate(titles):
@@ -178,7 +179,8 @@ function paint() {
       const size = side / 110 * (1.25 - depth) * Math.sqrt(zoom);
       pen.globalAlpha = Math.max(0.25, Math.min(1, 0.8 - 0.6 * depth));
       pen.fillStyle = colour;
-      pen.fillRect(side / 2 + x * side * 0.8 * zoom - size / 2, side / 2 - y * side * 0.8 * zoom - size / 2, size, size);
+      const reach = side * 0.8 * zoom, corner = (side - size) / 2;
+      pen.fillRect(corner + x * reach, corner - y * reach, size, size);
     }
   });
 }
