@@ -21,8 +21,8 @@ from maskkit.types import Latent, Mask, Tokens, put, take
 class _Transformer(nn.Module):
     """What the two kinds share: an abstract vision transformer with prefix tokens.
 
-    ``content`` is the width of ``Tokens.x``. ``embed`` makes vectors of contents, [B N content] to [B N dim]; by default
-    it is one linear layer. ``positions_again`` adds the positions before every block and not to the embedding
+    ``content`` is the width of ``Tokens.x``. ``embed`` makes vectors of contents, [B N content] to [B N dim]; by
+    default it is one linear layer. ``positions_again`` adds the positions before every block and not to the embedding
     (Point-MAE; docs/official.md P1). ``prefix_tokens`` counts class and register tokens, which have no place
     and therefore no position vector (MAE's table holds a row of zeros for its class token).
     """

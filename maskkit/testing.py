@@ -19,8 +19,8 @@ def check_tokenizer(tokenizer: Tokenizer, batch: Any) -> Tokens:
     """Hold a tokenizer to its laws on a batch of at least two samples; returns the tokens.
 
     Shapes agree · cutting is deterministic and per sample · contents painted back give the batch. Where tokens overlap
-    or leave something out, the tokenizer says so by ``partition = False``; then what is painted cannot be the batch, and
-    the law is that a token's own contents change nothing, and another's change no more than one token holds.
+    or leave something out, the tokenizer says so by ``partition = False``; then what is painted cannot be the batch,
+    and the law is that a token's own contents change nothing, and another's change no more than one token holds.
     """
     tokens = tokenizer(batch)
     size, num_tokens = tokens.shape

@@ -87,7 +87,8 @@ def open_clouds(
     width = sum(WIDTHS[name] for name in features)
     if width != tokenizer.features:
         raise ValueError(
-            f"features {', '.join(features) or 'none'} are {width} numbers a point, the model takes {tokenizer.features}"
+            f"features {', '.join(features) or 'none'} are {width} numbers a point, "
+            f"the model takes {tokenizer.features}"
         )
     transform = eval_transform(tokenizer.num_points)
     if train:

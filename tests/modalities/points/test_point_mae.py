@@ -3,12 +3,12 @@
 import pytest
 import torch
 from maskkit.modalities import points
+from maskkit.modalities.points.bench import PlainPort
 from timm.models.vision_transformer import Block
 from torch import nn
 
 from maskkit import Mask, weights
 from maskkit.maskers import Ball
-from maskkit.modalities.points.bench import PlainPort
 from maskkit.parts import build, describe
 from maskkit.testing import check_masker, check_modality, check_model, check_tokenizer
 from maskkit.types import take
@@ -144,7 +144,7 @@ def test_groups_hold_their_centres_and_are_relative_to_them():
     tokens = points.Groups(num_groups=8, group_size=5)(batch)
     groups = tokens.x.unflatten(2, (5, 3))
     assert (groups[:, :, 0] == 0).all() and torch.equal(tokens.pos[:, 0], batch[:, 0])
-    distance = torch.cdist(tokens.pos, batch).sort(dim=2).values[..., :5]
+    distance = torch.cdist(tokens.pos.double(), batch.double()).float().sort(dim=2).values[..., :5]
     torch.testing.assert_close(groups.norm(dim=3), distance, atol=1e-5, rtol=1e-4)
 
 
@@ -208,7 +208,7 @@ def test_reconstructing_gives_the_visible_points_and_the_predicted():
     model, batch = small().eval(), points.sample(2)
     mask = Mask.hide(torch.tensor([[0, 5], [1, 2]]), num_tokens=16)
     painted = model.reconstruct(batch, mask=mask).unflatten(1, (16, 16))
-    between = torch.cdist(painted.flatten(1, 2), batch).amin(dim=2).view(2, 16, 16)
+    between = torch.cdist(painted.flatten(1, 2).double(), batch.double()).amin(dim=2).view(2, 16, 16)
     assert between.gather(1, mask.visible[..., None].expand(-1, -1, 16)).max() < 1e-5
     assert between.gather(1, mask.hidden[..., None].expand(-1, -1, 16)).max() > 1e-3
 
