@@ -78,6 +78,9 @@ def _on_cpu(
             among = left.nonzero()[0]
             some = _one_cloud(points[among], count, int(np.searchsorted(among, first)))
             out[row] = among[some]
+            if not eligible[row, first] and len(among) > 1:  # only the first sample may be what is not eligible
+                rest = out[row, 1:]
+                rest[rest == first] = among[0] if among[0] != first else among[1]
     return torch.from_numpy(out)
 
 
@@ -87,7 +90,7 @@ def _one_cloud(points: NDArray[np.float32], count: int, start: int) -> NDArray[n
     taken = _by_tree(points, wanted, start)
     if taken is None:
         taken = _by_scan(points, wanted, start)
-    return np.concatenate([taken, np.full(count - wanted, start)])
+    return np.concatenate([taken, np.zeros(count - wanted, dtype=np.int64)])
 
 
 def _by_scan(points: NDArray[np.float32], count: int, start: int) -> NDArray[np.int64]:
