@@ -262,7 +262,7 @@ def export(words: list[str]) -> int:
     def command(
         run: Annotated[Path, tyro.conf.Positional],
         out: Path,
-        layout: Literal["maskkit", "timm", "hf", "mae", "videomae", "audiomae"] = "maskkit",
+        layout: Literal["maskkit", "timm", "hf", "mae", "videomae", "audiomae", "point-mae"] = "maskkit",
         part: Literal["model", "encoder"] = "model",
     ) -> None:
         """Write a run's weights in another layout.
@@ -271,7 +271,7 @@ def export(words: list[str]) -> int:
             run: Folder of a run.
             out: File (.safetensors or .pth); for hf a folder, which from_pretrained opens.
             layout: maskkit, timm (the encoder), hf (ViTMAEForPreTraining, VideoMAEForPreTraining) or the authors':
-                mae, videomae, audiomae.
+                mae, videomae, audiomae, point-mae.
             part: The whole model or the encoder alone.
 
         """

@@ -4,6 +4,7 @@ A decoder reads the places of ``tokens`` and never their contents; ``maskkit.tes
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from timm.layers import LayerNorm
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class JointDecoder(nn.Module):
     ``keep_prefix`` lets the encoder's prefix through; ``prefix_tokens`` counts tokens of the decoder's own, in front
     (MAE-ST has one in place of the encoder's). ``project_bias=False`` is VideoMAE's (docs/official.md V3).
     ``final_norm_eps`` is that of the norm before the head, where it differs from ``norm_eps``.
+    ``project=False`` takes latents as they are, and ``positions_again`` adds the positions before every block instead
+    of once (Point-MAE does both; docs/official.md P1, P3).
     """
 
     def __init__(
@@ -43,15 +46,26 @@ class JointDecoder(nn.Module):
         qkv_bias: bool = True,
         norm_eps: float = 1e-6,
         final_norm_eps: float | None = None,
+        drop_path: float = 0.0,
+        project: bool = True,
+        positions_again: bool = False,
     ) -> None:
         super().__init__()
-        self.keep_prefix = keep_prefix
-        self.project = nn.Linear(latent, dim, bias=project_bias)
+        if not project and latent != dim:
+            raise ValueError(f"latents of width {latent} need a projection to width {dim}; leave project=True")
+        self.keep_prefix, self.positions_again = keep_prefix, positions_again
+        self.project = nn.Linear(latent, dim, bias=project_bias) if project else nn.Identity()
         self.positions = positions
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
         self.prefix = nn.Parameter(torch.empty(1, prefix_tokens, dim).normal_(std=0.02)) if prefix_tokens else None
         self.blocks = Blocks(
-            dim=dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias, norm_eps=norm_eps
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias,
+            norm_eps=norm_eps,
+            drop_path=drop_path,
         )
         self.norm = LayerNorm(dim, eps=norm_eps if final_norm_eps is None else final_norm_eps)
         self.head = nn.Linear(dim, output)
@@ -59,12 +73,18 @@ class JointDecoder(nn.Module):
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
         """Predict every hidden token, in the order of ``mask.hidden``."""
         pos = self.positions(tokens)
-        seen = self.project(latent.tokens) + take(pos, mask.visible)
-        hidden = self.mask_token + take(pos, mask.hidden)
-        prefix = [] if self.prefix is None else [self.prefix.expand(len(seen), -1, -1)]
+        pos = torch.cat([take(pos, mask.visible), take(pos, mask.hidden)], dim=1)
+        seen = self.project(latent.tokens).to(self.mask_token.dtype)  # the residual stream is float32 (layers.Blocks)
+        x = torch.cat([seen, self.mask_token.expand(*mask.hidden.shape, -1)], dim=1)
+        prefix = [] if self.prefix is None else [self.prefix.expand(len(x), -1, -1)]
         if self.keep_prefix:
-            prefix.append(self.project(latent.prefix).to(seen.dtype))
-        x = self.blocks(torch.cat([*prefix, seen, hidden], dim=1))
+            prefix.append(self.project(latent.prefix).to(x.dtype))
+        again = None
+        if self.positions_again:
+            again = F.pad(pos, (0, 0, sum(part.shape[1] for part in prefix), 0))  # the prefix has no place
+        else:
+            x = x + pos
+        x = self.blocks(torch.cat([*prefix, x], dim=1), again=again)
         return self.head(self.norm(x[:, -mask.hidden.shape[1] :]))
 
 

@@ -7,6 +7,7 @@ by a learned mask token (SimMIM, arXiv:2111.09886, section 3.2; BEiT).
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from einops import repeat
 from jaxtyping import Bool, Float
 from timm.layers import LayerNorm
@@ -20,7 +21,9 @@ from maskkit.types import Latent, Mask, Tokens, put, take
 class _Transformer(nn.Module):
     """What the two kinds share: an abstract vision transformer with prefix tokens.
 
-    ``content`` is the width of ``Tokens.x``. ``prefix_tokens`` counts class and register tokens, which have no place
+    ``content`` is the width of ``Tokens.x``. ``embed`` makes vectors of contents, [B N content] to [B N dim]; by
+    default it is one linear layer. ``positions_again`` adds the positions before every block and not to the embedding
+    (Point-MAE; docs/official.md P1). ``prefix_tokens`` counts class and register tokens, which have no place
     and therefore no position vector (MAE's table holds a row of zeros for its class token). ``final_norm=False`` leaves
     the last norm out (transformers' VideoMAE does where it pools by the mean).
     """
@@ -41,11 +44,18 @@ class _Transformer(nn.Module):
         norm_eps: float = 1e-6,
         drop_path: float = 0.0,
         final_norm: bool = True,
+        embed: nn.Module | None = None,
+        positions_again: bool = False,
+        embed_hidden: bool = False,
     ) -> None:
         super().__init__()
+        if embed_hidden and self.has_mask_token:
+            raise ValueError("embed_hidden is for sparse encoders; a dense one puts a mask token where contents hide")
+        self.embed_hidden = embed_hidden
         self.dim = dim
-        self.embed = nn.Linear(content, dim)
+        self.embed = nn.Linear(content, dim) if embed is None else embed
         self.positions = positions
+        self.positions_again = positions_again
         self.prefix = nn.Parameter(torch.empty(1, prefix_tokens, dim).normal_(std=0.02))
         if self.has_mask_token:
             self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
@@ -60,27 +70,37 @@ class _Transformer(nn.Module):
         )
         self.norm = LayerNorm(dim, eps=norm_eps) if final_norm else nn.Identity()
 
-    def transform(self, x: Float[Tensor, "B N D"], valid: Bool[Tensor, "B N"] | None) -> Latent:
+    def transform(
+        self, x: Float[Tensor, "B N D"], pos: Float[Tensor, "B|1 N D"], valid: Bool[Tensor, "B N"] | None
+    ) -> Latent:
         """Put the prefix in front, run the blocks, take the prefix off again: it never shifts an index."""
         num_prefix = self.prefix.shape[1]
+        again = F.pad(pos, (0, 0, num_prefix, 0)) if self.positions_again else None  # the prefix has no place
+        x = x if self.positions_again else x + pos
         prefix = repeat(self.prefix, "1 r d -> b r d", b=len(x))
         everything = None if valid is None else torch.cat([valid.new_ones(len(x), num_prefix), valid], dim=1)
-        x = self.norm(self.blocks(torch.cat([prefix, x], dim=1), everything))
+        x = self.norm(self.blocks(torch.cat([prefix.to(x.dtype), x], dim=1), everything, again))
         return Latent(tokens=x[:, num_prefix:], prefix=x[:, :num_prefix], valid=valid)
 
 
 @part
 class SparseEncoder(_Transformer):
-    """A plain vision transformer that sees the visible tokens only."""
+    """A plain vision transformer that sees the visible tokens only.
+
+    ``embed_hidden`` embeds all tokens and drops the hidden ones afterwards. That is the same, only slower, unless the
+    embedding looks at several tokens at once: Point-MAE's batch normalisation, in training, takes its statistics from
+    hidden tokens as well, so something of them leaks (docs/official.md P2).
+    """
 
     has_mask_token = False
 
     def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
         """Encode the visible tokens, in the order of ``mask.visible``; all of them without a mask."""
         x, pos, valid = tokens.x, self.positions(tokens), tokens.valid
-        if mask is not None:
-            x, pos, valid = take(x, mask.visible), take(pos, mask.visible), None  # what is shown is never padding
-        return self.transform(self.embed(x) + pos, valid)
+        if mask is None:
+            return self.transform(self.embed(x), pos, valid)
+        seen = take(self.embed(x), mask.visible) if self.embed_hidden else self.embed(take(x, mask.visible))
+        return self.transform(seen, take(pos, mask.visible), None)  # what is shown is never padding
 
 
 @part
@@ -99,4 +119,4 @@ class DenseEncoder(_Transformer):
         else:
             seen = self.embed(take(tokens.x, mask.visible))
             x = put(self.mask_token.expand(*tokens.shape, -1), mask.visible, seen)
-        return self.transform(x + self.positions(tokens), tokens.valid)
+        return self.transform(x, self.positions(tokens), tokens.valid)

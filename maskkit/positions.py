@@ -185,3 +185,22 @@ class Table(nn.Module):
         mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[len(self.grid)]
         resized = F.interpolate(weight.float(), size=grid, mode=mode, align_corners=False)
         return resized.flatten(2).transpose(1, 2).to(self.weight.dtype)
+
+
+@part
+class CoordinateMLP(nn.Module):
+    """A small perceptron on the coordinates: linear, GELU, linear. Point-MAE (arXiv:2203.06604), section 3.2.
+
+    For places that lie on no grid, such as the centres of groups of points. It starts as torch's layers do.
+    """
+
+    def __init__(self, *, dim: int, axes: int = 3, hidden: int = 128) -> None:
+        super().__init__()
+        self.dim, self.axes = dim, axes
+        self.first, self.second = nn.Linear(axes, hidden), nn.Linear(hidden, dim)
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
+        """Return float32 vectors, also under autocast: the residual stream takes its precision from them."""
+        if tokens.pos.shape[-1] != self.axes:
+            raise ValueError(f"positions of {self.axes} axes cannot place tokens of {tokens.pos.shape[-1]}")
+        return self.second(F.gelu(self.first(tokens.pos))).float()

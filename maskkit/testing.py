@@ -12,13 +12,15 @@ from torch import Tensor
 from maskkit.maskers import Masker
 from maskkit.model import MaskedModel
 from maskkit.tokenizers import Tokenizer
-from maskkit.types import Mask, Tokens, take
+from maskkit.types import Mask, Tokens, put, take
 
 
 def check_tokenizer(tokenizer: Tokenizer, batch: Any) -> Tokens:
     """Hold a tokenizer to its laws on a batch of at least two samples; returns the tokens.
 
-    Shapes agree · cutting is deterministic and per sample · contents painted back give the batch.
+    Shapes agree · cutting is deterministic and per sample · contents painted back give the batch. Where tokens overlap
+    or leave something out, the tokenizer says so by ``partition = False``; then what is painted cannot be the batch,
+    and the law is that a token's own contents change nothing, and another's change no more than one token holds.
     """
     tokens = tokenizer(batch)
     size, num_tokens = tokens.shape
@@ -39,6 +41,8 @@ def check_tokenizer(tokenizer: Tokenizer, batch: Any) -> Tokens:
     _law(torch.equal(alone.x[0], tokens.x[0, : alone.shape[1]]), "a sample cuts the same alone as in a batch", alone.x)
 
     everything = torch.arange(num_tokens, device=tokens.x.device).expand(size, -1).flip(1)
+    if not getattr(tokenizer, "partition", True):
+        return _check_overlapping(tokenizer, tokens, batch)
     painted = tokenizer.to_input(tokenizer.paint(tokens, everything, take(tokens.x, everything)), batch)
     _law(_same(painted, batch), "paint(cut(batch)) gives the batch", painted)
     blank = tokenizer.paint(tokens, everything[:, :1], torch.zeros_like(tokens.x[:, :1]))
@@ -47,6 +51,20 @@ def check_tokenizer(tokenizer: Tokenizer, batch: Any) -> Tokens:
         kept, changed = touched[:, : num_tokens - 1], touched[:, num_tokens - 1 :]
         _law(torch.allclose(kept, tokens.x[:, : num_tokens - 1]), "painting one token leaves the others", kept)
         _law(not changed.any(), "painting one token changes that token", changed)
+    return tokens
+
+
+def _check_overlapping(tokenizer: Tokenizer, tokens: Tokens, batch: Any) -> Tokens:
+    """Hold the painting of tokens that are no partition of the batch to what still has to be true."""
+    everything = torch.arange(tokens.shape[1], device=tokens.x.device).expand(tokens.shape[0], -1).flip(1)
+    plain = tokenizer.to_input(tokenizer.paint(tokens, everything[:, :0], tokens.x[:, :0]), batch)
+    painted = tokenizer.to_input(tokenizer.paint(tokens, everything, take(tokens.x, everything)), batch)
+    _law(_same(painted, plain), "painting a token's own contents changes nothing", painted)
+    others = torch.zeros_like(tokens.x[:, :1]) - 7.0
+    touched = tokenizer.to_input(tokenizer.paint(tokens, everything[:, :1], others), batch)
+    changed = (touched != plain).flatten(1).sum(dim=1)
+    _law(bool((changed > 0).all()), "painting one token changes that token", touched)
+    _law(bool((changed <= tokenizer.width).all()), "painting one token leaves the others", touched)
     return tokens
 
 
@@ -107,8 +125,11 @@ def check_model(model: MaskedModel, batch: Any) -> None:
     _law(torch.equal(again.prediction, out.prediction), "a mask given from outside is obeyed", again.prediction)
 
     noise = torch.randn(tokens.x.shape, generator=torch.Generator().manual_seed(1)).to(tokens.x)
+    poisoned = tokens.replace(x=put(tokens.x, out.mask.hidden, take(noise, out.mask.hidden)))
+    blind = model.decoder(model.encoder(poisoned, out.mask), poisoned, out.mask)
+    _law(torch.equal(blind, out.prediction), "hidden contents do not leak", blind)
     changed = model.tokenizer.paint(tokens, out.mask.hidden, take(noise, out.mask.hidden))
-    if _floats(changed):
+    if _floats(changed) and getattr(model.tokenizer, "partition", True):
         before = model(model.tokenizer.paint(tokens, out.mask.hidden[:, :0], noise[:, :0]), mask=out.mask)
         after = model(changed, mask=out.mask)
         _law(torch.equal(before.prediction, after.prediction), "hidden contents do not leak", after.prediction)

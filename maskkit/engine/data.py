@@ -7,7 +7,7 @@ workers nor on where a run was interrupted.
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -82,7 +82,7 @@ def generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(*numbers))
 
 
-def epoch_order(source: Source, seed: int, epoch: int) -> NDArray[np.int64]:
+def epoch_order(source: Sized, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the order in which an epoch visits a source, as keys [n 2]: the source's own, or a plain permutation."""
     own = getattr(source, "order", None)
     if own is not None:

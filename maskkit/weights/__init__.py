@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.parts import build, describe
-from maskkit.weights import audiomae, hf, mae, own, timm, videomae
+from maskkit.weights import audiomae, hf, mae, own, point_mae, timm, videomae
 from maskkit.weights.files import read, read_metadata, write
 
 Part = Literal["model", "encoder", "decoder"]
@@ -28,6 +28,7 @@ LAYOUTS: dict[str, ModuleType] = {
     "audiomae": audiomae,
     "mae": mae,
     "videomae": videomae,
+    "point-mae": point_mae,
     "hf": hf,
     "timm": timm,
 }

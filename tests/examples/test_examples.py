@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def test_every_example_is_short_and_listed_here():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"01_digits.py", "02_new_modality.py", "03_video.py", "04_audio.py"}
+    assert names == {"01_digits.py", "02_new_modality.py", "03_video.py", "04_audio.py", "05_points.py"}
     assert all(len(path.read_text().splitlines()) < 95 for path in EXAMPLES.glob("*.py"))
 
 
@@ -68,3 +68,13 @@ def test_video(tmp_path):
     with Image.open(tmp_path / "moving" / "moving.png") as sheet:
         assert min(sheet.size) > 300
     assert (tmp_path / "moving" / "moving.gif").exists()
+
+
+def test_points(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "05_points.py"), "--out", str(tmp_path / "shapes"), "--steps", "20"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    assert "untrained encoder" in result.stdout and "pretrained encoder" in result.stdout
+    for picture in ("loss.png", "shapes.png"):
+        with Image.open(tmp_path / "shapes" / picture) as opened:
+            assert min(opened.size) > 300
+    assert (tmp_path / "shapes" / "shapes.html").stat().st_size > 5000

@@ -129,3 +129,32 @@ def test_video_recipes_run_two_steps(recipe, tmp_path):
     subprocess.run([str(word) for word in command], check=True, timeout=240)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2] and all(np.isfinite(line["loss"]) for line in lines)
+
+
+def test_pointmae_shapenet_is_the_authors():
+    """cfgs/pretrain.yaml and builder.py of Pang-Yatian/Point-MAE."""
+    settings = module("pointmae_shapenet").point_mae()
+    assert (settings.batch, settings.epochs, settings.warmup_epochs) == (128, 301, 10)
+    assert settings.optim.lr == 1e-3 and settings.optim.betas == (0.9, 0.999) and settings.optim.weight_decay == 0.05
+    assert settings.min_lr == 1e-6 and settings.clip is None and settings.precision == "fp32"
+    model = settings.model
+    assert (model.num_points, model.num_groups, model.group_size, model.mask_ratio) == (1024, 64, 32, 0.6)
+    assert (model.dim, model.depth, model.heads, model.decoder_depth, model.drop_path) == (384, 12, 6, 4, 0.1)
+    assert model.batch_norm == "all" and model.skip_origin == 1e-3 and settings.data.augment
+
+
+@pytest.mark.slow
+def test_pointmae_shapenet_runs_two_steps(tmp_path):
+    """On a list as the authors lay it out."""
+    (tmp_path / "ShapeNet-55").mkdir()
+    (tmp_path / "shapenet_pc").mkdir()
+    names = [f"0269115{n % 2}-{n:032x}.npy" for n in range(6)]
+    for name in names:
+        np.save(tmp_path / "shapenet_pc" / name, np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32))
+    (tmp_path / "ShapeNet-55" / "train.txt").write_text("\n".join(names))
+    words = ["--data.root", tmp_path / "ShapeNet-55" / "train.txt", "--out", tmp_path / "run", "--steps", 2]
+    words += ["--batch", 2, "--model.dim", 96, "--model.depth", 2, "--workers", 0, "--log-every", 1]
+    command = [sys.executable, RECIPES / "pointmae_shapenet.py", *words]
+    subprocess.run([str(word) for word in command], check=True, timeout=240)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2] and all(np.isfinite(line["loss"]) for line in lines)

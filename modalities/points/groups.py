@@ -1,0 +1,132 @@
+"""Groups of neighbouring points as tokens.
+
+Shapes: B clouds, P points, C = 3 + F numbers a point (x, y, z, then features), G groups, K points of a group.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from maskkit.kernels.fps import farthest_points
+from maskkit.kernels.neighbours import nearest_points
+from maskkit.parts import part
+from maskkit.types import Tokens, put, take
+
+
+@part
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Cut a cloud into ``num_groups`` groups: centres by farthest-point sampling, each with its nearest points.
+
+    Point-MAE (arXiv:2203.06604), section 3.1. A token's contents are ``group_size`` points in a row, nearest first,
+    the centre itself among them; x, y, z are relative to the centre and not scaled, ``features`` further numbers a
+    point (normals, colour, intensity) are taken as they are. Its place is the centre.
+
+    Groups overlap, and points may be in none, so painting gives the points of all groups and not the cloud.
+
+    Clouds of different sizes make one batch as a list of tensors [P_i C], or padded by points of NaN. A cloud of fewer
+    points than groups has padding tokens (``Tokens.valid``); a group that finds fewer points than ``group_size``
+    repeats its centre.
+
+    ``start="first"`` begins at the cloud's first point, as the authors do, who shuffle the points before
+    (docs/official.md P5). ``start="far"`` begins at the point farthest from the mean, so that the order of points does
+    not matter. ``skip_origin``: points with |p|² up to this are never centres, unless first; the authors' sampling
+    kernel (pointnet2_ops) leaves out those within 1e-3 (docs/official.md P10). ``num_points`` is what readers deliver.
+    """
+
+    num_groups: int = 64
+    group_size: int = 32
+    features: int = 0
+    start: Literal["first", "far"] = "first"
+    skip_origin: float | None = None
+    num_points: int = 1024
+
+    partition: ClassVar[bool] = False  # see maskkit.testing.check_tokenizer
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        for name in ("num_groups", "group_size", "num_points"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.features < 0:
+            raise ValueError(f"features must be at least 0 numbers beside x, y and z, got {self.features}")
+        if self.start not in ("first", "far"):
+            raise ValueError(f"start must be first or far, got {self.start!r}")
+
+    @property
+    def width(self) -> int:
+        """Numbers in the contents of one group."""
+        return self.group_size * (3 + self.features)
+
+    def __call__(self, batch: Float[Tensor, "B P C"] | Sequence[Float[Tensor, "P C"]]) -> Tokens:
+        """Cut ``[B P C]``, or a list of ``[P C]``, into tokens ``[B G K*C]``."""
+        points, real = self._padded(batch)
+        with torch.autocast(points.device.type, enabled=False):
+            xyz = points[..., :3].contiguous()
+            centre_index = farthest_points(xyz, self.num_groups, self._starts(xyz, real), self._eligible(xyz, real))
+            centres = take(xyz, centre_index)
+            index = nearest_points(xyz, centres, self.group_size, real)
+            batch_size = len(points)
+            groups = take(points, index.view(batch_size, -1)).view(*index.shape, -1)
+            groups[..., :3] -= centres[:, :, None]
+        return Tokens(x=groups.flatten(2), pos=centres, valid=self._valid(points, real))
+
+    def paint(self, tokens: Tokens, index: Int[Tensor, "B H"], value: Float[Tensor, "B H D"]) -> Tensor:
+        """Return the points of all groups, [B G*K C], in the cloud's own coordinates."""
+        groups = put(tokens.x, index, value).unflatten(2, (self.group_size, 3 + self.features)).clone()
+        groups[..., :3] += tokens.pos[:, :, None]
+        return groups.flatten(1, 2)
+
+    def to_input(self, painted: Tensor, batch: Tensor | Sequence[Tensor]) -> Tensor:
+        """Return the points as they are."""
+        return painted
+
+    def _padded(self, batch: Tensor | Sequence[Tensor]) -> tuple[Float[Tensor, "B P C"], Bool[Tensor, "B P"] | None]:
+        """Return one tensor, and which of its points are real; None where all are."""
+        width = 3 + self.features
+        if not isinstance(batch, Tensor):
+            for cloud in batch:
+                if cloud.ndim != 2:
+                    raise ValueError(f"a cloud must be [points {width}], got {list(cloud.shape)}")
+            batch = torch.nn.utils.rnn.pad_sequence(list(batch), batch_first=True, padding_value=torch.nan)
+        if batch.ndim != 3 or batch.shape[2] != width:
+            raise ValueError(
+                f"batch must be [B points {width}] (x, y, z and {self.features} features), got {list(batch.shape)}"
+            )
+        if not batch.is_floating_point():
+            raise ValueError(f"batch must be float, got {batch.dtype}")
+        batch = batch.float() if batch.dtype in (torch.float16, torch.bfloat16) else batch
+        if bool(batch.isfinite().all()):
+            if batch.shape[1] == 0:
+                raise ValueError("batch holds clouds without points; leave them out")
+            return batch, None
+        real = ~batch.isnan().any(dim=2)
+        if bool(batch.isinf().any()):
+            raise ValueError("batch holds infinite numbers; leave such points out")
+        if not bool(real.any(dim=1).all()):
+            raise ValueError(
+                f"cloud {int(real.any(dim=1).int().argmin())} of the batch has no point without NaN; leave it out"
+            )
+        return batch, real
+
+    def _starts(self, xyz: Float[Tensor, "B P 3"], real: Bool[Tensor, "B P"] | None) -> Int[Tensor, "B"]:
+        if self.start == "first":
+            return xyz.new_zeros(len(xyz), dtype=torch.int64) if real is None else real.int().argmax(dim=1)
+        known = xyz if real is None else xyz.masked_fill(~real[..., None], torch.nan)
+        away = (known - known.double().nanmean(dim=1, keepdim=True)).square().sum(dim=-1)
+        return away.nan_to_num(nan=-1.0).argmax(dim=1)
+
+    def _eligible(self, xyz: Float[Tensor, "B P 3"], real: Bool[Tensor, "B P"] | None) -> Bool[Tensor, "B P"] | None:
+        if self.skip_origin is None:
+            return real
+        outside = xyz.square().sum(dim=-1) > self.skip_origin  # False for NaN
+        return None if bool(outside.all()) else outside
+
+    def _valid(self, points: Float[Tensor, "B P C"], real: Bool[Tensor, "B P"] | None) -> Bool[Tensor, "B G"] | None:
+        counts = points.new_full((len(points),), points.shape[1]) if real is None else real.sum(dim=1)
+        valid = torch.arange(self.num_groups, device=points.device) < counts[:, None]
+        return None if bool(valid.all()) else valid

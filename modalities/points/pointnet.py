@@ -1,0 +1,91 @@
+"""The mini-PointNet that turns a group of points into a vector, and how Point-MAE starts.
+
+Shapes: B clouds, N groups, K points of a group, C numbers a point, D width.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from maskkit.parts import part
+
+
+@part
+class GroupPointNet(nn.Module):
+    """Embed groups of points, whatever their order: Point-MAE (arXiv:2203.06604), section 3.2, ``class Encoder``.
+
+    Each point goes through C -> 128 -> 256, meets the maximum over its group, and goes on 512 -> 512 -> D; the maximum
+    over the group is the vector. The authors' convolutions of size 1 are the linear layers they amount to, and what
+    can be moved out of the loop over points is, which changes nothing but rounding: the half of the third layer that
+    reads the group's maximum runs once a group, the other half is one product with the layer before it (nothing lies
+    between), and so do biases run, since the maximum of x + b is that of x, plus b.
+
+    Batch normalisation takes its statistics from all groups that are given. Which those are, the encoder decides
+    (``embed_hidden``; docs/official.md P2).
+    """
+
+    def __init__(self, *, channels: int = 3, dim: int = 384) -> None:
+        super().__init__()
+        self.channels, self.dim = channels, dim
+        self.first = nn.ModuleList([nn.Linear(channels, 128), nn.BatchNorm1d(128), nn.Linear(128, 256)])
+        self.second = nn.ModuleList([nn.Linear(512, 512), nn.BatchNorm1d(512), nn.Linear(512, dim)])
+
+    def forward(self, x: Float[Tensor, "B N K*C"]) -> Float[Tensor, "B N D"]:
+        """Return a vector for every group."""
+        batch, num_groups, width = x.shape
+        size = width // self.channels
+        rise, norm, lift = self.first
+        points = F.relu(norm(rise(x.reshape(-1, self.channels))), inplace=True)
+        whole = group_max(F.linear(points, lift.weight), size) + lift.bias
+
+        rise, norm, last = self.second
+        of_whole, of_each = rise.weight.split(rise.in_features // 2, dim=1)  # the maximum comes first in their cat
+        once = F.linear(whole, of_whole, rise.bias + of_each @ lift.bias)
+        points = F.linear(points, of_each @ lift.weight).view(-1, size, len(of_each)).add_(once[:, None])
+        points = F.relu(norm(points.flatten(0, 1)), inplace=True)
+        return (group_max(F.linear(points, last.weight), size) + last.bias).view(batch, num_groups, self.dim)
+
+
+class _GroupMax(torch.autograd.Function):
+    """The maximum along axis 1. torch's own looks for the indices, which takes five times as long as the maximum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Float[Tensor, "G K D"]) -> Float[Tensor, "G D"]:
+        """Keep the maximum; where it lay is found out when the gradient comes."""
+        top = x.amax(dim=1)
+        ctx.save_for_backward(x, top)
+        return top
+
+    @staticmethod
+    def backward(ctx: Any, grad: Float[Tensor, "G D"]) -> Float[Tensor, "G K D"]:
+        """Share the gradient among equal maxima, as amax does: a point that is there twice counts once."""
+        x, top = ctx.saved_tensors
+        highest = x == top[:, None]
+        share = grad / highest.view(torch.uint8).sum(dim=1, dtype=torch.int32)
+        return torch.where(highest, share[:, None], 0)
+
+
+def group_max(x: Float[Tensor, "G*K D"], size: int) -> Float[Tensor, "G D"]:
+    """Return the maximum over every ``size`` rows."""
+    top: Tensor = _GroupMax.apply(x.view(-1, size, x.shape[1]))  # type: ignore[no-untyped-call]
+    return top
+
+
+@torch.no_grad()
+def start_as_point_mae(model: nn.Module) -> None:
+    """Start the weights of a MaskedModel as ``Point_MAE.py`` does (docs/official.md P8)."""
+    for layer in model.encoder.modules():  # type: ignore[union-attr]  # torch types a submodule as Module | Tensor
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    for layer in model.decoder.blocks.modules():  # type: ignore[union-attr]
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    # The decoder's positions and head belong to no module that their code starts: they keep torch's default.
+    nn.init.trunc_normal_(model.decoder.mask_token, std=0.02)  # type: ignore[union-attr, arg-type]

@@ -1,0 +1,516 @@
+"""Clouds from files and arrays, one float32 tensor [P C] at a time.
+
+P points, T triangles, C = 3 + F numbers a point: x, y, z, then the features asked for.
+"""
+
+import ctypes
+import ctypes.util
+import importlib
+import importlib.util
+import os
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskkit.engine.data import BadSampleError
+from maskkit.engine.files import Files, Paths, find_files
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+Feature = Literal["normals", "colours", "intensity"]
+Array = NDArray[np.float64]
+
+WIDTHS: dict[str, int] = {"normals": 3, "colours": 3, "intensity": 1}
+SUFFIXES = (".ply", ".pcd", ".obj", ".off", ".stl", ".xyz", ".pts", ".npy", ".npz", ".las", ".laz")
+_KEYS = ("points", "xyz", "pc", "pos", "data", "x", "arr_0")
+_LABEL_KEYS = ("labels", "label", "y", "targets", "target")
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What a file holds: points, features by name, and the triangles of a mesh."""
+
+    xyz: Array
+    features: dict[str, Array] = field(default_factory=dict)
+    triangles: NDArray[np.int64] | None = None
+
+
+# One file
+
+
+def read_cloud(path: str) -> Cloud:
+    """Read a file as its suffix says; nothing in it is ever executed. Raises BadSampleError.
+
+    Points that are not finite are left out, and so are triangles that use one. Coordinates are float64, as scanners
+    count metres from the equator.
+    """
+    suffix = Path(path).suffix.lower()
+    _check_file(path)
+    readers: dict[str, Callable[[str], Cloud]] = {
+        **dict.fromkeys((".ply", ".pcd", ".obj", ".off", ".stl"), _read_open3d),
+        **dict.fromkeys((".xyz", ".pts"), _read_text),
+        **dict.fromkeys((".npy", ".npz"), _read_numpy),
+        **dict.fromkeys((".las", ".laz"), _read_las),
+    }
+    if suffix not in readers:
+        raise BadSampleError(path, f"suffix {suffix or '(none)'} is none of {', '.join(SUFFIXES)}")
+    with _one_bad_sample(path):
+        return _finite(readers[suffix](path), path)
+
+
+def sample_cloud(cloud: Cloud, names: Sequence[Feature], rng: torch.Generator, at_least: int) -> Float[Tensor, "P C"]:
+    """Return a cloud's points as float32, moved near the origin; a mesh is sampled evenly by area, ``at_least`` times.
+
+    A mesh's normals are those of its triangles where it stores none. Raises ValueError for a feature it lacks.
+    """
+    offset = cloud.xyz.mean(axis=0)  # before float32 takes the digits
+    if cloud.triangles is None or not len(cloud.triangles):
+        parts = [cloud.xyz - offset, *(_feature(cloud, name) for name in names)]
+        return torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))
+    corners = (cloud.xyz - offset)[cloud.triangles]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(cross, axis=1)
+    if not area.sum() > 0:
+        raise ValueError("the triangles of the mesh have no area")
+    shares = area.cumsum() / area.sum()
+    draws = torch.rand(3, at_least, generator=rng, dtype=torch.float64).numpy()
+    chosen = np.searchsorted(shares, draws[0], side="right").clip(max=len(area) - 1)
+    # Even over a triangle: Osada et al. 2002 (doi:10.1145/571647.571648), section 3.1
+    root = np.sqrt(draws[1])[:, None]
+    weights = np.concatenate([1 - root, root * (1 - draws[2, :, None]), root * draws[2, :, None]], axis=1)
+    parts = [(corners[chosen] * weights[..., None]).sum(axis=1)]
+    for name in names:
+        if name == "normals" and name not in cloud.features:
+            parts.append(cross[chosen] / np.maximum(area[chosen, None], 1e-300))
+        else:
+            values = _feature(cloud, name)[cloud.triangles[chosen]]
+            parts.append((values * weights[..., None]).sum(axis=1))
+    return torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))
+
+
+def _feature(cloud: Cloud, name: str) -> Array:
+    if name not in cloud.features:
+        has = ", ".join(cloud.features) or "none"
+        raise ValueError(f"has no {name} (features: {has})")
+    return cloud.features[name]
+
+
+def _finite(cloud: Cloud, path: str) -> Cloud:
+    """Leave out what is not finite; a cloud of which nothing is left, or only one place, is a bad sample."""
+    if len(cloud.xyz) == 0:
+        raise BadSampleError(path, "holds no points")
+    # float32 ends at 3e38, and squares of distances are taken
+    good = (np.abs(cloud.xyz) < 1e15).all(axis=1)  # False for NaN
+    for values in cloud.features.values():
+        good &= np.isfinite(values).all(axis=1)
+    if not good.any():
+        raise BadSampleError(path, f"none of its {len(good)} points is finite")
+    if not good.all():
+        places = good.cumsum() - 1
+        triangles = cloud.triangles
+        if triangles is not None:
+            triangles = places[triangles[good[triangles].all(axis=1)]]
+        cloud = Cloud(cloud.xyz[good], {name: v[good] for name, v in cloud.features.items()}, triangles)
+    if (np.ptp(cloud.xyz, axis=0) == 0).all():
+        raise BadSampleError(path, f"all of its {len(cloud.xyz)} points lie in one place")
+    return cloud
+
+
+@contextmanager
+def _one_bad_sample(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (BadSampleError, ImportError):
+        raise
+    except MemoryError:
+        raise BadSampleError(path, "claims more points than fit into memory") from None
+    except Exception as error:  # broken files make readers raise nearly anything
+        message = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+        raise BadSampleError(path, f"cannot be read: {message}") from error
+
+
+def _check_file(path: str) -> None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadSampleError(path, reason[0].lower() + reason[1:]) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BadSampleError(path, "not an ordinary file")
+    if status.st_size == 0:
+        raise BadSampleError(path, "empty file")
+
+
+# Formats
+
+
+def _read_numpy(path: str) -> Cloud:
+    """Read [P C] from .npy or .npz: x, y, z, then three normals where there are six numbers or more."""
+    loaded = np.load(path, allow_pickle=False)
+    if not isinstance(loaded, np.ndarray):
+        with loaded:
+            names = {key.lower(): key for key in loaded}
+            key = next((names[name] for name in _KEYS if name in names), None)
+            if key is None:
+                raise ValueError(f"holds {', '.join(names) or 'no arrays'}; call the points 'points'")
+            loaded = loaded[key]
+    return _columns(np.asarray(loaded))
+
+
+def _columns(table: NDArray[Any]) -> Cloud:
+    if table.ndim != 2 or table.shape[1] < 3 or table.dtype.kind not in "iuf":
+        raise ValueError(f"an array {list(table.shape)} of {table.dtype} is no cloud; save [points 3]")
+    table = table.astype(np.float64)
+    if table.shape[1] == 4:
+        return Cloud(table[:, :3], {"intensity": table[:, 3:4]})
+    return Cloud(table[:, :3], {"normals": table[:, 3:6]} if table.shape[1] >= 6 else {})
+
+
+def _read_text(path: str) -> Cloud:
+    """Read lines of x y z, parted by blanks or commas; a first line of one number (.pts) counts the points."""
+    with open(path, encoding="ascii") as file:
+        first = file.readline()
+        comma = "," if "," in first else None
+        skip = 1 if re.fullmatch(r"\s*\d+\s*", first) else 0
+        file.seek(0)
+        return _columns(np.loadtxt(file, delimiter=comma, comments="#", skiprows=skip, ndmin=2))
+
+
+def _read_las(path: str) -> Cloud:
+    if importlib.util.find_spec("laspy") is None:
+        raise ImportError(f"{path}: LAS files are read by laspy; pip install laspy")
+    import laspy
+
+    with open(path, "rb") as file:
+        header = file.read(375)
+        if header[:4] != b"LASF":
+            raise ValueError("no LAS file: it does not begin with LASF")
+    las = laspy.read(path)
+    features = {"intensity": np.asarray(las.intensity, np.float64)[:, None] / 65535}
+    if {"red", "green", "blue"} <= set(las.point_format.dimension_names):
+        features["colours"] = np.stack([las.red, las.green, las.blue], axis=1).astype(np.float64) / 65535
+    return Cloud(np.stack([las.x, las.y, las.z], axis=1).astype(np.float64), features)
+
+
+def _read_open3d(path: str) -> Cloud:
+    """Check the header, whose counts open3d believes and allocates for, then let open3d read."""
+    suffix = Path(path).suffix.lower()
+    has_faces = _HEADERS[suffix](path)
+    o3d = import_open3d()
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        if not has_faces:
+            return _cloud_of(o3d.t.io.read_point_cloud(path))
+        mesh = o3d.io.read_triangle_mesh(path, enable_post_processing=False)
+    xyz = np.asarray(mesh.vertices)
+    if len(xyz) == 0:
+        raise ValueError("broken or truncated; open3d finds no points in it")
+    features = {}
+    if mesh.has_vertex_colors():
+        features["colours"] = np.asarray(mesh.vertex_colors)
+    if mesh.has_vertex_normals():
+        features["normals"] = np.asarray(mesh.vertex_normals)
+    triangles = np.asarray(mesh.triangles, dtype=np.int64)
+    if len(triangles) and not (0 <= triangles.min() and triangles.max() < len(xyz)):
+        raise ValueError("a triangle names a point that is not there")
+    return Cloud(xyz, features, triangles)
+
+
+def _cloud_of(cloud: Any) -> Cloud:
+    """Take the attributes of an open3d tensor cloud; whole-number colours run to 255."""
+    if "positions" not in cloud.point or len(cloud.point.positions) == 0:
+        raise ValueError("broken or truncated; open3d finds no points in it")
+    values = {name: cloud.point[name].numpy() for name in cloud.point}
+    features = {}
+    for ours, theirs in (("normals", "normals"), ("colours", "colors"), ("intensity", "intensity")):
+        if theirs in values:
+            scale = 255.0 if ours == "colours" and values[theirs].dtype.kind in "iu" else 1.0
+            features[ours] = values[theirs].astype(np.float64).reshape(len(values[theirs]), -1) / scale
+    return Cloud(values["positions"].astype(np.float64), features)
+
+
+def import_open3d() -> Any:
+    """Import open3d; where the system has no libusb, which open3d wants for depth cameras, lend it libusb-package's."""
+    if importlib.util.find_spec("open3d") is None:
+        raise ImportError("reading this file needs open3d; pip install 'maskkit[points]'")
+    if not ctypes.util.find_library("usb-1.0") and importlib.util.find_spec("libusb_package"):
+        library = importlib.import_module("libusb_package").get_library_path()
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    return importlib.import_module("open3d")
+
+
+# Headers: each check says whether there are faces, and raises ValueError where counts and size cannot be true.
+
+
+def _head(path: str, size: int = 65536) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(size)
+
+
+def _check_counts(path: str, **counts: int) -> None:
+    """Each element takes at least two bytes of a file, so a greater count is made up."""
+    size = os.path.getsize(path)
+    for name, count in counts.items():
+        if not 0 <= count <= size // 2:
+            raise ValueError(f"its header counts {count} {name}, which {size} bytes cannot hold")
+
+
+_PLY_SIZES = {
+    **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
+    **dict.fromkeys(("short", "ushort", "int16", "uint16"), 2),
+    **dict.fromkeys(("int", "uint", "int32", "uint32", "float", "float32"), 4),
+    **dict.fromkeys(("double", "float64", "int64", "uint64"), 8),
+}
+
+
+def _check_ply(path: str) -> bool:
+    head, end, _ = _head(path).partition(b"end_header")
+    if not head.startswith(b"ply") or not end:
+        raise ValueError("no PLY file: it does not begin with a PLY header")
+    counts: dict[str, int] = {}
+    widths: dict[str, int] = {}
+    for line in head.decode("ascii", errors="replace").splitlines():
+        words = line.split()
+        if words[:1] == ["element"] and len(words) == 3 and words[2].isdigit():
+            counts[words[1]], widths[words[1]] = int(words[2]), 0
+        elif words[:1] == ["property"] and len(words) >= 3 and counts:
+            known = _PLY_SIZES.get(words[1], 1 if words[1] == "list" else 0)
+            if not known:
+                raise ValueError(f"its header has a property of unknown type {words[1]}")
+            widths[list(widths)[-1]] += known
+    if not counts.get("vertex"):
+        raise ValueError("its header counts no vertices")
+    _check_counts(path, **counts)
+    binary = b"format ascii" not in head
+    if binary and counts["vertex"] * widths["vertex"] > os.path.getsize(path) - len(head):
+        raise ValueError(f"truncated: {counts['vertex']} vertices of {widths['vertex']} bytes do not fit into it")
+    return counts.get("face", 0) > 0
+
+
+def _check_pcd(path: str) -> bool:
+    head = _head(path)
+    fields = dict(re.findall(rb"^([A-Z]+)\s+(.*?)\r?$", head.partition(b"\nDATA")[0], flags=re.MULTILINE))
+    if b"POINTS" not in fields or b"FIELDS" not in fields or b"\nDATA" not in head:
+        raise ValueError("no PCD file: it does not begin with a PCD header")
+    for name in (b"POINTS", b"WIDTH", b"HEIGHT"):
+        for word in fields.get(name, b"").split():
+            if not word.isdigit():
+                raise ValueError(f"its header has {name.decode()} {word!r}, not a number")
+    for name in (b"SIZE", b"COUNT"):
+        if not all(word.isdigit() and 0 < int(word) <= 4096 for word in fields.get(name, b"1").split()):
+            raise ValueError(f"its header has a {name.decode()} that is no small number")
+    lengths = {len(fields[name].split()) for name in (b"FIELDS", b"SIZE", b"TYPE", b"COUNT") if name in fields}
+    if len(lengths) > 1:
+        raise ValueError("its header's FIELDS, SIZE, TYPE and COUNT differ in number")
+    points = int(fields[b"POINTS"])
+    if b"DATA binary_compressed" not in head:
+        _check_counts(path, points=points)
+    elif points > 200 * os.path.getsize(path):
+        raise ValueError(f"its header counts {points} points, which its size cannot hold")
+    if b"WIDTH" in fields and b"HEIGHT" in fields and int(fields[b"WIDTH"]) * int(fields[b"HEIGHT"]) != points:
+        raise ValueError("its header's WIDTH times HEIGHT is not POINTS")
+    return False
+
+
+def _check_off(path: str) -> bool:
+    words = re.sub(rb"#.*", b"", _head(path)).split(maxsplit=4)
+    glued = re.fullmatch(rb"(N?C?OFF)(\d+)", words[0]) if words else None  # ModelNet40 has "OFF490 518 0"
+    if glued:
+        raise ValueError(
+            "its header runs together (OFF490 instead of OFF and 490); put the counts on a line of their own"
+        )
+    if (
+        len(words) < 4
+        or words[0] not in (b"OFF", b"COFF", b"NOFF", b"CNOFF")
+        or not all(w.isdigit() for w in words[1:4])
+    ):
+        raise ValueError("no OFF file: it does not begin with OFF and three counts")
+    _check_counts(path, points=int(words[1]), faces=int(words[2]))
+    return True
+
+
+def _check_stl(path: str) -> bool:
+    head, size = _head(path, 84), os.path.getsize(path)
+    if len(head) == 84 and size == 84 + 50 * struct.unpack("<I", head[80:])[0]:
+        return True
+    if head.lstrip().lower().startswith(b"solid") and b"facet" in _head(path, 4096):
+        return True
+    raise ValueError("no STL file, or a truncated one: its size does not fit its count of triangles")
+
+
+def _check_obj(path: str) -> bool:
+    content = _head(path, os.path.getsize(path))
+    if b"\0" in content or not re.search(rb"^\s*v\s", content, flags=re.MULTILINE):
+        raise ValueError("no OBJ file: it has no line that begins with v")
+    return True
+
+
+_HEADERS: dict[str, Callable[[str], bool]] = {
+    ".ply": _check_ply,
+    ".pcd": _check_pcd,
+    ".off": _check_off,
+    ".stl": _check_stl,
+    ".obj": _check_obj,
+}
+
+
+# Data sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clouds:
+    """Point-cloud and mesh files as a source of samples: read, sampled where they are meshes, then transformed."""
+
+    files: Files
+    transform: Transform
+    features: tuple[Feature, ...] = ()
+    mesh_points: int = 1024
+    """Points drawn from a mesh."""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "N C"]:
+        """Return cloud ``index``, transformed."""
+        path = self.path(index)
+        if isinstance(self.files, Paths):
+            cloud = read_cloud(path)
+        else:
+            with self.files.local(index) as copy:  # of a tar shard's member, since open3d takes nothing but paths
+                try:
+                    cloud = read_cloud(copy)
+                except BadSampleError as error:
+                    raise BadSampleError(path, error.reason) from None
+        try:
+            return self.transform(sample_cloud(cloud, self.features, rng, self.mesh_points), rng)
+        except ValueError as error:
+            raise BadSampleError(path, str(error)) from None
+
+    def path(self, index: int) -> str:
+        """Return the file of cloud ``index``."""
+        return self.files.path(index)
+
+    def label(self, index: int) -> str | None:
+        """Return its class, where a sub-folder or a list names one."""
+        return self.files.label(index)
+
+    @property
+    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
+        """The order in which an epoch visits the clouds, where the files have one of their own (tar shards)."""
+        return getattr(self.files, "order", None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arrays:
+    """Clouds of one size in an ``.npy`` (memory-mapped) or ``.npz`` file: ``points`` [N P C], ``labels`` [N]."""
+
+    where: str
+    transform: Transform
+    features: tuple[Feature, ...] = ()
+    _points: NDArray[Any] = field(init=False, repr=False)
+    _labels: NDArray[Any] | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        points, labels = _load(self.where)
+        wanted = 3 + sum(WIDTHS[name] for name in self.features)
+        if points.ndim != 3 or points.shape[2] < wanted or points.dtype.kind not in "iuf":
+            raise ValueError(
+                f"{self.where}: {list(points.shape)} of {points.dtype} are no clouds; save [clouds points {wanted}]"
+            )
+        if labels is not None and labels.shape[:1] != points.shape[:1]:
+            raise ValueError(f"{self.where}: {len(points)} clouds have {len(labels)} labels; save one for each")
+        object.__setattr__(self, "_points", points)
+        object.__setattr__(self, "_labels", None if labels is None else labels.reshape(len(points)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a spawned worker open the file itself."""
+        return _arrays, (self.where, self.transform, self.features)
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "N C"]:
+        """Return cloud ``index``, transformed."""
+        path = self.path(index)
+        with _one_bad_sample(path):
+            cloud = _finite(_columns(np.asarray(self._points[index])), path)
+            return self.transform(sample_cloud(cloud, self.features, rng, 0), rng)
+
+    def path(self, index: int) -> str:
+        """Name cloud ``index``: ``shapes.npz[7]``."""
+        return f"{self.where}[{index}]"
+
+    def label(self, index: int) -> str | None:
+        """Return its class."""
+        return None if self._labels is None else str(self._labels[index])
+
+
+def _arrays(where: str, transform: Transform, features: tuple[Feature, ...]) -> Arrays:
+    return Arrays(where=where, transform=transform, features=features)
+
+
+def _load(where: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    try:
+        loaded = np.load(where, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None
+        with loaded:
+            names = {key.lower(): key for key in loaded}
+            points = next((names[name] for name in _KEYS if name in names), None)
+            labels = next((names[name] for name in _LABEL_KEYS if name in names), None)
+            if points is None:
+                raise ValueError(f"holds {', '.join(names) or 'no arrays'}; call the clouds 'points'")
+            return loaded[points], None if labels is None else loaded[labels]
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
+
+
+def open_files(
+    where: str | Path, *, transform: Transform, features: tuple[Feature, ...] = (), mesh_points: int = 1024
+) -> Clouds | Arrays:
+    """Open an array of clouds as Arrays, and anything else that ``find_files`` knows as Clouds.
+
+    A single .npy of two axes, [P C], is one cloud.
+    """
+    place = os.path.expanduser(os.fspath(where))
+    if place.lower().endswith((".npy", ".npz")) and os.path.isfile(place) and _load(place)[0].ndim != 2:
+        return Arrays(where=place, transform=transform, features=features)
+    files = _shapenet(place) or find_files(place, SUFFIXES)
+    return Clouds(files=files, transform=transform, features=features, mesh_points=mesh_points)
+
+
+_SHAPENET_LINE = re.compile(r"(\d{8})-[0-9a-zA-Z_.-]+\.npy")
+
+
+def _shapenet(place: str) -> Files | None:
+    """Read the authors' ShapeNet-55 lists: names such as 02691156-1a04e3ea.npy, whose first part is the class.
+
+    The files lie in ``shapenet_pc`` beside the list or beside its folder, as Point-MAE's DATASET.md lays them out.
+    """
+    if not (place.endswith(".txt") and os.path.isfile(place)):
+        return None
+    with open(place, encoding="utf-8", errors="replace") as file:
+        lines = [line.strip() for line in file if line.strip()]
+    matches = [_SHAPENET_LINE.fullmatch(line) for line in lines]
+    found = [match for match in matches if match]
+    folder = os.path.dirname(os.path.abspath(place))
+    homes = [os.path.join(home, "shapenet_pc") for home in (folder, os.path.dirname(folder))]
+    home = next((home for home in homes if os.path.isdir(home)), None)
+    if not lines or len(found) < len(lines) or home is None:
+        return None
+    classes = tuple(sorted({match[1] for match in found}))
+    labels = np.array([classes.index(match[1]) for match in found], dtype=np.int32)
+    paths = np.array([os.fsencode(os.path.join(home, match[0])) for match in found])
+    return Paths(paths=paths, labels=labels, classes=classes)

@@ -1,0 +1,181 @@
+"""What a run on point clouds is made of: a model, a data set, and defaults that fit both to what is at hand."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from maskkit.modalities.points.groups import Groups
+from maskkit.modalities.points.presets import NEAR_ORIGIN, point_mae
+from maskkit.modalities.points.readers import WIDTHS, Feature, open_files
+from maskkit.modalities.points.transforms import eval_transform, train_transform
+
+from maskkit.engine.data import BadSampleError, Source, generator
+from maskkit.engine.mixture import open_mixture
+from maskkit.engine.optim import AdamW
+from maskkit.engine.options import Options
+from maskkit.engine.run import Pretrain
+from maskkit.model import MaskedModel
+
+Rotate = Literal["none", "x", "y", "z", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointMAE:
+    """Settings of ``points.point_mae``."""
+
+    num_points: int = 1024
+    num_groups: int = 64
+    group_size: int = 32
+    """Points of a group."""
+    features: int = 0
+    """Numbers a point beside x, y and z."""
+    mask_ratio: float = 0.6
+    mask: Literal["random", "block"] = "random"
+    norm: Literal["l1", "l2"] = "l2"
+    """Of the Chamfer distance."""
+    batch_norm: Literal["all", "visible"] = "all"
+    """Groups from which batch normalisation takes its statistics; all is the authors'."""
+    start: Literal["first", "far"] = "first"
+    skip_origin: float | None = NEAR_ORIGIN
+    dim: int = 384
+    depth: int = 12
+    heads: int = 6
+    decoder_depth: int = 4
+    drop_path: float = 0.1
+
+    def build(self) -> MaskedModel:
+        """Return the model, freshly started."""
+        return point_mae(**{name: getattr(self, name) for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the clouds are and how they are changed."""
+
+    root: str
+    """Folder, glob, list file, .npy or .npz."""
+    features: tuple[Feature, ...] = ()
+    """Numbers a point beside x, y and z, in this order."""
+    augment: bool = True
+    """Stretch by 2/3 to 3/2 and shift by up to 0.2 along each axis."""
+    rotate: Rotate = "none"
+    """Turn at random about an axis, or every way."""
+
+    def open(self, tokenizer: Groups, *, train: bool) -> Source:
+        """Return the clouds, changed at random or only normalised."""
+        return open_clouds(
+            self.root, tokenizer, train=train, features=self.features, augment=self.augment, rotate=self.rotate
+        )
+
+
+def open_clouds(
+    where: str | Path,
+    tokenizer: Groups,
+    *,
+    train: bool = False,
+    features: tuple[Feature, ...] | None = None,
+    augment: bool = True,
+    rotate: Rotate = "none",
+) -> Source:
+    """Open clouds with as many points, and as many features, as a tokenizer takes.
+
+    Without ``features`` they follow from the number: 3 are normals, 1 intensity, 6 normals and colours, 7 all.
+    """
+    if features is None:
+        known: dict[int, tuple[Feature, ...]] = {0: (), 1: ("intensity",), 3: ("normals",), 6: ("normals", "colours")}
+        features = known.get(tokenizer.features, ("normals", "colours", "intensity"))
+    width = sum(WIDTHS[name] for name in features)
+    if width != tokenizer.features:
+        raise ValueError(
+            f"features {', '.join(features) or 'none'} are {width} numbers a point, "
+            f"the model takes {tokenizer.features}"
+        )
+    transform = eval_transform(tokenizer.num_points)
+    if train:
+        has_normals = features[:1] == ("normals",)
+        transform = train_transform(tokenizer.num_points, augment=augment, rotate=rotate, has_normals=has_normals)
+
+    def open_one(place: str) -> Source:
+        return open_files(place, transform=transform, features=features or (), mesh_points=tokenizer.num_points)
+
+    return open_mixture(os.fspath(where), open_one)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Options):
+    """Pretrain a masked autoencoder on point clouds or meshes.
+
+    What is left out is chosen to fit the machine, and the program says what it chose.
+    """
+
+    preset: Literal["auto", "point-mae", "point-mae-tiny"] = "auto"
+    num_points: int = 1024
+    """Points drawn from each cloud or mesh."""
+    num_groups: int | None = None
+    group_size: int | None = None
+    """Points of a group."""
+    features: tuple[Feature, ...] = ()
+    mask_ratio: float = 0.6
+    mask: Literal["random", "block"] = "random"
+    batch_norm: Literal["all", "visible"] = "all"
+    augment: bool = True
+    """Stretch and shift at random, as the authors do."""
+    rotate: Rotate = "none"
+
+    def settings(self, say: Callable[[str], None]) -> Pretrain[PointMAE, Data]:
+        """Choose what was left open, and say why."""
+        cuda = torch.cuda.is_available()
+        tiny = self.preset == "point-mae-tiny" or (self.preset == "auto" and not cuda)
+        groups = self.num_groups or max(4, self.num_points // 16)
+        model = PointMAE(
+            num_points=self.num_points,
+            num_groups=groups,
+            group_size=self.group_size or min(32, max(1, self.num_points // 4)),
+            features=sum(WIDTHS[name] for name in self.features),
+            mask_ratio=self.mask_ratio,
+            mask=self.mask,
+            batch_norm=self.batch_norm,
+            **({"dim": 192, "depth": 6, "heads": 3, "decoder_depth": 2} if tiny else {}),
+        )
+        data = Data(root=self.data, features=self.features, augment=self.augment, rotate=self.rotate)
+        source = data.open(model.build().tokenizer, train=False)  # type: ignore[arg-type]  # it is Groups
+        _first_readable(source)
+        say(f"{len(source)} clouds or meshes, {self.num_points} points of each")
+        settings = self.complete(
+            model,
+            data,
+            samples=len(source),
+            batch=128 if cuda else 32,
+            lr=lambda batch: 1e-3,  # the authors' rate does not follow the batch
+            what=("point-mae-tiny (192 wide, 6 deep)" if tiny else "point-mae")
+            + f", {groups} groups of {model.group_size}",
+            say=say,
+            optim=AdamW(betas=(0.9, 0.999), no_decay=("mask_token",)),
+        )
+        return replace(settings, min_lr=1e-6)
+
+
+def _first_readable(source: Source, limit: int = 20) -> None:
+    """Raise ValueError where none of the first clouds can be read: better now than after the model is built."""
+    reasons = []
+    for index in range(min(len(source), limit)):
+        try:
+            source.read(index, generator(0))
+            return
+        except BadSampleError as error:
+            reasons.append(str(error))
+    raise ValueError(f"none of {len(reasons)} clouds can be read; the first: {reasons[0]}; mend or convert them")
+
+
+def restore(record: dict[str, object]) -> Pretrain[PointMAE, Data]:
+    """Return the settings that a run's ``config.json`` holds."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+    parts = {"model": PointMAE, "data": Data, "optim": AdamW}
+    for name, kind in parts.items():
+        inner = values[name]
+        assert isinstance(inner, dict)
+        values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in inner.items()})
+    return Pretrain(**{**values, "out": Path(str(values["out"]))})  # type: ignore[arg-type]
