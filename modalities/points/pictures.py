@@ -7,7 +7,7 @@ import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -73,7 +73,11 @@ def sheet(views: list[View], titles: list[str], path: Path, *, up: Up) -> None:
     figure.subplots_adjust(wspace=0, hspace=0)
     for row, view in enumerate(views):
         middle, reach = _frame(view.cloud)
-        shown = ([(view.cloud, None)], [(view.visible, SEEN)], [(view.visible, SEEN), (view.predicted, PREDICTED)])
+        shown: tuple[list[tuple[Any, str | None]], ...] = (
+            [(view.cloud, None)],
+            [(view.visible, SEEN)],
+            [(view.visible, SEEN), (view.predicted, PREDICTED)],
+        )
         for column, sets in enumerate(shown):
             axes = figure.add_subplot(len(views), 3, 3 * row + column + 1, projection="3d")
             for points, colour in sets:
@@ -93,7 +97,7 @@ def sheet(views: list[View], titles: list[str], path: Path, *, up: Up) -> None:
 
 
 def _finite(points: NDArray[np.float32]) -> Bool[np.ndarray, "P"]:
-    kept: NDArray[np.bool_] = np.isfinite(points).all(axis=1)  # padding is NaN
+    kept: NDArray[np.bool_] = np.isfinite(points).all(axis=1)  # type: ignore[assignment]  # padding is NaN
     return kept
 
 

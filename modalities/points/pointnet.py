@@ -3,7 +3,7 @@
 Shapes: B clouds, N groups, K points of a group, C numbers a point, D width.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,11 +37,11 @@ class GroupPointNet(nn.Module):
         """Return a vector for every group."""
         batch, num_groups, width = x.shape
         size = width // self.channels
-        rise, norm, lift = self.first
+        rise, norm, lift = (cast(Any, layer) for layer in self.first)  # torch types a layer of a list too broadly
         points = F.relu(norm(rise(x.reshape(-1, self.channels))), inplace=True)
         whole = group_max(F.linear(points, lift.weight), size) + lift.bias
 
-        rise, norm, last = self.second
+        rise, norm, last = (cast(Any, layer) for layer in self.second)
         of_whole, of_each = rise.weight.split(rise.in_features // 2, dim=1)  # the maximum comes first in their cat
         once = F.linear(whole, of_whole, rise.bias + of_each @ lift.bias)
         points = F.linear(points, of_each @ lift.weight).view(-1, size, len(of_each)).add_(once[:, None])

@@ -112,7 +112,7 @@ def _finite(cloud: Cloud, path: str) -> Cloud:
     if len(cloud.xyz) == 0:
         raise BadSampleError(path, "holds no points")
     # float32 ends at 3e38, and squares of distances are taken
-    good = (np.abs(cloud.xyz) < 1e15).all(axis=1)  # False for NaN
+    good: NDArray[np.bool_] = (np.abs(cloud.xyz) < 1e15).all(axis=1)  # type: ignore[assignment]  # False for NaN
     for values in cloud.features.values():
         good &= np.isfinite(values).all(axis=1)
     if not good.any():

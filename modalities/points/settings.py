@@ -138,8 +138,9 @@ class Command(Options):
             mask_ratio=self.mask_ratio,
             mask=self.mask,
             batch_norm=self.batch_norm,
-            **({"dim": 192, "depth": 6, "heads": 3, "decoder_depth": 2} if tiny else {}),
         )
+        if tiny:
+            model = replace(model, dim=192, depth=6, heads=3, decoder_depth=2)
         data = Data(root=self.data, features=self.features, augment=self.augment, rotate=self.rotate)
         source = data.open(model.build().tokenizer, train=False)  # type: ignore[arg-type]  # it is Groups
         _first_readable(source)

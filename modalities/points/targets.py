@@ -28,9 +28,9 @@ class Coordinates(nn.Module):
     def forward(self, tokens: Tokens, mask: Mask, batch: Any) -> Float[Tensor, "B H K*3"]:
         """Return float32 coordinates."""
         hidden = take(tokens.x, mask.hidden).float()
-        return hidden.unflatten(2, (-1, 3 + self.features))[..., :3].flatten(2)
+        return hidden.view(*hidden.shape[:2], -1, 3 + self.features)[..., :3].flatten(2)
 
     def contents(self, value: Float[Tensor, "B H K*3"], tokens: Tokens, mask: Mask) -> Float[Tensor, "B H D"]:
         """Turn coordinates back into contents; features become 0, since nothing is known of them."""
-        points = value.unflatten(2, (-1, 3))
+        points = value.view(*value.shape[:2], -1, 3)
         return torch.cat([points, points.new_zeros(*points.shape[:3], self.features)], dim=3).flatten(2)
