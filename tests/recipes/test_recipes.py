@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,7 @@ def test_maest_k400_is_the_authors():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="writes its videos with ffmpeg: apt install ffmpeg")
 @pytest.mark.parametrize("recipe", ["videomae_k400", "maest_k400"])
 def test_video_recipes_run_two_steps(recipe, tmp_path):
     for number in range(4):
