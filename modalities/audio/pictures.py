@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents
-from maskkit.types import Output
+from maskkit.types import Output, put, take
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +37,7 @@ def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
     """
     from matplotlib.figure import Figure  # noqa: F811  # half a second that other commands need not wait for
 
-    blank = torch.full_like(output.value, torch.nan)
-    columns = (batch, model.paint(output, batch, contents=blank), model.paint(output, batch))
+    columns = (batch, *_seen_and_filled(batch, output, model))
     rows = [_decibels(each, model) for each in columns]
     hidden, visible = output.mask.hidden.shape[1], output.mask.visible.shape[1]
     titles = ("input", f"visible {visible / (visible + hidden):.0%}", "reconstruction")
@@ -71,6 +70,18 @@ def write_sound(spectrogram: Float[Tensor, "1 T M"], model: MaskedModel, path: P
         file.setframerate(RATE)
         file.writeframes((sound.cpu().numpy() * 32767).astype("<i2").tobytes())
     return path
+
+
+def _seen_and_filled(batch: Tensor, output: Output, model: MaskedModel) -> tuple[Tensor, Tensor]:
+    """Return what was visible, and that with the prediction; tokens that are in neither set are in neither picture."""
+    tokens, mask = output.tokens, output.mask
+    seen = put(torch.full_like(tokens.x, torch.nan), mask.visible, take(tokens.x, mask.visible))
+    filled = put(seen, mask.hidden, model.target.contents(output.prediction.float(), tokens, mask))
+    everything = torch.arange(tokens.shape[1], device=seen.device).expand(len(seen), -1)
+    first, second = (
+        model.tokenizer.to_input(model.tokenizer.paint(tokens, everything, x), batch) for x in (seen, filled)
+    )
+    return first, second
 
 
 def _raw(batch: Float[Tensor, "B 1 T M"], model: MaskedModel) -> Float[Tensor, "B 1 T M"]:

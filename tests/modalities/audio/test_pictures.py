@@ -62,6 +62,8 @@ def test_what_a_short_clip_does_not_have_stays_white():
     assert len(arrays) == 6
     for array in arrays[3:]:
         assert np.isnan(np.ma.filled(array, np.nan)[:, 50:]).all()
+    shown = [int(np.isfinite(np.ma.filled(array, np.nan)).sum()) for array in arrays[:3]]
+    assert shown == [64 * 96, 2 * 256, 4 * 256]  # tokens in neither set are white, too
 
 
 def test_sound_is_written_at_16_kilohertz(tmp_path):
