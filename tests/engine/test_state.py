@@ -26,7 +26,7 @@ KILLS = 20
 @pytest.mark.parametrize("background", [False, True])
 def test_a_run_killed_twenty_times_is_one_that_never_stopped(settings, tmp_path, background):
     """SIGKILL at random moments; with a checkpoint at every other step, most of them fall into one."""
-    settings = replace(settings, steps=120, save_every=2, ema=0.9, batch=16, keep=3, keep_every=40)
+    settings = replace(settings, steps=160, save_every=2, ema=0.9, batch=16, keep=3, keep_every=40)
     broken = replace(settings, out=tmp_path / "broken", resume=True, save_in_background=background)
     process = start(run_one, settings)
     process.join()
@@ -34,8 +34,10 @@ def test_a_run_killed_twenty_times_is_one_that_never_stopped(settings, tmp_path,
     rng, kills, workers = random.Random(0), 0, [0, 1, 4]
     while True:
         process = start(run_one, replace(broken, workers=workers[kills % 3]))
-        # Later lives get longer: the run comes to its end, and no moment of a life goes untested.
-        process.join(rng.uniform(0.1, 2.5) if kills < KILLS else 120)
+        if kills < KILLS:
+            _live(process, broken.out / "checkpoints", rng)
+        else:
+            process.join(120)
         if process.exitcode is not None:
             assert process.exitcode == 0
             break
@@ -48,9 +50,23 @@ def test_a_run_killed_twenty_times_is_one_that_never_stopped(settings, tmp_path,
     assert metrics(broken.out) == metrics(settings.out)
     assert same_weights(broken.out, settings.out)
     assert [path.name for path in all_checkpoints(broken.out / "checkpoints")] == [
-        f"step-{step:08d}" for step in (40, 80, 116, 118, 120)
+        f"step-{step:08d}" for step in (40, 80, 120, 156, 158, 160)
     ]
     assert not list((broken.out / "checkpoints").glob(".*"))
+
+
+def _live(process, checkpoints, rng):
+    """Wait for a random moment: before the first step, or up to three checkpoints later and inside a step or save.
+
+    Counted in checkpoints, not in seconds: a fast machine would be through with the run before the last kill.
+    """
+    count = rng.randrange(4)
+    if count == 0:
+        process.join(rng.uniform(0.1, 1))
+    before = {path.name for path in checkpoints.glob("step-*")}
+    while process.exitcode is None and len({path.name for path in checkpoints.glob("step-*")} - before) < min(count, 2):
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.05))
 
 
 def test_loader_processes_end_with_the_process_that_is_killed(settings):
