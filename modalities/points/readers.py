@@ -193,10 +193,7 @@ def _read_las(path: str) -> Cloud:
         raise ImportError(f"{path}: LAS files are read by laspy; pip install laspy")
     import laspy
 
-    with open(path, "rb") as file:
-        header = file.read(375)
-        if header[:4] != b"LASF":
-            raise ValueError("no LAS file: it does not begin with LASF")
+    _check_las(path)
     las = laspy.read(path)
     features = {"intensity": np.asarray(las.intensity, np.float64)[:, None] / 65535}
     if {"red", "green", "blue"} <= set(las.point_format.dimension_names):
@@ -354,6 +351,23 @@ def _check_obj(path: str) -> bool:
     if b"\0" in content or not re.search(rb"^\s*v\s", content, flags=re.MULTILINE):
         raise ValueError("no OBJ file: it has no line that begins with v")
     return True
+
+
+def _check_las(path: str) -> None:
+    """Hold the counts of a LAS header (ASPRS LAS 1.4, table 3) against the file's size: laspy reads on for ever."""
+    head, size = _head(path, 375), os.path.getsize(path)
+    if len(head) < 227 or head[:4] != b"LASF" or head[24] != 1 or head[25] > 4:
+        raise ValueError("no LAS file: it does not begin with a LAS header")
+    length, offset, records, kind, width, count = struct.unpack_from("<HIIBHI", head, 94)
+    if head[25] == 4 and len(head) == 375:
+        first_extra, extras, count = struct.unpack_from("<QIQ", head, 235)
+        if extras and (first_extra + 60 * extras > size):
+            raise ValueError(f"truncated: {extras} extended records do not fit into it")
+    if not 227 <= length <= offset <= size or 54 * records > offset:
+        raise ValueError("its LAS header places the points outside the file")
+    packed = kind >= 128 or path.lower().endswith(".laz")
+    if width < 20 or (not packed and count * width > size - offset) or count > 200 * size:
+        raise ValueError(f"truncated: {count} points of {width} bytes do not fit into it")
 
 
 _HEADERS: dict[str, Callable[[str], bool]] = {
