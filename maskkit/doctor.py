@@ -30,7 +30,8 @@ OPTIONAL = {
     "torchcodec": ("reads video, with the system's FFmpeg", "pip install torchcodec"),
     "torchaudio": ("computes audio filter banks", "pip install 'maskkit[audio]'"),
     "soundfile": ("reads audio", "pip install 'maskkit[audio]'"),
-    "open3d": ("reads point clouds and meshes", "pip install 'maskkit[points]'"),
+    "open3d": ("reads point clouds (PLY, PCD)", "pip install 'maskkit[points]'"),
+    "trimesh": ("reads meshes", "pip install 'maskkit[points]'"),
     "transformers": ("Hugging Face's models, as a peer in tests and bench", "pip install transformers"),
 }
 

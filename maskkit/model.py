@@ -1,5 +1,7 @@
 """The masked model: the only place that knows all six parts."""
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -77,3 +79,10 @@ class MaskedModel(nn.Module):
         move = getattr(self.target, "after_step", None)
         if move is not None:
             move(self, progress)
+
+
+def check_parts(name: str, parts: Mapping[str, Any]) -> None:
+    """Raise ValueError where a preset called ``name`` is given keyword arguments that are no parts of a model."""
+    unknown = parts.keys() - inspect.signature(MaskedModel).parameters.keys()
+    if unknown:
+        raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}")

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -62,6 +62,29 @@ class Files(Protocol):
 
     def spread(self, count: int) -> list[int]:
         """Return up to ``count`` indices, evenly spread, to judge all files by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource:
+    """What sources of samples that lie in files have in common: an abstract ``engine.data.Source``."""
+
+    files: Files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> str:
+        """Return the file of sample ``index``."""
+        return self.files.path(index)
+
+    def label(self, index: int) -> str | None:
+        """Return its class, where a sub-folder or a list names one."""
+        return self.files.label(index)
+
+    @property
+    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
+        """The order in which an epoch visits the samples, where the files have one of their own (tar shards)."""
+        return getattr(self.files, "order", None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,9 @@
 """What the pretraining commands of all modalities have in common: a modality's ``Command`` begins with these."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from maskkit.engine.optim import AdamW
 from maskkit.engine.run import Pretrain, best_precision
@@ -92,32 +92,7 @@ class Options:
         precision = best_precision() if self.precision == "auto" else self.precision
         length = f"{steps} steps" if steps is not None else f"{epochs:g} epochs"
         say(f"chosen: {what}, batch {batch}, {length}, peak lr {rate:.2g}, {precision}")
-        return Pretrain(
-            model=model,
-            data=data,
-            out=self.out,
-            batch=batch,
-            micro_batch=self.micro_batch,
-            steps=steps,
-            epochs=epochs,
-            warmup_epochs=0.05 * epochs,
-            optim=replace(optim or AdamW(), lr=rate),
-            clip=self.clip,
-            ema=self.ema,
-            precision=precision,
-            compile=self.compile,
-            recompute=self.recompute,
-            sharding=self.sharding,
-            seed=self.seed,
-            workers=self.workers,
-            device=self.device,
-            log_every=self.log_every,
-            save_every=self.save_every,
-            keep=self.keep,
-            keep_every=self.keep_every,
-            save_in_background=self.save_in_background,
-            picture_every=self.picture_every,
-            max_bad=self.max_bad,
-            max_not_finite=self.max_not_finite,
-            max_rewinds=self.max_rewinds,
-        )
+        same = {f.name: getattr(self, f.name) for f in fields(Pretrain) if hasattr(self, f.name)}
+        chosen: dict[str, Any] = {"model": model, "data": data, "optim": replace(optim or AdamW(), lr=rate)}
+        chosen |= {"batch": batch, "steps": steps, "epochs": epochs, "precision": precision}
+        return Pretrain(**{**same, **chosen, "warmup_epochs": 0.05 * epochs})

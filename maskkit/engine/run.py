@@ -107,6 +107,13 @@ class Pretrain(Generic[M, D]):
         if self.epochs <= 0:
             raise ValueError(f"epochs must be positive, got {self.epochs}")
 
+    @classmethod
+    def restored(cls, record: Mapping[str, Any], model: type[M], data: type[D]) -> "Pretrain[M, D]":
+        """Return the settings that a run's ``config.json`` holds, with classes for those of model and data."""
+        parts = {"model": model, "data": data, "optim": AdamW}
+        built = {name: kind(**_with_tuples(record[name])) for name, kind in parts.items()}
+        return cls(**{**_with_tuples(record), **built, "out": Path(record["out"])})
+
     def length(self, samples: int) -> tuple[int, int]:
         """Return the numbers of steps and of warm-up steps for a data set of so many samples."""
         steps = self.steps or max(1, round(self.epochs * samples / self.batch))
@@ -212,6 +219,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _with_tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo what JSON does to tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
 
 
 def git_revision() -> str | None:

@@ -6,6 +6,7 @@ import torch
 from maskkit.modalities.audio.presets import audiomae
 from timm.models.vision_transformer import Attention
 
+from maskkit.bench import training_step
 from maskkit.engine.optim import AdamW
 from maskkit.model import MaskedModel
 
@@ -37,12 +38,4 @@ def peer(dtype: torch.dtype, device: str) -> Callable[[], None]:
 
 def _step(model: MaskedModel, optimizer: torch.optim.Optimizer, dtype: torch.dtype, device: str) -> Callable[[], None]:
     batch = torch.randn(BATCH, 1, 1024, 128, device=device)
-
-    def step() -> None:
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = model(batch).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    return training_step(lambda: model(batch).loss, optimizer, dtype, device)

@@ -6,7 +6,7 @@ from maskkit.decoder import JointDecoder, WindowDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.layers import start_as_mae
 from maskkit.maskers import Masker, Stripes, Uniform
-from maskkit.model import MaskedModel
+from maskkit.model import MaskedModel, check_parts
 from maskkit.positions import SinCos
 from maskkit.targets import Contents, NormalizedContents
 from maskkit.tokenizers import Patches
@@ -96,9 +96,7 @@ def audiomae(
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
-    unknown = set(parts) - {"tokenizer", "masker", "encoder", "target", "loss"}
-    if unknown:
-        raise ValueError(f"audio.audiomae has no argument {', '.join(sorted(unknown))}")
+    check_parts("audio.audiomae", parts)
     if positions not in ("authors", "corrected"):
         raise ValueError(f"positions must be 'authors' or 'corrected', got {positions!r}")
     dim, depth, heads = SIZES[size]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskkit.engine.data import BadSampleError
-from maskkit.engine.files import Files, find_files
+from maskkit.engine.files import Files, FileSource, find_files
 from maskkit.engine.mixture import split_mixture
 
 Found = TypeVar("Found")
@@ -149,14 +149,10 @@ def _reason(error: Exception) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recordings:
+class Recordings(FileSource):
     """Audio files as a source of spectrograms: read by ``read_recording``, then given to ``clip``."""
 
-    files: Files
     clip: Clip
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
         """Return recording ``index``. Where a random excerpt is silent, a few others are tried."""
@@ -171,19 +167,6 @@ class Recordings:
             else:
                 return self.clip(wave, rng)
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def path(self, index: int) -> str:
-        """Return the file of recording ``index``."""
-        return self.files.path(index)
-
-    def label(self, index: int) -> str | None:
-        """Return its class, where a sub-folder or a list names one."""
-        return self.files.label(index)
-
-    @property
-    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
-        """The order in which an epoch visits the recordings, where the files have one of their own (tar shards)."""
-        return getattr(self.files, "order", None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,10 +1,10 @@
 """What a run on recordings is made of: a model, a data set, and defaults that fit both to what is at hand."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from maskkit.modalities.audio.filterbanks import RATE
@@ -184,15 +184,9 @@ class Command(Options):
         )
 
 
-def restore(record: dict[str, object]) -> Pretrain[AudioMAE, Data]:
+def restore(record: Mapping[str, Any]) -> Pretrain[AudioMAE, Data]:
     """Return the settings that a run's ``config.json`` holds."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
-    parts = {"model": AudioMAE, "data": Data, "optim": AdamW}
-    for name, kind in parts.items():
-        inner = values[name]
-        assert isinstance(inner, dict)
-        values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in inner.items()})
-    return Pretrain(**{**values, "out": Path(str(values["out"]))})  # type: ignore[arg-type]
+    return Pretrain.restored(record, AudioMAE, Data)
 
 
 def fitting_frames(facts: Survey) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from maskkit.modalities.image.presets import mae
 
+from maskkit.bench import training_step
 from maskkit.engine.optim import AdamW
 
 BATCH = 8
@@ -20,14 +21,7 @@ def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
     optimizer = AdamW(lr=1e-5).build(model)
     batch = torch.randn(BATCH, 3, 224, 224, device=device)
 
-    def step() -> None:
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = model(batch).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    return training_step(lambda: model(batch).loss, optimizer, dtype, device)
 
 
 def theirs(dtype: torch.dtype, device: str) -> Callable[[], None]:
@@ -39,14 +33,7 @@ def theirs(dtype: torch.dtype, device: str) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05)
     batch = torch.randn(BATCH, 3, 224, 224, device=device)
 
-    def step() -> None:
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = model(batch).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    return training_step(lambda: model(batch).loss, optimizer, dtype, device)
 
 
 peer = theirs if importlib.util.find_spec("transformers") else None

@@ -6,7 +6,7 @@ from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.layers import start_as_mae
 from maskkit.maskers import Uniform
-from maskkit.model import MaskedModel
+from maskkit.model import MaskedModel, check_parts
 from maskkit.positions import SinCos
 from maskkit.targets import Contents, NormalizedContents
 from maskkit.tokenizers import Patches
@@ -73,9 +73,7 @@ def mae(
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
     (dim, depth, heads), (decoder_dim, decoder_depth, decoder_heads) = SIZES[size]
     patch = patch_size or (14 if size == "huge" else 16)
-    unknown = set(parts) - {"tokenizer", "masker", "encoder", "decoder", "target", "loss"}
-    if unknown:
-        raise ValueError(f"image.mae has no argument {', '.join(sorted(unknown))}")
+    check_parts("image.mae", parts)
     tokenizer = parts.pop("tokenizer", None) or patches(patch, channels, mean, std, image_size)
     columns_first = (1, 0)  # docs/official.md M2: the first half of the width encodes the column
     if "encoder" not in parts:

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from maskkit.engine.data import BadSampleError
-from maskkit.engine.files import Files, find_files, open_file
+from maskkit.engine.files import FileSource, find_files, open_file
 from maskkit.engine.mixture import split_mixture
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
@@ -173,10 +173,9 @@ def _with_channels(image: Any, channels: int) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class Pictures(FileSource):
     """Picture files, or members of tar shards: read as ``read_picture`` does, then given to ``transform``."""
 
-    files: Files
     transform: Transform
     channels: int = 3
     min_side: int | None = None  # see read_picture
@@ -184,26 +183,10 @@ class Pictures:
     def __post_init__(self) -> None:
         _check_channels(self.channels)
 
-    def __len__(self) -> int:
-        return len(self.files)
-
     def read(self, index: int, rng: torch.Generator) -> UInt8[Tensor, "C h w"]:
         """Return picture ``index``, transformed."""
         picture = _decode(self.files.open(index), self.path(index), self.channels, self.min_side)
         return self.transform(picture, rng)
-
-    def path(self, index: int) -> str:
-        """Return the file of picture ``index``."""
-        return self.files.path(index)
-
-    def label(self, index: int) -> str | None:
-        """Return its class, where a sub-folder or a list names one."""
-        return self.files.label(index)
-
-    @property
-    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
-        """The order in which an epoch visits the pictures, where the files have one of their own (tar shards)."""
-        return getattr(self.files, "order", None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

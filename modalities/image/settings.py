@@ -1,10 +1,10 @@
 """What a run on images is made of: a model, a data set, and defaults that fit both to what is at hand."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from maskkit.modalities.image.presets import Size, mae
@@ -13,7 +13,7 @@ from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
 
 from maskkit.engine.data import Source
 from maskkit.engine.mixture import open_mixture
-from maskkit.engine.optim import AdamW, scaled_lr
+from maskkit.engine.optim import scaled_lr
 from maskkit.engine.options import Options
 from maskkit.engine.run import Pretrain
 from maskkit.model import MaskedModel
@@ -161,15 +161,9 @@ class Command(Options):
         )
 
 
-def restore(record: dict[str, object]) -> Pretrain[MAE, Data]:
+def restore(record: Mapping[str, Any]) -> Pretrain[MAE, Data]:
     """Return the settings that a run's ``config.json`` holds."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
-    parts = {"model": MAE, "data": Data, "optim": AdamW}
-    for name, kind in parts.items():
-        inner = values[name]
-        assert isinstance(inner, dict)
-        values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in inner.items()})
-    return Pretrain(**{**values, "out": Path(str(values["out"]))})  # type: ignore[arg-type]
+    return Pretrain.restored(record, MAE, Data)
 
 
 def fitting_size(facts: Survey) -> int:

@@ -7,6 +7,7 @@ from maskkit.modalities.points.presets import point_mae
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from maskkit.bench import training_step
 from maskkit.engine.optim import AdamW
 from maskkit.types import take
 
@@ -22,14 +23,7 @@ def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
     optimizer = AdamW(lr=1e-5).build(model)
     batch = clouds(device)
 
-    def step() -> None:
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = model(batch).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    return training_step(lambda: model(batch).loss, optimizer, dtype, device)
 
 
 def peer(dtype: torch.dtype, device: str) -> Callable[[], None]:
@@ -39,14 +33,7 @@ def peer(dtype: torch.dtype, device: str) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.05)
     batch = clouds(device)
 
-    def step() -> None:
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = model(batch)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    return training_step(lambda: model(batch), optimizer, dtype, device)
 
 
 def clouds(device: str) -> Tensor:

@@ -10,12 +10,10 @@ from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.losses import Chamfer
 from maskkit.maskers import Ball, Uniform
-from maskkit.model import MaskedModel
+from maskkit.model import MaskedModel, check_parts
 from maskkit.positions import CoordinateMLP
 
 NEAR_ORIGIN = 1e-3  # docs/official.md P10
-
-_PARTS = {"tokenizer", "masker", "encoder", "decoder", "target", "loss"}
 
 
 def point_mae(
@@ -52,9 +50,7 @@ def point_mae(
     There is one size; smaller models change ``dim``, ``depth`` and ``heads``. ``parts`` replace any of tokenizer,
     masker, encoder, decoder, target, loss.
     """
-    unknown = set(parts) - _PARTS
-    if unknown:
-        raise ValueError(f"points.point_mae has no argument {', '.join(sorted(unknown))}")
+    check_parts("points.point_mae", parts)
     for name, value, known in (("mask", mask, ("random", "block")), ("batch_norm", batch_norm, ("all", "visible"))):
         if value not in known:
             raise ValueError(f"{name} must be {known[0]} or {known[1]}, got {value!r}")

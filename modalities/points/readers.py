@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskkit.engine.data import BadSampleError
-from maskkit.engine.files import Files, Paths, find_files
+from maskkit.engine.files import Files, FileSource, Paths, find_files
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Feature = Literal["normals", "colours", "intensity"]
@@ -59,7 +59,9 @@ def read_cloud(path: str) -> Cloud:
     suffix = Path(path).suffix.lower()
     _check_file(path)
     readers: dict[str, Callable[[str], Cloud]] = {
-        **dict.fromkeys((".ply", ".pcd", ".obj", ".off", ".stl"), _read_open3d),
+        ".ply": _read_ply,
+        ".pcd": _read_pcd,
+        **dict.fromkeys((".obj", ".off", ".stl"), _read_mesh),
         **dict.fromkeys((".xyz", ".pts"), _read_text),
         **dict.fromkeys((".npy", ".npz"), _read_numpy),
         **dict.fromkeys((".las", ".laz"), _read_las),
@@ -73,7 +75,7 @@ def read_cloud(path: str) -> Cloud:
 def sample_cloud(cloud: Cloud, names: Sequence[Feature], rng: torch.Generator, at_least: int) -> Float[Tensor, "P C"]:
     """Return a cloud's points as float32, moved near the origin; a mesh is sampled evenly by area, ``at_least`` times.
 
-    A mesh's normals are those of its triangles where it stores none. Raises ValueError for a feature it lacks.
+    A mesh's normals are those of its triangles. Raises ValueError for a feature it lacks.
     """
     offset = cloud.xyz.mean(axis=0)  # before float32 takes the digits
     if cloud.triangles is None or not len(cloud.triangles):
@@ -92,7 +94,7 @@ def sample_cloud(cloud: Cloud, names: Sequence[Feature], rng: torch.Generator, a
     weights = np.concatenate([1 - root, root * (1 - draws[2, :, None]), root * draws[2, :, None]], axis=1)
     parts = [(corners[chosen] * weights[..., None]).sum(axis=1)]
     for name in names:
-        if name == "normals" and name not in cloud.features:
+        if name == "normals":
             parts.append(cross[chosen] / np.maximum(area[chosen, None], 1e-300))
         else:
             values = _feature(cloud, name)[cloud.triangles[chosen]]
@@ -201,27 +203,39 @@ def _read_las(path: str) -> Cloud:
     return Cloud(np.stack([las.x, las.y, las.z], axis=1).astype(np.float64), features)
 
 
+def _read_ply(path: str) -> Cloud:
+    return _read_mesh(path) if _check_ply(path) else _read_open3d(path)
+
+
+def _read_pcd(path: str) -> Cloud:
+    _check_pcd(path)
+    return _read_open3d(path)
+
+
+def _read_mesh(path: str) -> Cloud:
+    """Read by trimesh, whose errors are Python's: open3d takes the process along where a polygon names no point."""
+    if importlib.util.find_spec("trimesh") is None:
+        raise ImportError(f"{path}: meshes are read by trimesh; pip install 'maskkit[points]'")
+    trimesh = importlib.import_module("trimesh")
+    try:
+        mesh = trimesh.load_mesh(path, process=False, skip_materials=True)
+    except Exception as error:
+        raise ValueError(f"broken, or no {Path(path).suffix[1:].upper()} file ({error})") from error
+    xyz, triangles = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+    if len(triangles) == 0:
+        raise ValueError("holds no triangles")
+    if not (0 <= triangles.min() and triangles.max() < len(xyz)):
+        raise ValueError("a triangle names a point that is not there")
+    coloured = mesh.visual.kind == "vertex"
+    features = {"colours": np.asarray(mesh.visual.vertex_colors)[:, :3] / 255} if coloured else {}
+    return Cloud(xyz, features, triangles)
+
+
 def _read_open3d(path: str) -> Cloud:
-    """Check the header, whose counts open3d believes and allocates for, then let open3d read."""
-    suffix = Path(path).suffix.lower()
-    has_faces = _HEADERS[suffix](path)
+    """Read a cloud whose header was checked: open3d believes its counts and allocates for them."""
     o3d = import_open3d()
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        if not has_faces:
-            return _cloud_of(o3d.t.io.read_point_cloud(path))
-        mesh = o3d.io.read_triangle_mesh(path, enable_post_processing=False)
-    xyz = np.asarray(mesh.vertices)
-    if len(xyz) == 0:
-        raise ValueError("broken or truncated; open3d finds no points in it")
-    features = {}
-    if mesh.has_vertex_colors():
-        features["colours"] = np.asarray(mesh.vertex_colors)
-    if mesh.has_vertex_normals():
-        features["normals"] = np.asarray(mesh.vertex_normals)
-    triangles = np.asarray(mesh.triangles, dtype=np.int64)
-    if len(triangles) and not (0 <= triangles.min() and triangles.max() < len(xyz)):
-        raise ValueError("a triangle names a point that is not there")
-    return Cloud(xyz, features, triangles)
+        return _cloud_of(o3d.t.io.read_point_cloud(path))
 
 
 def _cloud_of(cloud: Any) -> Cloud:
@@ -247,7 +261,7 @@ def import_open3d() -> Any:
     return importlib.import_module("open3d")
 
 
-# Headers: each check says whether there are faces, and raises ValueError where counts and size cannot be true.
+# Headers: each check raises ValueError where counts and size cannot be true.
 
 
 def _head(path: str, size: int = 65536) -> bytes:
@@ -272,6 +286,7 @@ _PLY_SIZES = {
 
 
 def _check_ply(path: str) -> bool:
+    """Say whether a PLY file has faces."""
     head, end, _ = _head(path).partition(b"end_header")
     if not head.startswith(b"ply") or not end:
         raise ValueError("no PLY file: it does not begin with a PLY header")
@@ -295,7 +310,7 @@ def _check_ply(path: str) -> bool:
     return counts.get("face", 0) > 0
 
 
-def _check_pcd(path: str) -> bool:
+def _check_pcd(path: str) -> None:
     head = _head(path)
     fields = dict(re.findall(rb"^([A-Z]+)\s+(.*?)\r?$", head.partition(b"\nDATA")[0], flags=re.MULTILINE))
     if b"POINTS" not in fields or b"FIELDS" not in fields or b"\nDATA" not in head:
@@ -317,40 +332,6 @@ def _check_pcd(path: str) -> bool:
         raise ValueError(f"its header counts {points} points, which its size cannot hold")
     if b"WIDTH" in fields and b"HEIGHT" in fields and int(fields[b"WIDTH"]) * int(fields[b"HEIGHT"]) != points:
         raise ValueError("its header's WIDTH times HEIGHT is not POINTS")
-    return False
-
-
-def _check_off(path: str) -> bool:
-    words = re.sub(rb"#.*", b"", _head(path)).split(maxsplit=4)
-    glued = re.fullmatch(rb"(N?C?OFF)(\d+)", words[0]) if words else None  # ModelNet40 has "OFF490 518 0"
-    if glued:
-        raise ValueError(
-            "its header runs together (OFF490 instead of OFF and 490); put the counts on a line of their own"
-        )
-    if (
-        len(words) < 4
-        or words[0] not in (b"OFF", b"COFF", b"NOFF", b"CNOFF")
-        or not all(w.isdigit() for w in words[1:4])
-    ):
-        raise ValueError("no OFF file: it does not begin with OFF and three counts")
-    _check_counts(path, points=int(words[1]), faces=int(words[2]))
-    return True
-
-
-def _check_stl(path: str) -> bool:
-    head, size = _head(path, 84), os.path.getsize(path)
-    if len(head) == 84 and size == 84 + 50 * struct.unpack("<I", head[80:])[0]:
-        return True
-    if head.lstrip().lower().startswith(b"solid") and b"facet" in _head(path, 4096):
-        return True
-    raise ValueError("no STL file, or a truncated one: its size does not fit its count of triangles")
-
-
-def _check_obj(path: str) -> bool:
-    content = _head(path, os.path.getsize(path))
-    if b"\0" in content or not re.search(rb"^\s*v\s", content, flags=re.MULTILINE):
-        raise ValueError("no OBJ file: it has no line that begins with v")
-    return True
 
 
 def _check_las(path: str) -> None:
@@ -370,30 +351,17 @@ def _check_las(path: str) -> None:
         raise ValueError(f"truncated: {count} points of {width} bytes do not fit into it")
 
 
-_HEADERS: dict[str, Callable[[str], bool]] = {
-    ".ply": _check_ply,
-    ".pcd": _check_pcd,
-    ".off": _check_off,
-    ".stl": _check_stl,
-    ".obj": _check_obj,
-}
-
-
 # Data sets
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clouds:
+class Clouds(FileSource):
     """Point-cloud and mesh files as a source of samples: read, sampled where they are meshes, then transformed."""
 
-    files: Files
     transform: Transform
     features: tuple[Feature, ...] = ()
     mesh_points: int = 1024
     """Points drawn from a mesh."""
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "N C"]:
         """Return cloud ``index``, transformed."""
@@ -410,19 +378,6 @@ class Clouds:
             return self.transform(sample_cloud(cloud, self.features, rng, self.mesh_points), rng)
         except ValueError as error:
             raise BadSampleError(path, str(error)) from None
-
-    def path(self, index: int) -> str:
-        """Return the file of cloud ``index``."""
-        return self.files.path(index)
-
-    def label(self, index: int) -> str | None:
-        """Return its class, where a sub-folder or a list names one."""
-        return self.files.label(index)
-
-    @property
-    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
-        """The order in which an epoch visits the clouds, where the files have one of their own (tar shards)."""
-        return getattr(self.files, "order", None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

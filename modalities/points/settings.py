@@ -1,10 +1,10 @@
 """What a run on point clouds is made of: a model, a data set, and defaults that fit both to what is at hand."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from maskkit.modalities.points.groups import Groups
@@ -171,12 +171,6 @@ def _first_readable(source: Source, limit: int = 20) -> None:
     raise ValueError(f"none of {len(reasons)} clouds can be read; the first: {reasons[0]}; mend or convert them")
 
 
-def restore(record: dict[str, object]) -> Pretrain[PointMAE, Data]:
+def restore(record: Mapping[str, Any]) -> Pretrain[PointMAE, Data]:
     """Return the settings that a run's ``config.json`` holds."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
-    parts = {"model": PointMAE, "data": Data, "optim": AdamW}
-    for name, kind in parts.items():
-        inner = values[name]
-        assert isinstance(inner, dict)
-        values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in inner.items()})
-    return Pretrain(**{**values, "out": Path(str(values["out"]))})  # type: ignore[arg-type]
+    return Pretrain.restored(record, PointMAE, Data)

@@ -16,7 +16,9 @@ from maskkit.modalities.video.readers import Videos, find_videos
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.settings import NO_DECAY
 from maskkit.modalities.video.transforms import MultiScaleCrop
+from torch import Tensor
 
+from maskkit.bench import training_step
 from maskkit.engine.data import generator
 from maskkit.engine.optim import AdamW
 
@@ -35,14 +37,7 @@ def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
     optimizer = AdamW(lr=1e-5, no_decay=NO_DECAY).build(model)
     batch = torch.randn(BATCH, 3, 16, 224, 224, device=device)
 
-    def step() -> None:
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = model(batch).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    return training_step(lambda: model(batch).loss, optimizer, dtype, device)
 
 
 def theirs(dtype: torch.dtype, device: str) -> Callable[[], None]:
@@ -64,15 +59,11 @@ def theirs(dtype: torch.dtype, device: str) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05)
     batch = torch.randn(BATCH, 16, 3, 224, 224, device=device)
 
-    def step() -> None:
+    def loss() -> Tensor:
         cells = torch.rand(BATCH, 196, device=device).argsort(dim=1) < 176
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = model(batch, bool_masked_pos=cells.repeat(1, 8)).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        return model(batch, bool_masked_pos=cells.repeat(1, 8)).loss
 
-    return step
+    return training_step(loss, optimizer, dtype, device)
 
 
 peer = theirs if importlib.util.find_spec("transformers") else None

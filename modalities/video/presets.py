@@ -10,7 +10,7 @@ from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.layers import start_as_mae
 from maskkit.maskers import TubeMasker, Uniform
-from maskkit.model import MaskedModel
+from maskkit.model import MaskedModel, check_parts
 from maskkit.positions import FlatSinCos, SeparableTable
 from maskkit.targets import Contents, NormalizedContents, SlicedContents
 from maskkit.tokenizers import Patches
@@ -89,7 +89,7 @@ def videomae(
     loss.
     """
     (dim, depth, heads), (decoder_dim, decoder_depth, decoder_heads) = _sizes(size, VIDEOMAE_SIZES)
-    _check_parts("video.videomae", parts)
+    check_parts("video.videomae", parts)
     tokenizer = parts.pop("tokenizer", None) or patches(patch_size, tubelet, channels, mean, std, frames, image_size)
     if "encoder" not in parts:
         parts["encoder"] = start_as_videomae(
@@ -156,7 +156,7 @@ def mae_st(
     14 for huge. Everything else as in ``videomae``.
     """
     (dim, depth, heads), (decoder_dim, decoder_depth, decoder_heads) = _sizes(size, MAE_ST_SIZES)
-    _check_parts("video.mae_st", parts)
+    check_parts("video.mae_st", parts)
     patch = patch_size or (14 if size == "huge" else 16)
     if channels == 3:
         mean, std = mean or KINETICS_MEAN, std or KINETICS_STD
@@ -237,9 +237,3 @@ def _sizes(size: str, known: dict[str, Any]) -> tuple[tuple[int, int, int], tupl
         raise ValueError(f"size must be one of {', '.join(known)}, got {size!r}")
     encoder, decoder = known[size]
     return encoder, decoder
-
-
-def _check_parts(name: str, parts: dict[str, Any]) -> None:
-    unknown = set(parts) - {"tokenizer", "masker", "encoder", "decoder", "target", "loss"}
-    if unknown:
-        raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}")

@@ -1,6 +1,6 @@
 """What a run on videos is made of: a model, a data set, and defaults that fit both to what is at hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -276,15 +276,9 @@ class Command(Options):
         )
 
 
-def restore(record: dict[str, object]) -> Pretrain[Model, Data]:
+def restore(record: Mapping[str, Any]) -> Pretrain[Model, Data]:
     """Return the settings that a run's ``config.json`` holds."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
-    parts = {"model": Model, "data": Data, "optim": AdamW}
-    for name, kind in parts.items():
-        inner = values[name]
-        assert isinstance(inner, dict)
-        values[name] = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in inner.items()})
-    return Pretrain(**{**values, "out": Path(str(values["out"]))})  # type: ignore[arg-type]
+    return Pretrain.restored(record, Model, Data)
 
 
 def fitting_size(facts: Survey) -> int:
