@@ -9,14 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 if TYPE_CHECKING:  # `maskkit --help` does without torch
     import torch
 
-Step = Callable[[], None]
+Step = Callable[[], Any]
 
 
 def training_step(
@@ -267,43 +267,24 @@ def imports(repeats: int = 5) -> None:
         print(f"{name:<28} {took:6.2f} s   {took - medians['torch']:+6.2f} s beyond torch")
 
 
-def kernels(
-    repeats: int = 12,
-    shapes: Annotated[tuple[tuple[int, int, int, int], ...], tyro.conf.UseAppendAction] = (),
-) -> None:
-    """Time attention by plain products against torch's fused form, forward and backward.
+def kernels(repeats: int = 12, device: str = "cpu", out: Path | None = None) -> None:
+    """Time attention and the operations on points, as dispatched, beside their references.
 
     Args:
         repeats: Of each; the median counts.
-        shapes: Batch, heads, tokens, width of a head; the models' own by default.
+        device: cpu or cuda.
+        out: JSON file to write.
 
     """
-    import torch
-    import torch.nn.functional as F
+    from maskkit.kernels.bench import contests
 
-    from maskkit.kernels.attention import attention, plain_attention
-
-    usual = ((8, 12, 50, 64), (8, 16, 197, 32), (2, 6, 160, 64), (2, 3, 1568, 64), (4, 12, 103, 64), (32, 6, 64, 64))
-    forms: dict[str, Callable[..., Any]] = {
-        "plain": plain_attention,
-        "fused": F.scaled_dot_product_attention,
-        "chosen": attention,
-    }
-    for dtype in (torch.float32, torch.bfloat16):
-        for batch, heads, tokens, width in shapes or usual:
-            qkv = torch.randn(batch, tokens, 3, heads, width, dtype=dtype).permute(2, 0, 3, 1, 4)
-            q, k, v = (part.detach().requires_grad_() for part in qkv.unbind(0))
-            grad = torch.randn_like(q)
-
-            def one(form: Callable[..., Any], q: Any = q, k: Any = k, v: Any = v, grad: Any = grad) -> Step:
-                def both_ways() -> None:
-                    torch.autograd.grad(form(q, k, v), (q, k, v), grad)
-
-                return both_ways
-
-            took = alternate({name: one(form) for name, form in forms.items()}, repeats, "cpu")
-            cells = "  ".join(f"{name} {seconds * 1e3:7.2f} ms" for name, seconds in took.items())
-            print(f"{str(dtype)[6:]:<9} {batch:>3} x {heads:>2} x {tokens:>4} x {width}   {cells}")
+    results: dict[str, Any] = {"machine": machine(device)}
+    print(results["machine"])
+    for title, forms in contests(device):
+        results[title] = alternate(forms, repeats, device)
+        print(f"{title:<44}" + "  ".join(f"{name} {took * 1e3:8.2f} ms" for name, took in results[title].items()))
+    if out is not None:
+        out.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def alternate(contenders: dict[str, Step], repeats: int, device: str) -> dict[str, float]:

@@ -34,7 +34,7 @@ def attention(
 
 
 def use_plain(q: Tensor, k: Tensor) -> bool:
-    """Say whether plain products beat torch's fused attention here (see benchmarks/attention.py)."""
+    """Say whether plain products beat torch's fused attention here (`maskkit bench kernels` measures it)."""
     return q.device.type == "cpu" and q.dtype == torch.bfloat16
 
 
