@@ -39,6 +39,7 @@ def main(words: list[str]) -> int:
     """Run one of the benchmarks."""
     works: dict[str, Callable[..., None]] = {
         "step": step,
+        "memory": memory,
         "data": data,
         "loop": loop,
         "kernels": kernels,
@@ -103,6 +104,61 @@ def step(
         results[name] = row
     if out is not None:
         out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def memory(
+    work: str = "image",
+    precision: Literal["both", "fp32", "bf16"] = "both",
+    peer: bool = True,
+    device: str = "cpu",
+    out: Path | None = None,
+) -> None:
+    """Measure the most memory that a training step holds, weights and optimiser included, beside the peer's.
+
+    Args:
+        work: Modality; its module says which model, batch and peer.
+        precision: float32, bfloat16 autocast, or both.
+        peer: Measure the peer too.
+        device: cpu (what the process takes more than before) or cuda (what torch has allocated).
+        out: JSON file to write.
+
+    """
+    import importlib
+    import multiprocessing
+
+    module = importlib.import_module(f"maskkit.modalities.{work}.bench")
+    results: dict[str, Any] = {"machine": machine(device), "work": module.WORK}
+    print(f"{module.WORK}\n{results['machine']}")
+    whose = {"maskkit": "ours", "peer": "peer"} if peer and module.peer is not None else {"maskkit": "ours"}
+    for name in ("fp32", "bf16") if precision == "both" else (precision,):
+        results[name] = {}
+        for who, function in whose.items():
+            with multiprocessing.get_context("spawn").Pool(1) as process:  # a peak does not go down again
+                results[name][who] = process.apply(_peak_memory, (work, function, name, device))
+            print(f"{name}: {who:<8} {results[name][who] / 1e6:8.0f} MB")
+        if "peer" in whose:
+            print(f"{name}: maskkit holds {results[name]['maskkit'] / results[name]['peer']:.3f} of {module.PEER}")
+    if out is not None:
+        out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _peak_memory(work: str, function: str, precision: str, device: str) -> int:
+    """Return the bytes that three steps take at their peak, in a process that has done nothing else."""
+    import importlib
+    import resource
+
+    import torch
+
+    module = importlib.import_module(f"maskkit.modalities.{work}.bench")
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    torch.ones(64, 64).mm(torch.ones(64, 64))  # libraries load what they need
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run = getattr(module, function)(dtype, device)
+    for _ in range(3):
+        run()
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 
 def data(
