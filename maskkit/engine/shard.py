@@ -76,7 +76,13 @@ def open_world(device: str, sharding: Sharding = "full") -> Iterator[World]:
         torch.cuda.set_device(place)
     ours = not dist.is_initialized()
     if ours:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo")
+        # A restarted agent keeps its store (torch 2.14), with addresses of processes that are gone under names that are
+        # the same in each life. Whoever reads one before its owner has written anew fails; so each life has its own.
+        store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+        life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"life-{life}", store)  # type: ignore[attr-defined]
+        backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         rank, size = dist.get_rank(), dist.get_world_size()
         mesh = init_device_mesh(place.type, _mesh_shape(sharding, size), mesh_dim_names=("replicate", "shard"))
