@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
+    from maskkit.engine.run import DataSettings
     from maskkit.model import MaskedModel
 
 # Loader workers share the cores with a run on a CPU. OpenMP's threads spin while they wait, and take the time from the
@@ -120,10 +121,10 @@ def reconstruct(words: list[str]) -> int:
 
         if not inputs:
             raise ValueError("reconstruct needs at least one input: maskkit reconstruct RUN INPUT... --out PICTURE.png")
-        model, modality = _open_run(run)
+        model, modality, settings = _open_run(run)
         samples: list[torch.Tensor] = []
         for name in inputs:
-            source = modality.open_data(name, model.tokenizer)
+            source = settings.at(name).open(model.tokenizer, train=False)
             for index in range(min(len(source), limit - len(samples))):
                 try:
                     samples.append(source.read(index, generator(0)))
@@ -168,8 +169,9 @@ def embed(words: list[str]) -> int:
 
         from maskkit.evaluate.features import embed as features_of
 
-        model, modality = _open_run(run)
-        found = features_of(model, modality.open_data(data, model.tokenizer), pool=pool, batch=batch, device=device)
+        model, _, settings = _open_run(run)
+        source = settings.at(data).open(model.tokenizer, train=False)
+        found = features_of(model, source, pool=pool, batch=batch, device=device)
         labels = np.array([found.classes[n] if n >= 0 else "" for n in found.labels])
         out.parent.mkdir(parents=True, exist_ok=True)
         np.savez(out, features=found.features, paths=np.array(found.paths), labels=labels)
@@ -215,7 +217,7 @@ def probe(words: list[str]) -> int:
         from maskkit.evaluate.probe import Kind, accuracy, split
         from maskkit.parts import build, describe
 
-        model, modality = _open_run(run)
+        model, _, settings = _open_run(run)
         rows: dict[str, MaskedModel | None] = {"pretrained": model}
         if baselines:
             untrained = build(describe(model))
@@ -224,7 +226,7 @@ def probe(words: list[str]) -> int:
         results: dict[str, dict[str, float]] = {}
         for name, encoder in rows.items():
             options: dict[str, Any] = {"pool": pool, "batch": batch, "device": device}
-            fit = features_of(encoder, modality.open_data(data, model.tokenizer), **options)
+            fit = features_of(encoder, settings.at(data).open(model.tokenizer, train=False), **options)
             if not fit.classes:
                 raise ValueError(
                     f"{data} names no classes; put each class into a sub-folder, or give a list with labels"
@@ -233,7 +235,7 @@ def probe(words: list[str]) -> int:
                 a, b = split(fit.labels, per_class=per_class, seed=seed)
                 x, y, test_x, test_y = fit.features[a], fit.labels[a], fit.features[b], fit.labels[b]
             else:
-                test = features_of(encoder, modality.open_data(test_data, model.tokenizer), **options)
+                test = features_of(encoder, settings.at(test_data).open(model.tokenizer, train=False), **options)
                 if test.classes != fit.classes:
                     raise ValueError(
                         f"{test_data} has classes {test.classes}, {data} has {fit.classes}; name them alike"
@@ -277,7 +279,7 @@ def export(words: list[str]) -> int:
         """
         from maskkit import weights
 
-        model, _ = _open_run(run)
+        model, _, _ = _open_run(run)
         print(weights.save(model, out, layout=layout, part=part))
 
     tyro.cli(command, prog="maskkit export", args=words)
@@ -381,10 +383,10 @@ def _modality(name: str) -> ModuleType:
     return module
 
 
-def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType]":
-    """Open a run's last model, or its newest checkpoint where it has not ended."""
+def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType, DataSettings]":
+    """Open a run's last model, or its newest checkpoint where it has not ended; with the run's settings of data."""
     from maskkit import weights
-    from maskkit.engine.run import RunFolder
+    from maskkit.engine.run import RunFolder, from_plain
     from maskkit.engine.state import all_checkpoints, read_model
     from maskkit.parts import build
 
@@ -393,14 +395,15 @@ def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType]":
         raise ValueError(f"{path} holds no run: it has no config.json; give the --out folder of maskkit pretrain")
     record = json.loads(config.read_text())
     modality = _modality(record["modality"])
+    data = from_plain(modality.Data, record["settings"]["data"])
     if run.model.exists():
-        return weights.open_model(run.model), modality
+        return weights.open_model(run.model), modality, data
     places = all_checkpoints(run.checkpoints)
     if not places:
         raise ValueError(f"{path} holds no model yet: no checkpoint was written")
     model = build(record["model_parts"])
     weights.load(model, read_model(places[-1]), layout="maskkit")
-    return model, modality
+    return model, modality, data
 
 
 def _one_line(error: BaseException) -> str:

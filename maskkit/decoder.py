@@ -133,6 +133,8 @@ class WindowDecoder(nn.Module):
         """Predict every hidden token, in the order of ``mask.hidden``."""
         if tokens.grid is None or len(tokens.grid) != 2:
             raise ValueError(f"windows need tokens on a grid of two axes, got grid {tokens.grid}; use JointDecoder")
+        if latent.tokens.shape[1] != mask.visible.shape[1]:
+            raise ValueError("WindowDecoder takes the latents of visible tokens only; pair it with SparseEncoder")
         x = put(self.mask_token.expand(*tokens.shape, -1), mask.visible, self.project(latent.tokens))
         x = self.blocks(x + self.positions(tokens), (tokens.grid[0], tokens.grid[1]), _present(tokens, mask))
         return self.head(self.norm(take(x, mask.hidden)))

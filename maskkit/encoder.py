@@ -57,6 +57,7 @@ class _Transformer(nn.Module):
         self.positions = positions
         self.positions_again = positions_again
         self.prefix = nn.Parameter(torch.empty(1, prefix_tokens, dim).normal_(std=0.02))
+        self.prefix.requires_grad_(prefix_tokens > 0)  # sharding cannot reduce a gradient without elements
         if self.has_mask_token:
             self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
         self.blocks = Blocks(

@@ -44,6 +44,24 @@ def count_visible(num_tokens: int, ratio: float, rounding: Rounding) -> int:
     return visible
 
 
+def count_both(tokens: Tokens, ratio: float, rounding: Rounding) -> tuple[int, int]:
+    """Return how many tokens of each sample a mask covers, and how many of these stay visible.
+
+    In a padded batch the shortest sample sets both. Where it is too short for the ratio, one token at least is visible
+    and one hidden: a short recording among many is no reason to stop.
+    """
+    if tokens.valid is None:
+        return tokens.shape[1], count_visible(tokens.shape[1], ratio, rounding)
+    return _of_shortest(int(tokens.valid.sum(dim=1).min()), ratio, rounding)
+
+
+def _of_shortest(num_tokens: int, ratio: float, rounding: Rounding) -> tuple[int, int]:
+    if num_tokens < 2:
+        raise ValueError(f"a mask needs two tokens, the shortest sample of the batch has {num_tokens}; leave it out")
+    visible = int(num_tokens * (1 - ratio)) if rounding == "keep" else num_tokens - int(ratio * num_tokens)
+    return num_tokens, min(max(visible, 1), num_tokens - 1)
+
+
 def mask_from_scores(
     scores: Float[Tensor, "B N"], num_visible: int, *, num_hidden: int | None = None, valid: Bool[Tensor, "B N"] | None
 ) -> Mask:
@@ -82,8 +100,7 @@ class Uniform:
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
         """Draw one uniform number a token, on the device of ``rng``."""
-        num_tokens = tokens.shape[1] if tokens.valid is None else int(tokens.valid.sum(dim=1).min())
-        num_visible = count_visible(num_tokens, self.ratio, self.rounding)
+        num_tokens, num_visible = count_both(tokens, self.ratio, self.rounding)
         scores = uniform_scores(tokens, rng)
         return mask_from_scores(scores, num_visible, num_hidden=num_tokens - num_visible, valid=tokens.valid)
 
@@ -120,8 +137,11 @@ class Stripes:
         used = visible.clone()
         num_visible = num_used = 1
         for axis, (length, ratio) in enumerate(zip(tokens.grid, self.ratios, strict=True)):
-            shortest = length if tokens.valid is None else int(extents[:, axis].min())
-            kept = count_visible(shortest, ratio, self.rounding) if ratio else shortest
+            shortest = kept = length if tokens.valid is None else int(extents[:, axis].min())
+            if ratio and tokens.valid is None:
+                kept = count_visible(length, ratio, self.rounding)
+            elif ratio:
+                kept = _of_shortest(shortest, ratio, self.rounding)[1]
             num_visible, num_used = num_visible * kept, num_used * shortest
             if kept == length:
                 continue
@@ -146,8 +166,10 @@ def _extents(tokens: Tokens) -> Int[Tensor, "B A"]:
         return size
     inside = tokens.valid.view(-1, *tokens.grid)
     moved = [inside.movedim(1 + axis, 1) for axis in range(len(tokens.grid))]
-    size = torch.stack([each.reshape(*each.shape[:2], -1).any(dim=2).sum(dim=1) for each in moved], dim=1)
-    if bool((size.prod(dim=1) != tokens.valid.sum(dim=1)).any()):
+    there = [each.reshape(*each.shape[:2], -1).any(dim=2) for each in moved]  # [B length] of each axis
+    size = torch.stack([each.sum(dim=1) for each in there], dim=1)
+    behind = all(bool((each.long().diff(dim=1) <= 0).all()) for each in there)
+    if not behind or bool((size.prod(dim=1) != tokens.valid.sum(dim=1)).any()):
         raise ValueError("stripes need padding behind the sample along whole axes; this batch has holes")
     return size
 
@@ -227,13 +249,11 @@ class Ball:
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
         """Draw one uniform number a token, on the device of ``rng``; the highest names the middle."""
         draws = uniform_scores(tokens, rng)
-        num_tokens = tokens.shape[1]
+        num_tokens, num_visible = count_both(tokens, self.ratio, self.rounding)
         if tokens.valid is not None:
-            num_tokens = int(tokens.valid.sum(dim=1).min())
             draws = draws.masked_fill(~tokens.valid, -1.0)
         middle = take(tokens.pos, draws.argmax(dim=1, keepdim=True))
         nearness = -(tokens.pos - middle).square().sum(dim=-1)
-        num_visible = count_visible(num_tokens, self.ratio, self.rounding)
         if tokens.valid is not None:
             # Hidden tokens come last among as many as the shortest sample has, so the middle's surroundings go first.
             nearness = nearness.masked_fill(~tokens.valid, -torch.inf)

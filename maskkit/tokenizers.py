@@ -173,6 +173,7 @@ class Patches:
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # what is kept is to serve training too
 def grid_places(grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "1 N A"]:
     """Return the coordinates of every cell of a grid, counted in cells, last axis fastest.
 

@@ -141,6 +141,7 @@ class WindowBlocks(nn.ModuleList):
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # what is kept is to serve training too
 def log_distances(window: Pair, device: torch.device) -> Float[Tensor, "LL 2"]:
     """Return ``sign(d) log(1 + |d|)`` for rows and columns between all places of a window. Swin V2, equation 4."""
     axes = [torch.arange(length, dtype=torch.float32, device=device) for length in window]
@@ -150,6 +151,7 @@ def log_distances(window: Pair, device: torch.device) -> Float[Tensor, "LL 2"]:
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # what is kept is to serve training too
 def closed_pairs(grid: Pair, window: Pair, shift: Pair, device: torch.device) -> Float[Tensor, "1 M L L"] | None:
     """Return what is added between places that a shift brought together from opposite edges; None without one."""
     if not any(shift):

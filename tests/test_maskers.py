@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskkit.maskers import FrameMasker, Stripes, TubeMasker, Uniform, count_visible
+from maskkit.maskers import Ball, FrameMasker, Stripes, TubeMasker, Uniform, count_visible
 from maskkit.testing import check_masker
 from maskkit.types import Mask, Tokens
 
@@ -189,3 +189,16 @@ def test_tubes_and_frames_need_a_whole_grid(masker):
     for bad in (on_grid(2, 2, 3, 4).replace(valid=valid), on_grid(2, 2, 3, 4).replace(grid=None)):
         with pytest.raises(ValueError, match="needs tokens that fill a grid"):
             masker(bad)
+
+
+@pytest.mark.parametrize("masker", [Uniform(ratio=0.9), Stripes(ratios=(0.9,)), Ball(ratio=0.9)], ids=repr)
+def test_a_short_sample_in_a_padded_batch_leaves_one_token_of_each_kind(masker):
+    mask = check_masker(masker, tokens(2, 40, torch.arange(40)[None] < torch.tensor([[40], [3]])))
+    assert mask.visible.shape[1] == 1 and mask.hidden.shape[1] == 2
+    with pytest.raises(ValueError, match="a mask needs two tokens, the shortest sample of the batch has 1"):
+        masker(tokens(2, 40, torch.arange(40)[None] < torch.tensor([[40], [1]])))
+
+
+def test_stripes_need_padding_behind_the_sample():
+    with pytest.raises(ValueError, match="padding behind"):
+        Stripes(ratios=(0.5,))(tokens(1, 10, torch.arange(10)[None] >= 4))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from maskkit.modalities import audio
 from timm.models.swin_transformer_v2_cr import SwinTransformerV2CrBlock
 
 from maskkit import Mask, Tokens
@@ -9,7 +10,7 @@ from maskkit.decoder import WindowDecoder
 from maskkit.positions import SinCos
 from maskkit.tokenizers import grid_places
 from maskkit.types import Latent
-from maskkit.windows import WindowBlocks
+from maskkit.windows import WindowBlocks, closed_pairs, log_distances
 
 
 def blocks(depth=2, shift=(2, 2), **settings):
@@ -136,3 +137,22 @@ def test_a_class_token_is_left_out_and_a_missing_grid_is_refused():
         made(Latent(tokens=latent, prefix=latent[:, :1]), tokens.replace(grid=None), mask)
     with pytest.raises(ValueError, match=r"shift must lie in \[0, window\)"):
         decoder(shift=(4, 0))
+
+
+def test_latents_of_all_tokens_are_refused():
+    model = audio.audiomae("tiny", frames=64, mels=64)
+    tokens = model.tokenizer(torch.randn(2, 1, 64, 64))
+    mask = model.masker(tokens)
+    with pytest.raises(ValueError, match="latents of visible tokens only"):
+        model.decoder(model.encoder(tokens), tokens, mask)
+
+
+def test_a_model_that_first_ran_in_inference_mode_trains():
+    """What is computed once and kept must not be bound to the mode it was first asked for in."""
+    for kept in (log_distances, closed_pairs, grid_places):
+        kept.cache_clear()
+    model = audio.audiomae("tiny", frames=96, mels=64)
+    batch = torch.randn(2, 1, 96, 64)
+    with torch.inference_mode():
+        model(batch)
+    model(batch).loss.backward()

@@ -138,7 +138,10 @@ class _Samples(Dataset[tuple[int, Tensor | None, list[Bad]]]):
             except BadSampleError as error:
                 bad.append((error.path, error.reason))
             redraw = generator(self.seed, epoch, asked, attempt, 1)
-            index = int(torch.randint(len(self.source), (), generator=redraw))
+            # A source may carry what an epoch needs in multiples of its length (see Videos.order): they stay.
+            index = asked // len(self.source) * len(self.source) + int(
+                torch.randint(len(self.source), (), generator=redraw)
+            )
         return asked, None, bad
 
 

@@ -105,7 +105,8 @@ def _train(
     if place.samples != len(source):
         say(f"the data set has {len(source)} samples, {place.samples} when the run was saved: their order changes here")
     parts = settings.batch // place.micro_batch
-    skips = Skips(total=len(source), limit=settings.max_bad, file=run.skipped if world.is_main else None)
+    files = len(source) // getattr(source, "repeats", 1)  # a broken video is one, however often it is sampled
+    skips = Skips(total=files, limit=settings.max_bad, file=run.skipped if world.is_main else None)
     skips.take_up(run.skipped, place.skipped_bytes)
     trouble = NotFinite(run.not_finite, world.is_main, settings.max_not_finite, settings.max_rewinds)
     trouble.take_up(state.step)
@@ -160,6 +161,7 @@ def _train(
                 began, waited, logged = time.perf_counter(), 0.0, state.step
                 continue
             state.step += 1
+            world.average_statistics(model)
             model.after_step(state.step / steps)
             if average is not None:
                 average.update(model)
@@ -187,16 +189,19 @@ def _train(
                     }
                 )
                 began, waited, logged = time.perf_counter(), 0.0, state.step
-            if draw is not None and pictures_from is not None and (state.step % settings.picture_every == 0 or last):
-                path = run.pictures / f"step-{state.step:08d}.png"
-                draw_some(model, pictures_from, path, draw if world.is_main else None, autocast)
-                log.picture(path, state.step)
             # In the middle of a row of bad steps nothing is saved: to go back there would not lead out of it.
             if (state.step % settings.save_every == 0 and not trouble.in_a_row) or last:
                 numbers = {"metrics_bytes": log.bytes(), "skipped_bytes": skips.bytes(), "samples": len(source)}
                 checkpoints.save(state, replace(place, step=state.step, **numbers))
                 if checkpoints.saved == 1:
                     log.say(f"a checkpoint takes {checkpoints.seconds:.2f} s (see --save-every, --save-in-background)")
+            if draw is not None and pictures_from is not None and (state.step % settings.picture_every == 0 or last):
+                path = run.pictures / f"step-{state.step:08d}.png"
+                try:
+                    draw_some(model, pictures_from, path, draw if world.is_main else None, autocast)
+                    log.picture(path, state.step)
+                except ValueError as error:  # samples that cannot be masked or drawn are no reason to end a run
+                    log.say(f"no picture: {error}")
             if stop and state.step < steps:
                 checkpoints.finish()
                 log.say(f"stopped at step {state.step} of {steps} and saved; go on with --resume")

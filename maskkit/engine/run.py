@@ -32,6 +32,9 @@ class ModelSettings(Protocol):
 class DataSettings(Protocol):
     """Settings that open a data set."""
 
+    def at(self, root: str) -> "DataSettings":
+        """Return the same settings for other files: what a trained model is measured on is read as it was trained."""
+
     def open(self, tokenizer: Tokenizer, *, train: bool) -> Source:
         """Return a source of samples that fit a tokenizer, with training or evaluation transforms."""
 
@@ -111,8 +114,8 @@ class Pretrain(Generic[M, D]):
     def restored(cls, record: Mapping[str, Any], model: type[M], data: type[D]) -> "Pretrain[M, D]":
         """Return the settings that a run's ``config.json`` holds, with classes for those of model and data."""
         parts = {"model": model, "data": data, "optim": AdamW}
-        built = {name: kind(**_with_tuples(record[name])) for name, kind in parts.items()}
-        return cls(**{**_with_tuples(record), **built, "out": Path(record["out"])})
+        built: dict[str, Any] = {name: from_plain(kind, record[name]) for name, kind in parts.items()}
+        return from_plain(cls, {**record, **built, "out": Path(record["out"])})
 
     def length(self, samples: int) -> tuple[int, int]:
         """Return the numbers of steps and of warm-up steps for a data set of so many samples."""
@@ -221,9 +224,9 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _with_tuples(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo what JSON does to tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+def from_plain(kind: type[M], record: Mapping[str, Any]) -> M:
+    """Return settings from plain JSON, which has lists for tuples."""
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
 
 
 def git_revision() -> str | None:

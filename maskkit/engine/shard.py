@@ -48,6 +48,18 @@ class World:
         dist.all_reduce(summed)
         return summed.tolist()
 
+    def average_statistics(self, model: nn.Module) -> None:
+        """Give every process the mean of all processes' running statistics (BatchNorm's): one saves, all evaluate."""
+        if self.size == 1:
+            return
+        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        kept = [each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None]
+        if kept:
+            together = torch.cat(kept)
+            dist.all_reduce(together)
+            for each, mean in zip(kept, torch.split(together / self.size, [len(each) for each in kept]), strict=True):
+                each.copy_(mean)
+
     def gather(self, value: Any) -> list[Any]:
         """Collect a Python object of each process, in every process, by rank."""
         if self.size == 1:

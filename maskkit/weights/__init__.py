@@ -5,6 +5,7 @@ maskkit's names. Nothing here runs code from a file: safetensors, or ``torch.loa
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ LAYOUTS: dict[str, ModuleType] = {
     "hf": hf,
     "timm": timm,
 }
+
+_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # what DDP and torch.compile put in front, in either order
 
 __all__ = ["LAYOUTS", "Report", "convert", "load", "open_model", "save"]
 
@@ -69,7 +72,7 @@ def load(
     position table of another grid raises too, unless ``resize_positions`` allows it to be made anew for this grid.
     """
     state = dict(source) if isinstance(source, Mapping) else read(source)
-    state = {name.removeprefix("module.").removeprefix("_orig_mod."): tensor for name, tensor in state.items()}
+    state = {_WRAPPERS.sub("", name): tensor for name, tensor in state.items()}
     where = "the state dict" if isinstance(source, Mapping) else str(source)
     chosen = _recognise(state, where) if layout == "auto" else _layout(layout)
     translation = LAYOUTS[chosen].to_maskkit(state, model, resize_positions=resize_positions)

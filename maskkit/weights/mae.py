@@ -1,4 +1,4 @@
-"""The layout of MAE's own code (``models_mae.py`` of facebookresearch/mae). Audio-MAE and MAE-ST extend it.
+"""The layout of MAE's own code (``models_mae.py`` of facebookresearch/mae). Audio-MAE's extends it.
 
 The sine-cosine tables ``pos_embed`` and ``decoder_pos_embed`` are stored there; here they are computed, so they are
 checked on the way in and written on the way out.
@@ -71,6 +71,8 @@ def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, T
 def named(state: Mapping[str, Tensor], model: MaskedModel, layout: str) -> dict[str, Tensor]:
     """Give the authors' names, and the encoder its table; the decoder's is left to the layout."""
     tokenizer = patch_tokenizer(model, layout)
+    if len(tokenizer.size) != 2:
+        raise ValueError(f"layout {layout} holds models of pictures or spectrograms; for videos choose videomae or hf")
     state = {name: tensor for name, tensor in state.items() if ".positions." not in name}
     renamed, unknown = rename(state, {ours: theirs for theirs, ours in (ENCODER | DECODER).items()})
     if unknown:

@@ -121,6 +121,7 @@ def read_table(
         _add_to_prefix(translation, part, rows, source)
     positions = module.positions
     if isinstance(positions, SinCos):
+        _check_orientation(table.float().cpu(), positions, model, source)
         their_grid = _sincos_grid(table, positions, prefer=grid)
         if their_grid == grid:
             return
@@ -144,6 +145,41 @@ def read_table(
     translation.notes.append(
         f"{source} is not sine-cosine: the {part} now reads it as a learned table of {_by(their_grid)}"
     )
+
+
+def _check_orientation(table: Tensor, positions: SinCos, model: MaskedModel, name: str) -> None:
+    """Raise where this is a spectrogram's table of the orientation that the model does not have (docs/official.md A1).
+
+    Weights trained with one read the other as noise. Of pictures the same table means one of the transposed grid.
+    """
+    tokenizer = patch_tokenizer(model, "with a position table")
+    grid = nominal_grid(tokenizer)
+    if tokenizer.names != ("time", "mels") or _same(table, positions, grid):
+        return
+    mels = grid[1]
+    lengths = [grid[0]] + ([table.shape[1] // mels] if table.shape[1] % mels == 0 else [])
+    for length in lengths:
+        for misread in ((length, mels), None):
+            other = SinCos(dim=positions.dim, axes=2, order=positions.order, misread=misread)
+            if not _same(table, other, (length, mels)):
+                continue
+            if (misread is None) != (positions.misread is None):
+                theirs, ours = ("corrected", "authors") if misread is None else ("authors", "corrected")
+                raise ValueError(
+                    f"{name} is laid out as positions='{theirs}', the model reads positions='{ours}'; "
+                    f"build the model with positions='{theirs}'"
+                )
+            if misread is not None:
+                raise ValueError(
+                    f"{name} is a table of grid {length}x{mels}, the model's grid is {grid[0]}x{mels}; build the model "
+                    f"with frames={length * tokenizer.size[0]}: it encodes clips of any other length too"
+                )
+
+
+def _same(table: Tensor, positions: SinCos, grid: tuple[int, ...]) -> bool:
+    """Say whether a table is what these positions compute for a grid."""
+    ours = positions.table(grid_places(grid, torch.device("cpu")))
+    return ours.shape == table.shape and torch.allclose(ours, table, atol=1e-3)
 
 
 def _add_to_prefix(translation: Translation, part: str, rows: Tensor, source: str) -> None:

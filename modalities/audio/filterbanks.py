@@ -69,6 +69,7 @@ def num_samples(frames: int) -> int:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)  # what is kept is to serve training too
 def mel_bands(mels: int, device: torch.device) -> Float[Tensor, "M K"]:
     """Return Kaldi's triangular bands, evenly spaced in mel between 20 Hz and 8 kHz; the last bin is in none."""
     edges = torch.linspace(to_mel(LOWEST), to_mel(HIGHEST), mels + 2, dtype=torch.float64)

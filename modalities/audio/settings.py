@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +75,10 @@ class Data:
     """Turn recordings around in time by a random length; the authors' code means to and does not."""
     padding: Padding = "silence"
     """Fill up short recordings with raw 0, as the authors do, or leave what is not there out of the loss."""
+
+    def at(self, root: str) -> "Data":
+        """Return the same settings for other files."""
+        return replace(self, root=root)
 
     def open(self, tokenizer: Patches, *, train: bool) -> Source:
         """Return the recordings: with random choices for training, else the same each time."""

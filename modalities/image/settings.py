@@ -64,6 +64,10 @@ class Data:
     flip: bool = True
     """Mirror half of the pictures."""
 
+    def at(self, root: str) -> "Data":
+        """Return the same settings for other files."""
+        return replace(self, root=root)
+
     def open(self, tokenizer: Patches, *, train: bool) -> Source:
         """Return the pictures, cropped at random or in the middle."""
         return open_images(self.root, tokenizer, train=train, min_scale=self.min_scale, flip=self.flip)

@@ -64,6 +64,10 @@ class Data:
     rotate: Rotate = "none"
     """Turn at random about an axis, or every way."""
 
+    def at(self, root: str) -> "Data":
+        """Return the same settings for other files."""
+        return replace(self, root=root)
+
     def open(self, tokenizer: Groups, *, train: bool) -> Source:
         """Return the clouds, changed at random or only normalised."""
         return open_clouds(

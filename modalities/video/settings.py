@@ -1,7 +1,7 @@
 """What a run on videos is made of: a model, a data set, and defaults that fit both to what is at hand."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +100,10 @@ class Data:
     """Repeats are clips from several places; --no-several-clips makes them crops of one clip."""
     decoder: Decoder = "auto"
     """decord or torchcodec; auto is decord where it is installed."""
+
+    def at(self, root: str) -> "Data":
+        """Return the same settings for other files, each read once."""
+        return replace(self, root=root, list=None, repeats=1)
 
     def sampling(self, frames: int) -> Sampling:
         """Return which frames make a clip."""

@@ -1,12 +1,11 @@
 """Real processes for tests of the engine, started fast: a server that has imported everything forks them."""
 
+import importlib
 import multiprocessing
 import os
 import socket
 from contextlib import contextmanager
 from pathlib import Path
-
-from maskkit.modalities import image
 
 from maskkit.engine import loop
 
@@ -20,11 +19,11 @@ def start(work, *arguments):
     return process
 
 
-def run_one(settings, stop_at=None):
+def run_one(settings, stop_at=None, modality="image"):
     """Pretrain in this process, alone; with ``stop_at`` as if a signal came in that step."""
     if stop_at is not None:
         loop.interruptible = lambda: _interrupt(stop_at)
-    loop.pretrain(settings, image)
+    loop.pretrain(settings, importlib.import_module(f"maskkit.modalities.{modality}"))
 
 
 @contextmanager
@@ -33,21 +32,21 @@ def _interrupt(step):
     yield lambda: next(calls) == step
 
 
-def run_rank(rank, size, port, settings, stop_at=None):
+def run_rank(rank, size, port, settings, stop_at=None, modality="image"):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    run_one(settings, stop_at)
+    run_one(settings, stop_at, modality)
 
 
-def run_ranks(size, settings, stop_at=None):
+def run_ranks(size, settings, stop_at=None, modality="image"):
     """Pretrain in ``size`` processes; returns their exit codes."""
     if size == 1:
-        processes = [start(run_one, settings, stop_at)]
+        processes = [start(run_one, settings, stop_at, modality)]
     else:
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             port = found.getsockname()[1]
-        processes = [start(run_rank, rank, size, port, settings, stop_at) for rank in range(size)]
+        processes = [start(run_rank, rank, size, port, settings, stop_at, modality) for rank in range(size)]
     for process in processes:
         process.join(120)
         assert process.exitcode is not None, "a process hangs"

@@ -145,3 +145,18 @@ def test_too_many_broken_samples_stop_the_run(tmp_path):
     skips.add((("1", "x"), ("2", "x")))
     with pytest.raises(ValueError, match=r"3 of 40 samples cannot be read, more than the limit of 5% \(last: 3: x\)"):
         skips.add((("3", "x"),))
+
+
+def test_a_substitute_keeps_what_an_order_puts_above_the_length():
+    """Repeated videos carry a number that stands for the epoch in multiples of the length."""
+
+    class Ordered(Numbers):
+        def order(self, seed, epoch):
+            return np.stack([np.full(10, epoch), 30 + np.arange(10)], axis=1)
+
+        def read(self, index, rng):
+            assert index // 10 == 3, f"index {index} has lost its number"
+            return super().read(index % 10, rng)
+
+    batches = read(Ordered(broken=(0, 1, 2, 3)), 5)
+    assert sum(len(batch.bad) for batch in batches) >= 8

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from small import Small, metrics, same_weights
 
 from maskkit import weights
-from maskkit.engine.data import epoch_order
+from maskkit.engine.data import BadSampleError, epoch_order
 from maskkit.engine.files import find_files
 from maskkit.engine.loop import pretrain, train
 from maskkit.engine.optim import AdamW
@@ -43,6 +43,41 @@ def test_it_learns(settings):
     contents = model.tokenizer(pixels[:1400]).x.mean(dim=0)[out.mask.hidden]
     of_mean = (contents - out.value).square().mean()
     assert out.loss < 0.75 * of_mean
+
+
+def test_a_picture_that_cannot_be_drawn_ends_no_run(settings, capsys):
+    def refuse(*arguments):
+        raise ValueError("nothing to draw")
+
+    source = settings.data.open(settings.model.build().tokenizer, train=True)
+    settings = replace(settings, picture_every=1, save_every=2)
+    train(settings.model.build(), source, settings, modality="image", draw=refuse, pictures_from=source)
+    assert capsys.readouterr().err.count("no picture: nothing to draw") == settings.steps
+    assert (settings.out / "model.safetensors").exists()
+
+
+def test_the_limit_of_broken_samples_counts_files_not_their_repeats(settings):
+    source = settings.data.open(settings.model.build().tokenizer, train=True)
+
+    class Repeated:
+        repeats = 4
+
+        def __getattr__(self, name):
+            return getattr(source, name)
+
+        def __len__(self):
+            return 4 * len(source)
+
+        def read(self, index, rng):
+            if index % len(source) % 10 == 0:
+                raise BadSampleError(self.path(index), "broken on purpose")
+            return source.read(index % len(source), rng)
+
+        def path(self, index):
+            return source.path(index % len(source))
+
+    with pytest.raises(ValueError, match=f"of {len(source)} samples cannot be read, more than the limit of 5%"):
+        train(settings.model.build(), Repeated(), replace(settings, steps=300), modality="image")
 
 
 def test_what_a_run_folder_holds(settings):

@@ -6,20 +6,24 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image
+from maskkit.modalities import image, points, video
 from processes import children, run_ranks
 from safetensors.torch import load_file
 from small import metrics
 
+from maskkit.decoder import JointDecoder
+from maskkit.encoder import SparseEncoder
 from maskkit.engine.loop import pretrain
 from maskkit.engine.run import Pretrain
 from maskkit.engine.shard import World
 from maskkit.engine.state import all_checkpoints
+from maskkit.positions import FlatSinCos
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +49,43 @@ def test_two_processes_are_one_with_twice_the_accumulation(settings, tmp_path, s
     spread = replace(spread, save_in_background=True)
     assert run_ranks(2, spread) == [0, 0]
     assert_same_run(settings.out, spread.out)
+
+
+@dataclass(frozen=True)
+class SmallVideo:
+    def build(self):
+        places = FlatSinCos(dim=32)
+        encoder = SparseEncoder(content=16, dim=32, depth=2, heads=2, positions=places, prefix_tokens=0)
+        decoder = JointDecoder(latent=32, dim=32, depth=1, heads=2, output=16, positions=places, keep_prefix=False)
+        size = {"frames": 4, "image_size": 16, "patch_size": 4, "tubelet": 1, "channels": 1}
+        return video.videomae(**size, mask_ratio=0.5, norm_target=False, encoder=encoder, decoder=decoder)
+
+
+@dataclass(frozen=True)
+class SmallPoints:
+    def build(self):
+        size = {"num_points": 64, "num_groups": 8, "group_size": 8, "dim": 32, "depth": 2, "heads": 2}
+        return points.point_mae(**size, decoder_depth=1, drop_path=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", ["video", "points"])
+def test_two_processes_train_every_kind_of_model(settings, tmp_path, modality):
+    """Encoders without prefix tokens, and one whose running statistics every process has to agree on."""
+    if modality == "video":
+        np.savez(tmp_path / "data.npz", videos=video.moving_digits(64, frames=4, size=16, seed=0)[0])
+        parts = SmallVideo(), video.Data(root=str(tmp_path / "data.npz"), stride=1, crop="centre")
+    else:
+        rng = torch.Generator().manual_seed(0)
+        np.savez(tmp_path / "data.npz", points=torch.stack([points.shape(n % 4, 64, rng) for n in range(64)]).numpy())
+        parts = SmallPoints(), points.Data(root=str(tmp_path / "data.npz"))
+    settings = replace(settings, model=parts[0], data=parts[1], batch=16, micro_batch=8)
+    pretrain(settings, {"video": video, "points": points}[modality])
+    spread = replace(settings, out=tmp_path / "spread")
+    assert run_ranks(2, replace(spread, save_every=2), stop_at=2, modality=modality) == [3, 3]
+    assert run_ranks(2, replace(spread, resume=True), modality=modality) == [0, 0]
+    for one, other in zip(metrics(settings.out), metrics(spread.out), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -200,3 +200,10 @@ def test_positions_that_were_trained_are_read_as_they_are():
     report = weights.load(other, state, layout="audiomae")
     assert any("learned table" in note for note in report.notes)
     assert torch.equal(weights.convert(other, "audiomae")["pos_embed"][:, 1:], state["pos_embed"][:, 1:])
+
+
+@pytest.mark.parametrize("theirs, ours", [("authors", "corrected"), ("corrected", "authors")])
+def test_the_orientation_is_checked_where_the_names_are_maes(theirs, ours):
+    state = weights.convert(build(decoder="global", positions=theirs), "audiomae")
+    with pytest.raises(ValueError, match=f"laid out as positions='{theirs}'"):
+        weights.load(build(decoder="global", positions=ours), state)

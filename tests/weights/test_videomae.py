@@ -175,3 +175,9 @@ def test_half_a_checkpoint_is_named():
     weights.load(tiny(), encoder, part="encoder")
     with pytest.raises(ValueError, match="no place for class"):
         weights.convert(video.mae_st("tiny", frames=4, image_size=32), "videomae")
+
+
+@pytest.mark.parametrize("layout", ["mae", "timm"])
+def test_layouts_of_pictures_refuse_videos(layout):
+    with pytest.raises(ValueError, match="for videos choose videomae or hf"):
+        weights.convert(video.mae_st("tiny", frames=4, image_size=32), layout)

@@ -146,3 +146,10 @@ def test_nothing_known_is_said_so(model):
         weights.load(model, {"conv1.weight": torch.zeros(3)})
     with pytest.raises(ValueError, match="layout must be one of"):
         weights.save(model, "x", layout="keras")
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_names_under_wrappers_are_known(wrapper):
+    model, other = image.mae("tiny", image_size=32), image.mae("tiny", image_size=32)
+    weights.load(other, {wrapper + name: tensor for name, tensor in weights.convert(model, "mae").items()}, "mae")
+    assert torch.equal(model.encoder.embed.weight, other.encoder.embed.weight)
