@@ -238,7 +238,7 @@ class Arrays:
 
     def __post_init__(self) -> None:
         data, labels, rate = _load(self.where)
-        _check_array(data, self.where)
+        _check_array(data, self.where, self.clip)
         if labels is not None and labels.shape != (len(data),):
             raise ValueError(f"{self.where}: labels of shape {labels.shape} for {len(data)} recordings; save one each")
         for name, value in (("_data", data), ("_labels", labels), ("_rate", rate)):
@@ -259,7 +259,7 @@ class Arrays:
     @property
     def holds_energies(self) -> bool:
         """Whether the array holds log mel energies instead of waveforms."""
-        return self._data.ndim == 3 and self._data.shape[2] == self.clip.mels and self._data.dtype.kind == "f"
+        return _are_energies(self._data, self.clip)
 
     @property
     def seconds(self) -> float:
@@ -340,12 +340,28 @@ def _averaged(stored: NDArray[Any]) -> Float[Tensor, "S"]:
     return torch.from_numpy(stored.astype(np.float32) / np.float32(full)).mean(dim=0)
 
 
-def _check_array(data: NDArray[Any], where: str) -> None:
+def _are_energies(data: NDArray[Any], clip: Clip) -> bool:
+    return data.ndim == 3 and data.shape[2] == clip.mels and data.dtype.kind == "f"
+
+
+def _check_array(data: NDArray[Any], where: str, clip: Clip) -> None:
     shape = "x".join(map(str, data.shape))
-    if data.dtype.kind not in "if":
+    # Of 64-bit whole numbers, nothing says the full scale; by their type's, 16-bit sound in them would be silent.
+    if data.dtype.kind not in "if" or (data.dtype.kind == "i" and data.dtype.itemsize > 4):
         raise ValueError(f"{where}: holds {data.dtype}; save waveforms as int16 or float32")
     if data.ndim not in (2, 3) or 0 in data.shape:
         raise ValueError(f"{where}: shape {shape} is not N recordings; save [N S], [N C S] or [N T M]")
+    if _are_energies(data, clip):
+        if clip.gain or clip.roll:
+            raise ValueError(
+                f"{where}: holds energies, which gain and roll do not fit; leave them out or save waveforms"
+            )
+    elif data.dtype.kind == "f" and data.ndim == 3 and data.shape[1] > data.shape[2]:
+        bands = data.shape[2]
+        raise ValueError(
+            f"{where}: shape {shape} looks like log mel energies with {bands} bands; give --mels {bands} (settings: "
+            f"mels, now {clip.mels}), or save waveforms as [N C S]"
+        )
 
 
 # What a data set is like

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -280,6 +281,19 @@ def test_arrays_of_energies_are_taken_as_they_are(tmp_path):
     assert mean == pytest.approx(energies.mean(), abs=1e-4) and std == pytest.approx(energies.std(), abs=1e-4)
 
 
+def test_gain_and_roll_are_refused_where_they_would_do_nothing(tmp_path):
+    np.save(tmp_path / "e.npy", np.zeros((2, 90, 64), np.float32))
+    for change in ({"gain": True}, {"roll": True}):
+        with pytest.raises(ValueError, match=r"e\.npy: holds energies, which gain and roll do not fit; leave them out"):
+            open_recordings(tmp_path / "e.npy", replace(CLIP, **change))
+
+
+def test_a_waveform_without_a_frame_is_a_bad_sample(tmp_path):
+    np.savez(tmp_path / "w.npz", waves=tone(0.1, 48_000).T[:, :1100], rate=48_000)
+    with pytest.raises(BadSampleError, match=r"w\.npz\[0\]: too short: 0\.023 s, a frame needs 0\.025 s"):
+        open_recordings(tmp_path / "w.npz", CLIP).read(0, generator(0))
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -288,6 +302,8 @@ def test_arrays_of_energies_are_taken_as_they_are(tmp_path):
         ({"waves": np.zeros((2, 3, 4, 5))}, "shape 2x3x4x5 is not N recordings"),
         ({"waves": np.zeros((2, 900)), "labels": np.zeros(3)}, r"labels of shape \(3,\) for 2 recordings"),
         ({"waves": np.array([None, {}])}, "Object arrays cannot be loaded|pickle"),
+        ({"waves": np.zeros((2, 900), np.int64)}, "holds int64; save waveforms as int16 or float32"),
+        ({"x": np.zeros((2, 300, 40))}, "shape 2x300x40 looks like log mel energies with 40 bands; give --mels 40"),
     ],
 )
 def test_arrays_that_do_not_fit_say_so(tmp_path, arrays, message):
