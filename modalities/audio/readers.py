@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from maskkit.modalities.audio.filterbanks import FRAME, RATE, fbank, torchaudio
+from maskkit.modalities.audio.filterbanks import RATE, fbank, num_samples, torchaudio
 from maskkit.modalities.audio.transforms import Clip
 from numpy.typing import NDArray
 from torch import Tensor
@@ -71,7 +71,9 @@ def read_recording(
             loudest = _loudest(_blocks(opened), path)
             if around_sound:
                 wave = _part(opened, path, _start_around(loudest, wanted, total), wanted)
-    return _long_enough(resample(wave, rate), path)
+    wave = resample(wave, rate)
+    _check_length(len(wave), path)
+    return wave
 
 
 def resample(wave: Float[Tensor, "S"], rate: int) -> Float[Tensor, "S"]:
@@ -135,10 +137,10 @@ def _finite(values: Tensor, path: str) -> Tensor:
     return values
 
 
-def _long_enough(wave: Float[Tensor, "S"], path: str) -> Float[Tensor, "S"]:
-    if len(wave) < FRAME:
-        raise BadSampleError(path, f"too short: {len(wave) / RATE:.3f} s, a frame needs {FRAME / RATE:.3f} s")
-    return wave
+def _check_length(samples: int, path: str, frames: int = 1) -> None:
+    if samples < num_samples(frames):
+        what = "a frame needs" if frames == 1 else "without padding, two patches in time need"
+        raise BadSampleError(path, f"too short: {samples / RATE:.3f} s; {what} {num_samples(frames) / RATE:.3f} s")
 
 
 def _is_silent(wave: Float[Tensor, "S"]) -> bool:
@@ -217,6 +219,7 @@ class Recordings(FileSource):
         path, place, search = self.path(index), self.clip.place(rng), self.clip.excerpt == "random"
         with self.files.open(index) as file:
             wave = read_recording(file, name=path, samples=self.clip.samples, place=place, around_sound=search)
+        _check_length(len(wave), path, self.clip.least)
         return self.clip(wave, rng)
 
 
@@ -269,9 +272,11 @@ class Arrays:
     def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
         """Return recording ``index``."""
         if not self.holds_energies:
-            search = self.clip.excerpt == "random"
-            return self.clip(self.wave(index, self.clip.place(rng), around_sound=search), rng)
+            wave = self.wave(index, self.clip.place(rng), around_sound=self.clip.excerpt == "random")
+            _check_length(len(wave), self.path(index), self.clip.least)
+            return self.clip(wave, rng)
         energies = self.energies(index)
+        _check_length(num_samples(len(energies)), self.path(index), self.clip.least)
         start = round(self.clip.place(rng) * max(len(energies) - self.clip.frames, 0))
         return self.clip.finish(energies[None, start:])
 
@@ -285,7 +290,9 @@ class Arrays:
         if _is_silent(wave):
             start = _start_around(_loudest([_averaged(stored)], path), wanted, total)
             wave = _finite(_averaged(stored[:, start : start + wanted]), path) if around_sound else wave
-        return _long_enough(resample(wave, self._rate), path)
+        wave = resample(wave, self._rate)
+        _check_length(len(wave), path)
+        return wave
 
     def energies(self, index: int) -> Float[Tensor, "T M"]:
         """Return the log mel energies of recording ``index``, where the array holds them."""
@@ -353,9 +360,7 @@ def _check_array(data: NDArray[Any], where: str, clip: Clip) -> None:
         raise ValueError(f"{where}: shape {shape} is not N recordings; save [N S], [N C S] or [N T M]")
     if _are_energies(data, clip):
         if clip.gain or clip.roll:
-            raise ValueError(
-                f"{where}: holds energies, which gain and roll do not fit; leave them out or save waveforms"
-            )
+            raise ValueError(f"{where}: holds energies, not waveforms; gain and roll do not fit, leave them out")
     elif data.dtype.kind == "f" and data.ndim == 3 and data.shape[1] > data.shape[2]:
         bands = data.shape[2]
         raise ValueError(

@@ -129,7 +129,7 @@ def broken(folder):
     (folder / "folder.wav").mkdir()
     os.mkfifo(folder / "pipe.wav")
     reasons |= {"silent.wav": "silent", "constant.wav": "silent", "nan.wav": "holds NaN or infinite values"}
-    reasons |= {"short.wav": "too short: 0.020 s, a frame needs 0.025 s", "folder.wav": "a folder, not a recording"}
+    reasons |= {"short.wav": "too short: 0.020 s; a frame needs 0.025 s", "folder.wav": "a folder, not a recording"}
     return reasons | {"pipe.wav": "not an ordinary file", "nowhere.wav": "no such file or directory"}
 
 
@@ -284,13 +284,13 @@ def test_arrays_of_energies_are_taken_as_they_are(tmp_path):
 def test_gain_and_roll_are_refused_where_they_would_do_nothing(tmp_path):
     np.save(tmp_path / "e.npy", np.zeros((2, 90, 64), np.float32))
     for change in ({"gain": True}, {"roll": True}):
-        with pytest.raises(ValueError, match=r"e\.npy: holds energies, which gain and roll do not fit; leave them out"):
+        with pytest.raises(ValueError, match=r"e\.npy: holds energies, not waveforms; gain and roll do not fit"):
             open_recordings(tmp_path / "e.npy", replace(CLIP, **change))
 
 
 def test_a_waveform_without_a_frame_is_a_bad_sample(tmp_path):
     np.savez(tmp_path / "w.npz", waves=tone(0.1, 48_000).T[:, :1100], rate=48_000)
-    with pytest.raises(BadSampleError, match=r"w\.npz\[0\]: too short: 0\.023 s, a frame needs 0\.025 s"):
+    with pytest.raises(BadSampleError, match=r"w\.npz\[0\]: too short: 0\.023 s; a frame needs 0\.025 s"):
         open_recordings(tmp_path / "w.npz", CLIP).read(0, generator(0))
 
 
