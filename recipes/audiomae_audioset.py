@@ -6,8 +6,9 @@
 The list is the authors' ``{"data": [{"wav": PATH, "labels": ...}]}``; a folder of recordings does as well.
 
 Deviations from the authors' code: recordings are resampled to 16 kHz, where theirs takes any rate as it is; several
-channels are averaged, where Kaldi's front end takes the first; bfloat16 instead of float16 with loss scaling; epochs
-follow each other without dropping the last incomplete batch.
+channels are averaged, where Kaldi's front end takes the first; recordings that are silent throughout or shorter than
+25 ms are replaced by others, as unreadable ones are, where theirs trains on silence and stops at the rest; bfloat16
+instead of float16 with loss scaling; epochs follow each other without dropping the last incomplete batch.
 """
 
 import sys

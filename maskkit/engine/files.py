@@ -441,7 +441,8 @@ def _json_entries(place: str, endings: tuple[str, ...]) -> Iterator[Entry]:
         path, label = _json_entry(item)
         if not isinstance(path, str) or not path:
             raise ValueError(f'{place}: entry {number} names no file; write it as {{"path": "a", "label": "b"}}')
-        yield _locate(path, folder)[0], label
+        # Whether an absolute path exists changes nothing, and a million questions to a network disk take minutes.
+        yield path if os.path.isabs(path) else _locate(path, folder)[0], label
 
 
 def _json_entry(item: Any) -> tuple[Any, str | None]:

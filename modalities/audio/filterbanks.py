@@ -54,17 +54,12 @@ def fbanks(waves: Float[Tensor, "B S"], mels: int = 128) -> Float[Tensor, "B T M
     return energy.clamp(min=torch.finfo(torch.float32).eps).log()
 
 
-def num_frames(samples: int) -> int:
-    """Return how many frames lie wholly within so many samples.
-
-    >>> num_frames(10 * 16000)
-    998
-    """
-    return 1 + (samples - FRAME) // SHIFT
-
-
 def num_samples(frames: int) -> int:
-    """Return the fewest samples that hold so many frames."""
+    """Return the fewest samples within which so many frames lie wholly.
+
+    >>> num_samples(998) / RATE
+    9.995
+    """
     return FRAME + (frames - 1) * SHIFT
 
 

@@ -33,7 +33,7 @@ def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
     """Return the picture as a figure.
 
     All spectrograms of a row share their axes and colours: seconds from the start of the excerpt, hertz on the mel
-    scale, decibels. White is what is hidden, or not there at all.
+    scale, decibels. White is what is hidden, or not there at all; in the reconstruction, also what is in neither set.
     """
     from matplotlib.figure import Figure  # noqa: F811  # half a second that other commands need not wait for
 
@@ -54,8 +54,11 @@ def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
         cells[number][0].set_ylabel("hertz")
         figure.colorbar(shown, ax=list(cells[number]), label="dB", pad=0.01)
     note = "visible patches are the input's own"
+    there = output.tokens.shape[1] if output.tokens.valid is None else int(output.tokens.valid.sum(dim=1).max())
+    if there > visible + hidden:  # among clips of several lengths, the shortest says how many are used
+        note += "; white ones in the reconstruction are neither visible nor predicted"
     if isinstance(model.target, NormalizedContents):
-        note += "; predicted ones get back the true mean and contrast of each patch, which the model does not predict"
+        note += "; predicted ones get back their true mean and contrast, which the model does not predict"
     figure.supxlabel(note, fontsize=9, color="gray")
     return figure
 

@@ -59,7 +59,8 @@ def masker(hide: Hide = "random", ratio: float | tuple[float, float] | None = No
     (0.7, 0.3). All keep int(N (1 - ratio)), as ``models_mae.py`` does: 102 of 512 tokens.
     """
     if isinstance(ratio, tuple) != (hide == "both") and ratio is not None:
-        raise ValueError(f"mask ratio of {hide!r} is {'a pair (time, frequency)' if hide == 'both' else 'one number'}")
+        wanted = "a pair, of time and frequency, such as 0.7 0.3" if hide == "both" else "one number, such as 0.8"
+        raise ValueError(f"mask ratio of {hide!r} must be {wanted}, got {ratio}")
     if isinstance(ratio, tuple) or hide == "both":
         return Stripes(ratios=ratio if isinstance(ratio, tuple) else (0.7, 0.3))
     share = 0.8 if ratio is None else ratio
@@ -99,6 +100,7 @@ def audiomae(
     check_parts("audio.audiomae", parts)
     if positions not in ("authors", "corrected"):
         raise ValueError(f"positions must be 'authors' or 'corrected', got {positions!r}")
+    parts.setdefault("masker", masker(mask, mask_ratio))
     dim, depth, heads = SIZES[size]
     tokenizer = parts.pop("tokenizer", None) or patches(patch_size, frames=frames, mels=mels, mean=mean, std=std)
     grid = tokenizer.grid(tokenizer.input_size or (frames, mels))
@@ -109,7 +111,6 @@ def audiomae(
         parts["encoder"] = start_as_mae(encoder)
     if isinstance(decoder, str):
         decoder = _decoder(decoder, size, parts["encoder"].dim, tokenizer.width, misread)
-    parts.setdefault("masker", masker(mask, mask_ratio))
     parts.setdefault("target", NormalizedContents(epsilon="inside") if norm_target else Contents())
     return MaskedModel(tokenizer=tokenizer, decoder=decoder, **parts)
 

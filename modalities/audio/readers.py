@@ -4,11 +4,12 @@ S samples at 16 kHz, T frames of 10 ms, M mel bands, N recordings.
 """
 
 import functools
+import math
 import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from maskkit.modalities.audio.filterbanks import FRAME, RATE, fbank, torchaudio
+from maskkit.modalities.audio.filterbanks import RATE, fbank, num_samples, torchaudio
 from maskkit.modalities.audio.transforms import Clip
 from numpy.typing import NDArray
 from torch import Tensor
@@ -35,7 +36,8 @@ SUFFIXES = (
 )
 
 SILENCE = 2**-15  # half the span of one 16-bit step: nothing that rises above its mean by less was recorded
-TRIES = 4  # of finding sound in another place of a long recording
+BLOCK = 2**18  # samples that are held at once while a long file is searched for sound
+UNKNOWN = 2**62  # libsndfile's lengths from here upwards are those of files that do not say theirs
 MISSING = 0.1  # seconds: MP3 headers only estimate the length
 
 
@@ -43,26 +45,34 @@ MISSING = 0.1  # seconds: MP3 headers only estimate the length
 
 
 def read_recording(
-    file: str | BinaryIO, *, name: str | None = None, samples: int | None = None, place: float = 0.0
+    file: str | BinaryIO,
+    *,
+    name: str | None = None,
+    samples: int | None = None,
+    place: float = 0.0,
+    around_sound: bool = False,
 ) -> Float[Tensor, "S"]:
     """Read a file as one channel of float32 at 16 kHz, full scale at 1; channels are averaged.
 
     ``samples`` (at 16 kHz) limits what is decoded; ``place`` says where that part lies in a longer recording, 0 at the
-    start, 1 at the end. ``file`` is a path or an open binary file, which ``name`` then names in messages.
-    Raises BadSampleError for a file that is missing, corrupt, cut off, empty, silent, not finite or under 25 ms.
+    start, 1 at the end. A part that is silent is returned as it is, or, with ``around_sound``, the part around the
+    recording's loudest sample instead. ``file`` is a path or an open binary file, which ``name`` then names in
+    messages. Raises BadSampleError for a file that is missing, corrupt, cut off, empty, not finite, under 25 ms, of
+    unknown length or silent throughout.
     """
     path = name or (file if isinstance(file, str) else str(getattr(file, "name", "recording")))
     if isinstance(file, str):
         _check_file(file)
-    sound, rate = _decoded(file, path, samples, place)
-    wave = torch.from_numpy(sound).mean(dim=1)
-    if not bool(wave.isfinite().all()):
-        raise BadSampleError(path, "holds NaN or infinite values")
-    if (wave - wave.mean()).abs().max() < SILENCE:
-        raise BadSampleError(path, "silent")
+    with _opened(file, path) as opened:
+        total, rate = _length(opened, path), opened.samplerate
+        wanted = total if samples is None else min(total, -(-samples * rate // RATE))
+        wave = _part(opened, path, round(place * (total - wanted)), wanted)
+        if _is_silent(wave):
+            loudest = _loudest(_blocks(opened), path)
+            if around_sound:
+                wave = _part(opened, path, _start_around(loudest, wanted, total), wanted)
     wave = resample(wave, rate)
-    if len(wave) < FRAME:
-        raise BadSampleError(path, f"too short: {len(wave) / RATE:.3f} s, a frame needs {FRAME / RATE:.3f} s")
+    _check_length(len(wave), path)
     return wave
 
 
@@ -95,20 +105,70 @@ def _check_file(path: str) -> None:
         raise BadSampleError(path, "empty file")
 
 
-def _decoded(file: str | BinaryIO, path: str, samples: int | None, place: float) -> tuple[NDArray[np.float32], int]:
-    """Decode a part of a file; returns [samples channels] and their rate in hertz."""
-    with _opened(file, path) as opened:
-        total, rate = opened.frames, opened.samplerate
-        if total <= 0:
-            raise BadSampleError(path, "holds no samples, only a header")
-        wanted = total if samples is None else min(total, -(-samples * rate // RATE))
-        start = round(place * (total - wanted))
-        if start:
-            opened.seek(start)
-        sound = opened.read(wanted, dtype="float32", always_2d=True)
+def _length(opened: Any, path: str) -> int:
+    """Return the number of samples that the header of an open file promises."""
+    if opened.frames <= 0:
+        raise BadSampleError(path, "holds no samples, only a header")
+    if opened.frames >= UNKNOWN:  # FLAC that was written to a pipe
+        raise BadSampleError(path, "does not say how long it is; rewrite it: ffmpeg -i IN OUT.flac")
+    return int(opened.frames)
+
+
+def _part(opened: Any, path: str, start: int, wanted: int) -> Float[Tensor, "S"]:
+    """Decode a part of an open file, at its own rate."""
+    if start != opened.tell():
+        opened.seek(start)
+    sound, rate = opened.read(wanted, dtype="float32", always_2d=True), opened.samplerate
     if len(sound) < wanted - MISSING * rate or len(sound) == 0:
         raise BadSampleError(path, f"truncated: {len(sound) / rate:.2f} of {wanted / rate:.2f} seconds can be decoded")
-    return sound, rate
+    return _finite(torch.from_numpy(sound).mean(dim=1), path)
+
+
+def _blocks(opened: Any) -> Iterator[Float[Tensor, "S"]]:
+    """Decode an open file from its start, block by block."""
+    opened.seek(0)
+    while len(sound := opened.read(BLOCK, dtype="float32", always_2d=True)):
+        yield torch.from_numpy(sound).mean(dim=1)
+
+
+def _finite(values: Tensor, path: str) -> Tensor:
+    if not bool(values.isfinite().all()):
+        raise BadSampleError(path, "holds NaN or infinite values")
+    return values
+
+
+def _check_length(samples: int, path: str, frames: int = 1) -> None:
+    if samples < num_samples(frames):
+        what = "a frame needs" if frames == 1 else "without padding, two patches in time need"
+        raise BadSampleError(path, f"too short: {samples / RATE:.3f} s; {what} {num_samples(frames) / RATE:.3f} s")
+
+
+def _is_silent(wave: Float[Tensor, "S"]) -> bool:
+    return bool((wave - wave.mean()).abs().max() < SILENCE)
+
+
+def _loudest(blocks: Iterable[Float[Tensor, "S"]], path: str) -> int:
+    """Return the place of the sample farthest from the mean of all. Raises BadSampleError where all is silent.
+
+    It is the highest or the lowest one, so that one pass does, although the mean (a microphone's offset, no sound) is
+    known only at its end.
+    """
+    count, total, high, low = 0, 0.0, (-math.inf, 0), (math.inf, 0)
+    for block in blocks:
+        _finite(block, path)
+        high = max(high, (block.max().item(), count + int(block.argmax())))
+        low = min(low, (block.min().item(), count + int(block.argmin())))
+        total += block.double().sum().item()
+        count += len(block)
+    distance, place = max((high[0] - total / count, high[1]), (total / count - low[0], low[1]))
+    if distance < SILENCE:
+        raise BadSampleError(path, "silent")
+    return place
+
+
+def _start_around(place: int, wanted: int, total: int) -> int:
+    """Return where a part of ``wanted`` samples with ``place`` in its middle starts, or the nearest it can."""
+    return min(max(place - wanted // 2, 0), total - wanted)
 
 
 @contextmanager
@@ -155,18 +215,12 @@ class Recordings(FileSource):
     clip: Clip
 
     def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
-        """Return recording ``index``. Where a random excerpt is silent, a few others are tried."""
-        for attempt in range(TRIES if self.clip.excerpt == "random" else 1):
-            place = self.clip.place(rng)
-            try:
-                with self.files.open(index) as file:
-                    wave = read_recording(file, name=self.path(index), samples=self.clip.samples, place=place)
-            except BadSampleError as error:
-                if error.reason != "silent" or attempt == TRIES - 1 or self.clip.excerpt == "start":
-                    raise
-            else:
-                return self.clip(wave, rng)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        """Return recording ``index``. Where a random excerpt is silent, it is the one around the loudest sample."""
+        path, place, search = self.path(index), self.clip.place(rng), self.clip.excerpt == "random"
+        with self.files.open(index) as file:
+            wave = read_recording(file, name=path, samples=self.clip.samples, place=place, around_sound=search)
+        _check_length(len(wave), path, self.clip.least)
+        return self.clip(wave, rng)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,7 +241,7 @@ class Arrays:
 
     def __post_init__(self) -> None:
         data, labels, rate = _load(self.where)
-        _check_array(data, self.where)
+        _check_array(data, self.where, self.clip)
         if labels is not None and labels.shape != (len(data),):
             raise ValueError(f"{self.where}: labels of shape {labels.shape} for {len(data)} recordings; save one each")
         for name, value in (("_data", data), ("_labels", labels), ("_rate", rate)):
@@ -208,7 +262,7 @@ class Arrays:
     @property
     def holds_energies(self) -> bool:
         """Whether the array holds log mel energies instead of waveforms."""
-        return self._data.ndim == 3 and self._data.shape[2] == self.clip.mels and self._data.dtype.kind == "f"
+        return _are_energies(self._data, self.clip)
 
     @property
     def seconds(self) -> float:
@@ -218,31 +272,31 @@ class Arrays:
     def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
         """Return recording ``index``."""
         if not self.holds_energies:
-            return self.clip(self.wave(index, self.clip.place(rng)), rng)
+            wave = self.wave(index, self.clip.place(rng), around_sound=self.clip.excerpt == "random")
+            _check_length(len(wave), self.path(index), self.clip.least)
+            return self.clip(wave, rng)
         energies = self.energies(index)
+        _check_length(num_samples(len(energies)), self.path(index), self.clip.least)
         start = round(self.clip.place(rng) * max(len(energies) - self.clip.frames, 0))
         return self.clip.finish(energies[None, start:])
 
-    def wave(self, index: int, place: float = 0.0, samples: int | None = None) -> Float[Tensor, "S"]:
-        """Return a part of waveform ``index`` at 16 kHz, in one channel."""
-        stored = np.atleast_2d(self._data[index])
-        length = -(-(samples or self.clip.samples) * self._rate // RATE)
-        start = round(place * max(stored.shape[1] - length, 0))
-        part = stored[:, start : start + length]
-        full = 1.0 if part.dtype.kind == "f" else float(np.iinfo(part.dtype).max) + 1
-        wave = torch.from_numpy(part.astype(np.float32) / np.float32(full)).mean(dim=0)
-        if not bool(wave.isfinite().all()):
-            raise BadSampleError(self.path(index), "holds NaN or infinite values")
-        if (wave - wave.mean()).abs().max() < SILENCE:
-            raise BadSampleError(self.path(index), "silent")
-        return resample(wave, self._rate)
+    def wave(self, index: int, place: float = 0.0, *, around_sound: bool = False) -> Float[Tensor, "S"]:
+        """Return a part of waveform ``index`` at 16 kHz, in one channel, as ``read_recording`` does of a file."""
+        stored, path = np.atleast_2d(self._data[index]), self.path(index)
+        total = stored.shape[1]
+        wanted = min(-(-self.clip.samples * self._rate // RATE), total)
+        start = round(place * (total - wanted))
+        wave = _finite(_averaged(stored[:, start : start + wanted]), path)
+        if _is_silent(wave):
+            start = _start_around(_loudest([_averaged(stored)], path), wanted, total)
+            wave = _finite(_averaged(stored[:, start : start + wanted]), path) if around_sound else wave
+        wave = resample(wave, self._rate)
+        _check_length(len(wave), path)
+        return wave
 
     def energies(self, index: int) -> Float[Tensor, "T M"]:
         """Return the log mel energies of recording ``index``, where the array holds them."""
-        energies = torch.from_numpy(np.array(self._data[index], dtype=np.float32))
-        if not bool(energies.isfinite().all()):
-            raise BadSampleError(self.path(index), "holds NaN or infinite values")
-        return energies
+        return _finite(torch.from_numpy(np.array(self._data[index], dtype=np.float32)), self.path(index))
 
     def path(self, index: int) -> str:
         """Name recording ``index``: ``words.npz[7]``."""
@@ -287,12 +341,32 @@ def _load(where: str) -> tuple[NDArray[Any], NDArray[Any] | None, int]:
         raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
 
 
-def _check_array(data: NDArray[Any], where: str) -> None:
+def _averaged(stored: NDArray[Any]) -> Float[Tensor, "S"]:
+    """Return the mean of the channels of a stored waveform [C S], full scale at 1."""
+    full = 1.0 if stored.dtype.kind == "f" else float(np.iinfo(stored.dtype).max) + 1
+    return torch.from_numpy(stored.astype(np.float32) / np.float32(full)).mean(dim=0)
+
+
+def _are_energies(data: NDArray[Any], clip: Clip) -> bool:
+    return data.ndim == 3 and data.shape[2] == clip.mels and data.dtype.kind == "f"
+
+
+def _check_array(data: NDArray[Any], where: str, clip: Clip) -> None:
     shape = "x".join(map(str, data.shape))
-    if data.dtype.kind not in "if":
+    # Of 64-bit whole numbers, nothing says the full scale; by their type's, 16-bit sound in them would be silent.
+    if data.dtype.kind not in "if" or (data.dtype.kind == "i" and data.dtype.itemsize > 4):
         raise ValueError(f"{where}: holds {data.dtype}; save waveforms as int16 or float32")
     if data.ndim not in (2, 3) or 0 in data.shape:
         raise ValueError(f"{where}: shape {shape} is not N recordings; save [N S], [N C S] or [N T M]")
+    if _are_energies(data, clip):
+        if clip.gain or clip.roll:
+            raise ValueError(f"{where}: holds energies, not waveforms; gain and roll do not fit, leave them out")
+    elif data.dtype.kind == "f" and data.ndim == 3 and data.shape[1] > data.shape[2]:
+        bands = data.shape[2]
+        raise ValueError(
+            f"{where}: shape {shape} looks like log mel energies with {bands} bands; give --mels {bands} (settings: "
+            f"mels, now {clip.mels}), or save waveforms as [N C S]"
+        )
 
 
 # What a data set is like
@@ -335,7 +409,8 @@ def survey(where: str | Path, *, limit: int = 64, mels: int = 128) -> Survey:
 def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: float = 10.0) -> tuple[float, float]:
     """Mean and standard deviation of log mel energies over up to ``limit`` recordings, evenly spread.
 
-    Of each, the first ``seconds`` count; padding does not, and bad recordings are passed over. Of a mixture, the part
+    Of each, the first ``seconds`` count, or those around its loudest sample where the first are silent; padding does
+    not, and bad recordings are passed over. Of a mixture, the part
     with the largest weight is measured.
     """
     where = max(split_mixture(os.fspath(where)))[1]
@@ -344,10 +419,10 @@ def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: f
 
     def energies(index: int) -> Tensor:
         if isinstance(source, Arrays):
-            wave = None if source.holds_energies else source.wave(index)
+            wave = None if source.holds_energies else source.wave(index, around_sound=True)
         else:
             with source.files.open(index) as file:
-                wave = read_recording(file, name=source.path(index), samples=clip.samples)
+                wave = read_recording(file, name=source.path(index), samples=clip.samples, around_sound=True)
         if wave is None:
             assert isinstance(source, Arrays)
             return source.energies(index)
@@ -369,9 +444,7 @@ def _header(files: Files, index: int) -> tuple[float, int]:
     """Length of a recording in seconds, and its rate in hertz."""
     path = files.path(index)
     with files.open(index) as file, _opened(file, path) as opened:
-        if opened.frames <= 0:
-            raise BadSampleError(path, "holds no samples, only a header")
-        return opened.frames / opened.samplerate, opened.samplerate
+        return _length(opened, path) / opened.samplerate, opened.samplerate
 
 
 def _readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[Found]:

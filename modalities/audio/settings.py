@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from maskkit.modalities.audio.filterbanks import RATE
-from maskkit.modalities.audio.presets import AUDIOSET_MEAN, AUDIOSET_STD, Hide, Size, audiomae
+from maskkit.modalities.audio.presets import AUDIOSET_MEAN, AUDIOSET_STD, Hide, Size, audiomae, masker
 from maskkit.modalities.audio.readers import Survey, measure, open_recordings, survey
 from maskkit.modalities.audio.transforms import Clip, Excerpt, Padding
 
@@ -38,8 +38,8 @@ class AudioMAE:
     """Predict each patch with its own mean and deviation taken out."""
     mask: Hide = "random"
     """Hide patches at random, moments, bands, or both of these."""
-    mask_ratio: float | None = None
-    """Hidden share; 0.8, and 0.7 of time and 0.3 of frequency for both."""
+    mask_ratio: float | tuple[float, float] | None = None
+    """Hidden share, 0.8 by default; with mask both a pair, of time and frequency, 0.7 0.3 by default."""
     mean: float = AUDIOSET_MEAN
     """Of the log mel energies."""
     std: float = AUDIOSET_STD
@@ -74,7 +74,8 @@ class Data:
     roll: bool = False
     """Turn recordings around in time by a random length; the authors' code means to and does not."""
     padding: Padding = "silence"
-    """Fill up short recordings with raw 0, as the authors do, or leave what is not there out of the loss."""
+    """Fill up short recordings with raw 0, as the authors do, or ignore patches that lie wholly past the end.
+    Ignored: the shortest recording of a batch, of two patches in time at least, says how many of each are used."""
 
     def at(self, root: str) -> "Data":
         """Return the same settings for other files."""
@@ -85,6 +86,9 @@ class Data:
         if not train:
             return open_audio(self.root, tokenizer)
         clip = fitting_clip(tokenizer, excerpt=self.excerpt, gain=self.gain, roll=self.roll, padding=self.padding)
+        if self.padding == "ignored":
+            # One patch in time is what a mask can hide none of. A second one begins with its first frame.
+            clip = replace(clip, least=min(tokenizer.size[0] + 1, clip.frames))
         return open_mixture(self.root, lambda where: open_recordings(where, clip))
 
 
@@ -138,8 +142,8 @@ class Command(Options):
     """The authors' transposed table, or the corrected one."""
     mask: Hide = "random"
     """Hide patches at random, moments, bands, or both of these."""
-    mask_ratio: float | None = None
-    """Hidden share; 0.8, and 0.7 of time and 0.3 of frequency for both."""
+    mask_ratio: float | tuple[float, float] | None = None
+    """Hidden share, 0.8 by default; with mask both a pair, of time and frequency, 0.7 0.3 by default."""
     norm_target: bool = True
     """Predict each patch with its own mean and deviation taken out; --no-norm-target predicts plain energies."""
     measure: bool = False
@@ -149,10 +153,12 @@ class Command(Options):
     gain: bool = False
     """Make recordings louder or softer at random."""
     padding: Padding = "silence"
-    """Fill up short recordings as the authors do, or leave what is not there out of the loss."""
+    """Fill up short recordings as the authors do, or ignore patches that lie wholly past the end.
+    Ignored: the shortest recording of a batch, of two patches in time at least, says how many of each are used."""
 
     def settings(self, say: Callable[[str], None]) -> Pretrain[AudioMAE, Data]:
         """Choose what was left open, and say why."""
+        masker(self.mask, self.mask_ratio)  # says what is wrong before thousands of files are looked at
         facts = survey(self.data, mels=self.mels)
         frames = fitting_frames(facts) if self.seconds is None else fitting_length(self.seconds)
         cuda = torch.cuda.is_available()

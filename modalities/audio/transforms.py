@@ -27,7 +27,9 @@ class Clip:
     ``roll`` turns the waveform around in time by a random number of samples. The authors mean to, but draw the number
     from a range of one, so theirs never moves (A2): leave it False to do as they did.
     ``padding``: a shorter recording is filled up with raw 0 *before* normalisation, as by the authors, which is far
-    louder than silence and becomes +0.467. "ignored" fills with NaN, which the tokenizer takes for what is not there.
+    louder than silence and becomes +0.467. "ignored" fills with NaN: a patch of nothing else is no token, and in one
+    that is partly there the tokenizer writes that raw 0.
+    ``least``: a recording of fewer frames is a bad sample.
     """
 
     frames: int
@@ -38,6 +40,7 @@ class Clip:
     gain: bool = False
     roll: bool = False
     padding: Padding = "silence"
+    least: int = 1
 
     @property
     def samples(self) -> int:

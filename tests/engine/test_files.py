@@ -294,6 +294,13 @@ class TestJsonList:
         assert names(files, tmp_path) == ["a.jpg", "sub/my b.jpg"]
         assert labels(files) == (expected or ["/m/1,/m/2", "/m/1"])
 
+    def test_absolute_paths_are_kept_whether_they_exist_or_not(self, tmp_path):
+        make(tmp_path, "there.jpg", "sub/there.jpg")
+        listed = [f"{tmp_path}/there.jpg", f"{tmp_path}/sub/../there.jpg", "/no/such/folder/gone.jpg"]
+        content = [{"wav": path, "labels": str(number)} for number, path in enumerate(listed)]
+        files = find_files(write_list(tmp_path / "sub", json.dumps(content), "list.json"), SUFFIXES)
+        assert [files.path(i) for i in range(3)] == listed and labels(files) == ["0", "1", "2"]
+
 
 class TestErrors:
     @pytest.mark.parametrize(

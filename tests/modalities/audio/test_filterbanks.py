@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from maskkit.modalities import audio
-from maskkit.modalities.audio.filterbanks import band_hertz, mel_bands, num_frames, num_samples
+from maskkit.modalities.audio.filterbanks import band_hertz, mel_bands, num_samples
 
 torchaudio = pytest.importorskip("torchaudio")
 kaldi = pytest.importorskip("torchaudio.compliance.kaldi")
@@ -54,12 +54,11 @@ def test_bands_are_kaldis(mels):
 
 
 def test_frames_lie_wholly_within_the_recording():
-    assert num_frames(10 * RATE) == 998 and num_samples(1024) == 164_080
+    assert num_samples(1024) == 164_080
     for samples in (400, 559, 560, 16_000):
-        assert (
-            audio.fbanks(torch.randn(1, samples)).shape[1] == num_frames(samples) == len(authors(torch.randn(samples)))
-        )
-        assert num_samples(num_frames(samples)) <= samples
+        frames = len(authors(torch.randn(samples)))
+        assert audio.fbanks(torch.randn(1, samples)).shape[1] == frames
+        assert num_samples(frames) <= samples < num_samples(frames + 1)
     for compute in (lambda w: audio.fbank(w), lambda w: audio.fbanks(w[None])):
         with pytest.raises(ValueError, match="at least 400 samples"):
             compute(torch.randn(399))

@@ -48,7 +48,7 @@ def test_input_visible_and_reconstruction_share_axes_and_stand_where_they_belong
 def test_a_file_is_written_and_plain_targets_have_no_excuse(tmp_path):
     batch, mask = audio.sample(1), Mask.hide(torch.arange(12)[None], 24)
     figure, model, output = drawn(batch, mask, norm_target=False)
-    assert "true mean" not in figure.get_supxlabel()
+    assert figure.get_supxlabel() == "visible patches are the input's own"
     audio.draw(batch, output, model, tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").stat().st_size > 5000
 
@@ -64,6 +64,7 @@ def test_what_a_short_clip_does_not_have_stays_white():
         assert np.isnan(np.ma.filled(array, np.nan)[:, 50:]).all()
     shown = [int(np.isfinite(np.ma.filled(array, np.nan)).sum()) for array in arrays[:3]]
     assert shown == [64 * 96, 2 * 256, 4 * 256]  # tokens in neither set are white, too
+    assert "neither visible nor predicted" in figure.get_supxlabel()
 
 
 def test_sound_is_written_at_16_kilohertz(tmp_path):

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def broken(folder):
     (folder / "folder.wav").mkdir()
     os.mkfifo(folder / "pipe.wav")
     reasons |= {"silent.wav": "silent", "constant.wav": "silent", "nan.wav": "holds NaN or infinite values"}
-    reasons |= {"short.wav": "too short: 0.020 s, a frame needs 0.025 s", "folder.wav": "a folder, not a recording"}
+    reasons |= {"short.wav": "too short: 0.020 s; a frame needs 0.025 s", "folder.wav": "a folder, not a recording"}
     return reasons | {"pipe.wav": "not an ordinary file", "nowhere.wav": "no such file or directory"}
 
 
@@ -159,19 +160,85 @@ def test_a_format_that_is_not_read_says_how_to_convert_it(tmp_path):
         audio.read_recording(str(tmp_path / "a.m4a"))
 
 
-def test_a_silent_excerpt_of_a_long_recording_is_drawn_again(tmp_path):
-    sound = np.concatenate([np.zeros((16_000 * 3, 1)), tone(9.0)])
-    write(tmp_path / "a.wav", sound)
-    clip = audio.Clip(frames=48, mels=64, mean=0.0, scale=1.0, excerpt="random")
-    source = open_recordings(tmp_path, clip)
-    found = [source.read(0, generator(seed)) for seed in range(20)]  # a quarter of all places is silent
-    assert len({each.sum().item() for each in found}) == 20
-    write(tmp_path / "a.wav", np.zeros(16_000 * 12))
-    with pytest.raises(BadSampleError, match="silent"):
-        source.read(0, generator(0))
-    write(tmp_path / "b" / "a.wav", sound)
-    with pytest.raises(BadSampleError, match="silent"):  # the start is what was asked for
-        open_recordings(tmp_path / "b", CLIP).read(0, generator(0))
+SOUND_AT = 3.0  # seconds, in a recording of nine
+
+
+def mostly_silent(rate=16_000):
+    """Nine seconds of a microphone's offset, and half a second of sound."""
+    sound = np.full((9 * rate, 1), 0.1, np.float32)
+    start = int(SOUND_AT * rate)
+    sound[start : start + rate // 2] += tone(0.5, rate)
+    return sound
+
+
+def sources(folder, sound, excerpt):
+    """Open the same recording as a file and as an array."""
+    write(folder / "a.wav", sound, subtype="FLOAT")
+    np.save(folder / "a.npy", sound.T)
+    clip = audio.Clip(frames=48, mels=64, mean=0.0, scale=1.0, excerpt=excerpt)
+    return open_recordings(folder / "a.wav", clip), open_recordings(folder / "a.npy", clip)
+
+
+FLOOR = math.log(torch.finfo(torch.float32).eps)  # Kaldi's energy of silence
+
+
+def test_a_random_excerpt_without_sound_becomes_the_one_around_the_loudest_sample(tmp_path):
+    for source in sources(tmp_path, mostly_silent(), "random"):
+        found = [source.read(0, generator(seed)) for seed in range(30)]
+        assert all(each.max() > -5 for each in found)
+        sums = [round(each.sum().item(), 2) for each in found]
+        around = max(set(sums), key=sums.count)
+        assert 15 < sums.count(around) < 30  # the others, drawn where there is sound, stay where they were drawn
+        assert torch.equal(source.read(0, generator(3)), found[3])
+    for end in (slice(None), slice(None, None, -1)):  # the loudest sample lies at the very start, at the very end
+        sound = np.zeros((9 * 16_000, 1), np.float32)
+        sound[:2000] = tone(2000 / 16_000) * np.linspace(1, 0, 2000)[:, None]
+        for source in sources(tmp_path, np.ascontiguousarray(sound[end]), "random"):
+            found = [source.read(0, generator(seed)) for seed in range(5)]
+            assert all(each.shape == (1, 48, 64) and each.max() > -5 for each in found)
+
+
+def test_a_silent_start_is_trained_on_as_it_is(tmp_path):
+    for source in sources(tmp_path, mostly_silent(), "start"):
+        assert source.read(0, generator(0)).max() < FLOOR + 1
+
+
+def test_only_a_recording_that_is_silent_throughout_is_bad(tmp_path):
+    for excerpt in ("start", "random"):
+        for source in sources(tmp_path, np.full((9 * 16_000, 1), 0.1, np.float32), excerpt):
+            with pytest.raises(BadSampleError, match="silent$"):
+                source.read(0, generator(0))
+    broken = np.zeros((9 * 16_000, 1), np.float32)
+    broken[80_000] = np.nan
+    for source in sources(tmp_path, broken, "start"):
+        with pytest.raises(BadSampleError, match="NaN"):
+            source.read(0, generator(0))
+
+
+@pytest.mark.parametrize(("name", "options"), FORMATS, ids=lambda value: str(value))
+def test_sound_is_found_in_every_format(tmp_path, name, options):
+    rate = 48_000  # the place is one of the file's own samples, of which several blocks have to be searched
+    sound = mostly_silent(rate) - np.float32(0.1)
+    path = write(tmp_path / name, sound if options.get("subtype") != "PCM_U8" else sound.round(2), rate, **options)
+    for place in (0.0, 0.9):
+        part = audio.read_recording(path, samples=8000, place=place, around_sound=True)
+        assert abs(len(part) - 8000) <= 1 and peak_hertz(part) == pytest.approx(440, abs=5)
+        assert audio.read_recording(path, samples=8000, place=place).abs().max() < 0.02
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg")
+def test_a_file_that_does_not_say_its_length_says_how_to_mend_it(tmp_path):
+    write(tmp_path / "a.wav")
+    command = ["ffmpeg", "-loglevel", "error", "-i", str(tmp_path / "a.wav"), "-f", "flac", "-"]
+    piped = subprocess.run(command, check=True, capture_output=True).stdout
+    (tmp_path / "piped.flac").write_bytes(piped)
+    wanted = r"piped.flac: does not say how long it is; rewrite it: ffmpeg -i IN OUT.flac"
+    for samples in (None, 4000):
+        with pytest.raises(BadSampleError, match=wanted):
+            audio.read_recording(str(tmp_path / "piped.flac"), samples=samples, place=0.5)
+    assert survey(tmp_path).median == 1.0  # of the other file
+    with pytest.raises(ValueError, match=wanted):
+        survey(tmp_path / "piped.flac")
 
 
 def test_folders_name_classes_and_lists_are_the_authors(tmp_path):
@@ -214,6 +281,19 @@ def test_arrays_of_energies_are_taken_as_they_are(tmp_path):
     assert mean == pytest.approx(energies.mean(), abs=1e-4) and std == pytest.approx(energies.std(), abs=1e-4)
 
 
+def test_gain_and_roll_are_refused_where_they_would_do_nothing(tmp_path):
+    np.save(tmp_path / "e.npy", np.zeros((2, 90, 64), np.float32))
+    for change in ({"gain": True}, {"roll": True}):
+        with pytest.raises(ValueError, match=r"e\.npy: holds energies, not waveforms; gain and roll do not fit"):
+            open_recordings(tmp_path / "e.npy", replace(CLIP, **change))
+
+
+def test_a_waveform_without_a_frame_is_a_bad_sample(tmp_path):
+    np.savez(tmp_path / "w.npz", waves=tone(0.1, 48_000).T[:, :1100], rate=48_000)
+    with pytest.raises(BadSampleError, match=r"w\.npz\[0\]: too short: 0\.023 s; a frame needs 0\.025 s"):
+        open_recordings(tmp_path / "w.npz", CLIP).read(0, generator(0))
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -222,6 +302,8 @@ def test_arrays_of_energies_are_taken_as_they_are(tmp_path):
         ({"waves": np.zeros((2, 3, 4, 5))}, "shape 2x3x4x5 is not N recordings"),
         ({"waves": np.zeros((2, 900)), "labels": np.zeros(3)}, r"labels of shape \(3,\) for 2 recordings"),
         ({"waves": np.array([None, {}])}, "Object arrays cannot be loaded|pickle"),
+        ({"waves": np.zeros((2, 900), np.int64)}, "holds int64; save waveforms as int16 or float32"),
+        ({"x": np.zeros((2, 300, 40))}, "shape 2x300x40 looks like log mel energies with 40 bands; give --mels 40"),
     ],
 )
 def test_arrays_that_do_not_fit_say_so(tmp_path, arrays, message):

@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+import tyro
 from maskkit.modalities import audio
 from maskkit.modalities.audio.sample import tone
 
 from maskkit.cli import main
+from maskkit.engine.data import BadSampleError
 from maskkit.engine.loop import pretrain
+from maskkit.engine.run import plain
 
 soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("torchaudio")
@@ -44,8 +47,6 @@ def test_defaults_fit_the_recordings_and_are_said(recordings):
 
 
 def test_what_was_chosen_is_restored(recordings):
-    from maskkit.engine.run import plain
-
     settings, _ = chosen(recordings, measure=True, gain=True)
     assert audio.restore(json.loads(json.dumps(plain(settings)))) == settings
 
@@ -64,6 +65,60 @@ def test_training_and_evaluation_see_what_they_should(recordings):
     )
     ignored = audio.Data(root=str(recordings), padding="ignored").open(model.tokenizer, train=True)
     assert ignored.read(1, rng).isnan().any()
+
+
+def test_what_has_one_patch_in_time_is_not_trained_on_without_padding(tmp_path):
+    model = audio.AudioMAE(size="tiny", frames=96, mels=64, mask="time", mask_ratio=0.5).build()
+    for name, frames in (("one", 16), ("two", 17)):
+        soundfile.write(tmp_path / f"{name}.wav", tone(0, frames=frames).clamp(-1, 1).numpy(), 16_000)
+        np.save(tmp_path / f"{name}.npy", tone(0, frames=frames)[None].numpy())
+        np.save(tmp_path / f"{name}-energies.npy", audio.fbank(tone(0, frames=frames), 64)[None].numpy())
+    rng = torch.Generator().manual_seed(0)
+    for kind in (".wav", ".npy", "-energies.npy"):
+        one, two = (audio.Data(root=f"{tmp_path}/{name}{kind}", padding="ignored") for name in ("one", "two"))
+        with pytest.raises(BadSampleError, match=r"too short: 0\.175 s; .* two patches in time need 0\.185 s"):
+            one.open(model.tokenizer, train=True).read(0, rng)
+        assert model(two.open(model.tokenizer, train=True).read(0, rng)[None], rng=rng).loss.isfinite()
+        assert one.open(model.tokenizer, train=False).read(0, rng)[0, :16].isfinite().all()  # it has features
+        filled = audio.Data(root=one.root).open(model.tokenizer, train=True)
+        assert model(filled.read(0, rng)[None], rng=rng).loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ([], None),
+        (["--mask-ratio", "0.7"], 0.7),
+        (["--mask", "both", "--mask-ratio", "0.6", "0.5"], (0.6, 0.5)),
+        (["--mask", "both"], None),
+    ],
+)
+def test_the_mask_ratio_is_a_number_or_a_pair(recordings, words, wanted):
+    command = tyro.cli(
+        audio.Command, args=["--data", str(recordings), "--out", "out", "--preset", "audiomae-tiny", *words]
+    )
+    model = command.settings(lambda line: None).model
+    assert command.mask_ratio == model.mask_ratio == wanted
+    masker = model.build().masker
+    assert getattr(masker, "ratios", None) == ((wanted or (0.7, 0.3)) if "both" in words else None)
+    saved = json.loads(json.dumps(plain(command.settings(lambda line: None))))
+    assert audio.restore(saved).model == model
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mask", "both", "--mask-ratio", "0.6"], "mask ratio of 'both' must be a pair, of time and frequency, such"),
+        (["--mask", "time", "--mask-ratio", "0.6", "0.5"], "mask ratio of 'time' must be one number, such as 0.8, got"),
+        (["--mask-ratio", "1.5"], "mask ratio must lie in (0, 1), got 1.5"),
+    ],
+)
+def test_a_mask_ratio_that_does_not_fit_is_one_line(recordings, capsys, words, message):
+    start = ["pretrain", "audio", "--data", str(recordings), "--out", str(recordings / "never")]
+    assert main([*start, *words]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1
+    assert "recordings" not in captured.out  # before any of them is looked at
 
 
 @pytest.mark.slow
