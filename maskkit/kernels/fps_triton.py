@@ -54,6 +54,7 @@ def farthest_points_triton(
     block = min(4096, triton.next_power_of_2(num_points))
     grid: Any = (batch,)
     first = start.to(torch.int32).contiguous()
-    with torch.cuda.device_of(xyz):  # Triton launches on the current device, whatever the tensors'
+    # Triton launches on the current device, whatever the tensors'; of CPU tensors (its interpreter) this does nothing.
+    with torch.cuda.device_of(xyz):  # type: ignore[no-untyped-call]
         _sample[grid](xyz, nearest, first, out, num_points, count, BLOCK=block, num_warps=8)
     return out.long()

@@ -76,7 +76,8 @@ def nearest_points_triton(
     block = triton.next_power_of_2(num_points)
     mask = points if valid is None else valid.to(torch.int8).contiguous()  # never read where there is none
     grid: Any = (batch * num_queries,)
-    with torch.cuda.device_of(points):  # Triton launches on the current device, whatever the tensors'
+    # Triton launches on the current device, whatever the tensors'; of CPU tensors (its interpreter) this does nothing.
+    with torch.cuda.device_of(points):  # type: ignore[no-untyped-call]
         _nearest_points[grid](
             *(points.contiguous(), mask, queries.contiguous(), index, distance, num_points, num_queries, count),
             MASKED=valid is not None,
@@ -91,7 +92,7 @@ def nearest_triton(queries: Float[Tensor, "B Q 3"], points: Float[Tensor, "B P 3
     batch, num_queries, _ = queries.shape
     index = torch.empty(batch, num_queries, dtype=torch.int32, device=points.device)
     grid: Any = (batch * triton.cdiv(num_queries, 32),)
-    with torch.cuda.device_of(points):
+    with torch.cuda.device_of(points):  # type: ignore[no-untyped-call]
         _nearest[grid](
             *(queries.contiguous(), points.contiguous(), index, num_queries, points.shape[1]), QUERIES=32, POINTS=64
         )
