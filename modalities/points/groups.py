@@ -31,7 +31,7 @@ class Groups:
     Clouds of different sizes make one batch as a list of tensors [P_i C], or padded by points of NaN. A cloud of fewer
     points than groups has padding tokens (``Tokens.valid``), which repeat its groups in turn, so that statistics over
     all tokens (batch normalisation's) stay those of real groups. A group that finds fewer points than ``group_size``
-    repeats its centre.
+    repeats its centre. Groups that are large beside their cloud hold nearly all of it, visible ones too.
 
     ``start="first"`` begins at the cloud's first point, as the authors do, who shuffle the points before
     (docs/official.md P5). ``start="far"`` begins at the point farthest from the mean, so that the order of points does
