@@ -28,7 +28,7 @@ KINDS = ("sphere", "torus", "box", "cone")
 
 @dataclass(frozen=True)
 class SmallPointMAE:
-    """Point-MAE for 256 points: 16 groups of 16, six of them visible."""
+    """Point-MAE for 256 points: 16 groups of 16, seven of them visible."""
 
     def build(self) -> MaskedModel:
         """Return the model, freshly started."""

@@ -53,5 +53,8 @@ def farthest_points_triton(
     out = torch.empty(batch, count, dtype=torch.int32, device=xyz.device)
     block = min(4096, triton.next_power_of_2(num_points))
     grid: Any = (batch,)
-    _sample[grid](xyz, nearest, start.to(torch.int32).contiguous(), out, num_points, count, BLOCK=block, num_warps=8)
+    first = start.to(torch.int32).contiguous()
+    # Triton launches on the current device, whatever the tensors'; of CPU tensors (its interpreter) this does nothing.
+    with torch.cuda.device_of(xyz):  # type: ignore[no-untyped-call]
+        _sample[grid](xyz, nearest, first, out, num_points, count, BLOCK=block, num_warps=8)
     return out.long()

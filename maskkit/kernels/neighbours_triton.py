@@ -14,9 +14,10 @@ def _nearest_points(  # type: ignore[no-untyped-def]
     points, valid, queries, index, distance, num_points, num_queries, count, MASKED: tl.constexpr, BLOCK: tl.constexpr
 ):
     """One program a query: all distances in registers, and the least taken out ``count`` times."""
-    query, row = tl.program_id(0), tl.program_id(1)
+    pair = tl.program_id(0).to(tl.int64)  # pairs of a cloud and a query: CUDA's other axes end at 65535
+    row = pair // num_queries
     points += row * num_points * 3
-    here = (row * num_queries + query) * 3
+    here = pair * 3
     place = tl.arange(0, BLOCK)
     inside = place < num_points
     dx = tl.load(points + place * 3, mask=inside, other=0.0) - tl.load(queries + here)
@@ -26,7 +27,7 @@ def _nearest_points(  # type: ignore[no-untyped-def]
         inside = inside & (tl.load(valid + row * num_points + place, mask=inside, other=0) != 0)
     left = tl.where(inside, dx * dx + dy * dy + dz * dz, float("inf"))
     free = place < num_points
-    out = (row * num_queries + query) * count
+    out = pair * count
     for rank in range(count):
         least = tl.min(left, axis=0)
         which = tl.min(tl.where(free & (left == least), place, BLOCK), axis=0)
@@ -39,7 +40,9 @@ def _nearest_points(  # type: ignore[no-untyped-def]
 @triton.jit  # type: ignore[untyped-decorator]
 def _nearest(queries, points, index, num_queries, num_points, QUERIES: tl.constexpr, POINTS: tl.constexpr):  # type: ignore[no-untyped-def]
     """One program a block of queries, which walks over the points."""
-    query, row = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES), tl.program_id(1)
+    blocks = tl.cdiv(num_queries, QUERIES)
+    row = (tl.program_id(0) // blocks).to(tl.int64)  # all on one axis: CUDA's others end at 65535
+    query = tl.program_id(0) % blocks * QUERIES + tl.arange(0, QUERIES)
     asked = query < num_queries
     queries += row * num_queries * 3
     points += row * num_points * 3
@@ -72,13 +75,15 @@ def nearest_points_triton(
     distance = torch.empty(batch, num_queries, count, device=points.device)
     block = triton.next_power_of_2(num_points)
     mask = points if valid is None else valid.to(torch.int8).contiguous()  # never read where there is none
-    grid: Any = (num_queries, batch)
-    _nearest_points[grid](
-        *(points.contiguous(), mask, queries.contiguous(), index, distance, num_points, num_queries, count),
-        MASKED=valid is not None,
-        BLOCK=block,
-        num_warps=4 if block <= 2048 else 8,
-    )
+    grid: Any = (batch * num_queries,)
+    # Triton launches on the current device, whatever the tensors'; of CPU tensors (its interpreter) this does nothing.
+    with torch.cuda.device_of(points):  # type: ignore[no-untyped-call]
+        _nearest_points[grid](
+            *(points.contiguous(), mask, queries.contiguous(), index, distance, num_points, num_queries, count),
+            MASKED=valid is not None,
+            BLOCK=block,
+            num_warps=4 if block <= 2048 else 8,
+        )
     return index.long(), distance
 
 
@@ -86,8 +91,9 @@ def nearest_triton(queries: Float[Tensor, "B Q 3"], points: Float[Tensor, "B P 3
     """Return the point nearest to each query."""
     batch, num_queries, _ = queries.shape
     index = torch.empty(batch, num_queries, dtype=torch.int32, device=points.device)
-    grid: Any = (triton.cdiv(num_queries, 32), batch)
-    _nearest[grid](
-        *(queries.contiguous(), points.contiguous(), index, num_queries, points.shape[1]), QUERIES=32, POINTS=64
-    )
+    grid: Any = (batch * triton.cdiv(num_queries, 32),)
+    with torch.cuda.device_of(points):  # type: ignore[no-untyped-call]
+        _nearest[grid](
+            *(queries.contiguous(), points.contiguous(), index, num_queries, points.shape[1]), QUERIES=32, POINTS=64
+        )
     return index.long()

@@ -12,6 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from maskkit.weights import point_mae
+
+KEYS = {"point-mae": point_mae.KEY}  # under which the authors' scripts look for weights, where it is not "model"
+
 
 def read(path: str | Path) -> dict[str, Tensor]:
     """Read every tensor of a ``.safetensors`` file, a pickled checkpoint, or a folder with one of them."""
@@ -35,12 +39,15 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def write(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> Path:
-    """Write beside the place, flush to disk, then rename: a reader sees the old file or the new one."""
+    """Write beside the place, flush to disk, then rename: a reader sees the old file or the new one.
+
+    ``metadata["layout"]`` decides under which key a pickled file holds the weights.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.suffix in (".pth", ".pt", ".bin"):
-            torch.save({"model": dict(state)}, aside)
+            torch.save({KEYS.get(metadata.get("layout", ""), "model"): dict(state)}, aside)
         else:
             save_file(dict(state), aside, metadata=metadata)
         with open(aside, "rb+") as file:

@@ -12,6 +12,7 @@ from maskkit.model import MaskedModel
 from maskkit.weights.translation import Translation, rename
 
 PARTS = ("encoder", "decoder")
+KEY = "base_model"  # of a pickled file: their fine-tuning reads this one, their resuming this one too
 
 ENCODER = {
     "MAE_encoder.encoder.first_conv.0.": "encoder.embed.first.0.",

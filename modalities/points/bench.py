@@ -84,13 +84,14 @@ class PlainPort(nn.Module):
     def group(self, clouds: Tensor) -> tuple[Tensor, Tensor]:
         """Return the centres [B 64 3] and the groups [B 64 K 3] around them."""
         batch, count, _ = clouds.shape
-        rows, last = torch.arange(batch, device=clouds.device), torch.zeros(batch, dtype=torch.long)
+        rows = torch.arange(batch, device=clouds.device)
+        last = torch.zeros_like(rows)
         nearest, taken = clouds.new_full((batch, count), torch.inf), []
         for _ in range(64):
             taken.append(last)
             nearest = torch.minimum(nearest, (clouds - clouds[rows, last][:, None]).square().sum(dim=2))
             last = nearest.argmax(dim=1)
-        centres = take(clouds, torch.stack(taken, dim=1).to(clouds.device))
+        centres = take(clouds, torch.stack(taken, dim=1))
         index = torch.cdist(centres, clouds).topk(self.size, dim=2, largest=False).indices
         groups = take(clouds, index.flatten(1)).view(batch, 64, self.size, 3)
         return centres, groups - centres[:, :, None]

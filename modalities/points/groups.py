@@ -29,13 +29,15 @@ class Groups:
     Groups overlap, and points may be in none, so painting gives the points of all groups and not the cloud.
 
     Clouds of different sizes make one batch as a list of tensors [P_i C], or padded by points of NaN. A cloud of fewer
-    points than groups has padding tokens (``Tokens.valid``); a group that finds fewer points than ``group_size``
-    repeats its centre.
+    points than groups has padding tokens (``Tokens.valid``), which repeat its groups in turn, so that statistics over
+    all tokens (batch normalisation's) stay those of real groups. A group that finds fewer points than ``group_size``
+    repeats its centre. Groups that are large beside their cloud hold nearly all of it, visible ones too.
 
     ``start="first"`` begins at the cloud's first point, as the authors do, who shuffle the points before
     (docs/official.md P5). ``start="far"`` begins at the point farthest from the mean, so that the order of points does
     not matter. ``skip_origin``: points with |p|² up to this are never centres, unless first; the authors' sampling
-    kernel (pointnet2_ops) leaves out those within 1e-3 (docs/official.md P10). ``num_points`` is what readers deliver.
+    kernel (pointnet2_ops) leaves out those within 1e-3 (docs/official.md P10). Where others are fewer than groups,
+    theirs repeats centres, ours lets the near ones in. ``num_points`` is what readers deliver.
     """
 
     num_groups: int = 64
@@ -68,12 +70,12 @@ class Groups:
         with torch.autocast(points.device.type, enabled=False):
             xyz = points[..., :3].contiguous()
             centre_index = farthest_points(xyz, self.num_groups, self._starts(xyz, real), self._eligible(xyz, real))
+            centre_index, valid = self._repeated(centre_index, xyz.shape[1], real)
             centres = take(xyz, centre_index)
             index = nearest_points(xyz, centres, self.group_size, real)
-            batch_size = len(points)
-            groups = take(points, index.view(batch_size, -1)).view(*index.shape, -1)
+            groups = take(points, index.flatten(1)).view(*index.shape, -1)
             groups[..., :3] -= centres[:, :, None]
-        return Tokens(x=groups.flatten(2), pos=centres, valid=self._valid(points, real))
+        return Tokens(x=groups.flatten(2), pos=centres, valid=valid)
 
     def paint(self, tokens: Tokens, index: Int[Tensor, "B H"], value: Float[Tensor, "B H D"]) -> Tensor:
         """Return the points of all groups, [B G*K C], in the cloud's own coordinates."""
@@ -88,10 +90,12 @@ class Groups:
     def _padded(self, batch: Tensor | Sequence[Tensor]) -> tuple[Float[Tensor, "B P C"], Bool[Tensor, "B P"] | None]:
         """Return one tensor, and which of its points are real; None where all are."""
         width = 3 + self.features
+        if len(batch) == 0:
+            raise ValueError("batch holds no clouds; give at least one")
         if not isinstance(batch, Tensor):
-            for cloud in batch:
-                if cloud.ndim != 2:
-                    raise ValueError(f"a cloud must be [points {width}], got {list(cloud.shape)}")
+            for number, cloud in enumerate(batch):
+                if cloud.ndim != 2 or cloud.shape[1] != width:
+                    raise ValueError(f"cloud {number} must be [points {width}], got {list(cloud.shape)}")
             batch = torch.nn.utils.rnn.pad_sequence(list(batch), batch_first=True, padding_value=torch.nan)
         if batch.ndim != 3 or batch.shape[2] != width:
             raise ValueError(
@@ -99,7 +103,7 @@ class Groups:
             )
         if not batch.is_floating_point():
             raise ValueError(f"batch must be float, got {batch.dtype}")
-        batch = batch.float() if batch.dtype in (torch.float16, torch.bfloat16) else batch
+        batch = batch.float()
         if bool(batch.isfinite().all()):
             if batch.shape[1] == 0:
                 raise ValueError("batch holds clouds without points; leave them out")
@@ -124,9 +128,22 @@ class Groups:
         if self.skip_origin is None:
             return real
         outside = xyz.square().sum(dim=-1) > self.skip_origin  # False for NaN
-        return None if bool(outside.all()) else outside
+        if bool(outside.all()):
+            return None
+        counts = outside.sum(dim=1, keepdim=True)
+        if not bool(counts.all()):
+            raise ValueError(
+                f"cloud {int(counts.argmin())} of the batch lies within {self.skip_origin**0.5:.2g} of the origin, "
+                "where no centres are; scale clouds to the unit sphere, or pass skip_origin=None"
+            )
+        near = outside.new_ones(outside.shape) if real is None else real
+        return torch.where(counts < self.num_groups, near, outside)
 
-    def _valid(self, points: Float[Tensor, "B P C"], real: Bool[Tensor, "B P"] | None) -> Bool[Tensor, "B G"] | None:
-        counts = points.new_full((len(points),), points.shape[1]) if real is None else real.sum(dim=1)
-        valid = torch.arange(self.num_groups, device=points.device) < counts[:, None]
-        return None if bool(valid.all()) else valid
+    def _repeated(
+        self, index: Int[Tensor, "B G"], num_points: int, real: Bool[Tensor, "B P"] | None
+    ) -> tuple[Int[Tensor, "B G"], Bool[Tensor, "B G"] | None]:
+        """Let padding name a cloud's own centres in turn; return them, and which are no padding (None where all)."""
+        counts = index.new_full((len(index),), num_points) if real is None else real.sum(dim=1)
+        place = torch.arange(self.num_groups, device=index.device).expand(len(index), -1)
+        valid = place < counts[:, None]
+        return (index, None) if bool(valid.all()) else (index.gather(1, place % counts[:, None]), valid)

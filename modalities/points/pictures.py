@@ -38,7 +38,8 @@ def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path, *, up: U
     ``up`` is the axis that points up; ShapeNet and most meshes have y, scanners z. Needs no display.
     """
     views = look(batch, output, model)
-    share = output.mask.visible.shape[1] / output.tokens.shape[1]
+    visible, hidden = (index.shape[1] for index in (output.mask.visible, output.mask.hidden))
+    share = visible / (visible + hidden)  # in a padded batch a group may be in neither
     titles = [title.format(share=share) for title in TITLES]
     if path.suffix != ".html":
         sheet(views, titles, path, up=up)

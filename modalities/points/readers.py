@@ -7,6 +7,7 @@ import ctypes
 import ctypes.util
 import importlib
 import importlib.util
+import itertools
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,7 +160,7 @@ def _check_file(path: str) -> None:
 
 
 def _read_numpy(path: str) -> Cloud:
-    """Read [P C] from .npy or .npz: x, y, z, then three normals where there are six numbers or more."""
+    """Read [P C] from .npy or .npz; see ``_columns``."""
     loaded = np.load(path, allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
         with loaded:
@@ -172,20 +173,38 @@ def _read_numpy(path: str) -> Cloud:
 
 
 def _columns(table: NDArray[Any]) -> Cloud:
+    """Tell what unnamed columns behind x, y, z are.
+
+    4 columns: intensity. 7: intensity, then colours (Leica's .pts). 6 and more: three normals, where nearly all have a
+    length of about 1, else colours, where all lie in 0..255 or 0..1. Other columns are left out. Intensity is as the
+    file has it.
+    """
     if table.ndim != 2 or table.shape[1] < 3 or table.dtype.kind not in "iuf":
         raise ValueError(f"an array {list(table.shape)} of {table.dtype} is no cloud; save [points 3]")
     table = table.astype(np.float64)
-    if table.shape[1] == 4:
-        return Cloud(table[:, :3], {"intensity": table[:, 3:4]})
-    return Cloud(table[:, :3], {"normals": table[:, 3:6]} if table.shape[1] >= 6 else {})
+    count = table.shape[1]
+    features = {"intensity": table[:, 3:4]} if count in (4, 7) else {}
+    three = table[:, 4:7] if count == 7 else table[:, 3:6]
+    known = three[np.isfinite(three).all(axis=1)]
+    if count >= 6 and len(known):
+        unit = np.abs(np.linalg.norm(known, axis=1) - 1) < 0.05  # written with two digits
+        if count != 7 and unit.mean() > 0.95:
+            features["normals"] = three
+        elif known.min() >= 0 and known.max() <= 255:
+            features["colours"] = three / (255 if known.max() > 1 else 1)
+    return Cloud(table[:, :3], features)
 
 
 def _read_text(path: str) -> Cloud:
-    """Read lines of x y z, parted by blanks or commas; a first line of one number (.pts) counts the points."""
-    with open(path, encoding="ascii") as file:
-        first = file.readline()
-        comma = "," if "," in first else None
-        skip = 1 if re.fullmatch(r"\s*\d+\s*", first) else 0
+    """Read lines of x y z and more (``_columns``), parted by blanks or commas.
+
+    A first line of one number (.pts) counts the points, and what follows # is a comment, in whatever encoding.
+    """
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = ((place, line.partition("#")[0].strip()) for place, line in enumerate(file, start=1))
+        heads = list(itertools.islice(((place, text) for place, text in lines if text), 2))
+        comma = "," if heads and "," in heads[-1][1] else None
+        skip = heads[0][0] if heads and heads[0][1].isdigit() else 0
         file.seek(0)
         return _columns(np.loadtxt(file, delimiter=comma, comments="#", skiprows=skip, ndmin=2))
 
@@ -387,18 +406,22 @@ class Arrays:
     where: str
     transform: Transform
     features: tuple[Feature, ...] = ()
+    loaded: InitVar[tuple[NDArray[Any], NDArray[Any] | None] | None] = None
+    """Points and labels, where the file was read already."""
     _points: NDArray[Any] = field(init=False, repr=False)
     _labels: NDArray[Any] | None = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        points, labels = _load(self.where)
+    def __post_init__(self, loaded: tuple[NDArray[Any], NDArray[Any] | None] | None) -> None:
+        points, labels = loaded or _load(self.where)
         wanted = 3 + sum(WIDTHS[name] for name in self.features)
         if points.ndim != 3 or points.shape[2] < wanted or points.dtype.kind not in "iuf":
             raise ValueError(
                 f"{self.where}: {list(points.shape)} of {points.dtype} are no clouds; save [clouds points {wanted}]"
             )
-        if labels is not None and labels.shape[:1] != points.shape[:1]:
-            raise ValueError(f"{self.where}: {len(points)} clouds have {len(labels)} labels; save one for each")
+        if points.size == 0:
+            raise ValueError(f"{self.where}: {list(points.shape)} holds no points; save [clouds points {wanted}]")
+        if labels is not None and (labels.shape[:1] != points.shape[:1] or labels.size != len(points)):
+            raise ValueError(f"{self.where}: labels are {list(labels.shape)}; save one a cloud, [{len(points)}]")
         object.__setattr__(self, "_points", points)
         object.__setattr__(self, "_labels", None if labels is None else labels.reshape(len(points)))
 
@@ -454,8 +477,10 @@ def open_files(
     A single .npy of two axes, [P C], is one cloud.
     """
     place = os.path.expanduser(os.fspath(where))
-    if place.lower().endswith((".npy", ".npz")) and os.path.isfile(place) and _load(place)[0].ndim != 2:
-        return Arrays(where=place, transform=transform, features=features)
+    if place.lower().endswith((".npy", ".npz")) and os.path.isfile(place):
+        loaded = _load(place)
+        if loaded[0].ndim != 2:
+            return Arrays(where=place, transform=transform, features=features, loaded=loaded)
     files = _shapenet(place) or find_files(place, SUFFIXES)
     return Clouds(files=files, transform=transform, features=features, mesh_points=mesh_points)
 

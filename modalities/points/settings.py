@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,10 @@ class PointMAE:
     decoder_depth: int = 4
     drop_path: float = 0.1
 
+    def tokenizer(self) -> Groups:
+        """Return the model's tokenizer, for which the rest of the model need not be built."""
+        return Groups(**{field.name: getattr(self, field.name) for field in fields(Groups)})
+
     def build(self) -> MaskedModel:
         """Return the model, freshly started."""
         return point_mae(**{name: getattr(self, name) for name in self.__dataclass_fields__})
@@ -58,9 +62,9 @@ class Data:
     root: str
     """Folder, glob, list file, .npy or .npz."""
     features: tuple[Feature, ...] = ()
-    """Numbers a point beside x, y and z, in this order."""
+    """Numbers a point beside x, y and z, in this order: normals, colours, intensity."""
     augment: bool = True
-    """Stretch by 2/3 to 3/2 and shift by up to 0.2 along each axis."""
+    """Stretch by 2/3 to 3/2 and shift by up to 0.2 along each axis; normals follow the stretch."""
     rotate: Rotate = "none"
     """Turn at random about an axis, or every way."""
 
@@ -84,7 +88,7 @@ def open_clouds(
     augment: bool = True,
     rotate: Rotate = "none",
 ) -> Source:
-    """Open clouds with as many points, and as many features, as a tokenizer takes.
+    """Open clouds with as many points, and as many features, as a tokenizer takes; missing points are NaN, which pads.
 
     Without ``features`` they follow from the number: 3 are normals, 1 intensity, 6 normals and colours, 7 all.
     """
@@ -99,13 +103,20 @@ def open_clouds(
         )
     transform = eval_transform(tokenizer.num_points)
     if train:
-        has_normals = features[:1] == ("normals",)
-        transform = train_transform(tokenizer.num_points, augment=augment, rotate=rotate, has_normals=has_normals)
+        normals_at = _column(features, "normals")
+        transform = train_transform(tokenizer.num_points, augment=augment, rotate=rotate, normals_at=normals_at)
 
     def open_one(place: str) -> Source:
         return open_files(place, transform=transform, features=features or (), mesh_points=tokenizer.num_points)
 
     return open_mixture(os.fspath(where), open_one)
+
+
+def _column(features: tuple[Feature, ...], name: Feature) -> int | None:
+    """Return where a feature starts in a row of x, y, z and features."""
+    if name not in features:
+        return None
+    return 3 + sum(WIDTHS[before] for before in features[: features.index(name)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +128,12 @@ class Command(Options):
 
     preset: Literal["auto", "point-mae", "point-mae-tiny"] = "auto"
     num_points: int = 1024
-    """Points drawn from each cloud or mesh."""
+    """Points drawn from each cloud or mesh; a cloud of fewer keeps all, and one of fewer than 16 is skipped."""
     num_groups: int | None = None
     group_size: int | None = None
     """Points of a group."""
     features: tuple[Feature, ...] = ()
+    """Numbers a point beside x, y and z that the model sees; it does not predict them."""
     mask_ratio: float = 0.6
     mask: Literal["random", "block"] = "random"
     batch_norm: Literal["all", "visible"] = "all"
@@ -133,11 +145,12 @@ class Command(Options):
         """Choose what was left open, and say why."""
         cuda = torch.cuda.is_available()
         tiny = self.preset == "point-mae-tiny" or (self.preset == "auto" and not cuda)
-        groups = self.num_groups or max(4, self.num_points // 16)
+        groups = max(4, self.num_points // 16) if self.num_groups is None else self.num_groups
+        size = min(32, max(1, self.num_points // 4)) if self.group_size is None else self.group_size
         model = PointMAE(
             num_points=self.num_points,
             num_groups=groups,
-            group_size=self.group_size or min(32, max(1, self.num_points // 4)),
+            group_size=size,
             features=sum(WIDTHS[name] for name in self.features),
             mask_ratio=self.mask_ratio,
             mask=self.mask,
@@ -146,7 +159,7 @@ class Command(Options):
         if tiny:
             model = replace(model, dim=192, depth=6, heads=3, decoder_depth=2)
         data = Data(root=self.data, features=self.features, augment=self.augment, rotate=self.rotate)
-        source = data.open(model.build().tokenizer, train=False)  # type: ignore[arg-type]  # it is Groups
+        source = data.open(model.tokenizer(), train=False)
         _first_readable(source)
         say(f"{len(source)} clouds or meshes, {self.num_points} points of each")
         settings = self.complete(

@@ -1,7 +1,8 @@
 """From what a file holds to what a model takes, in the authors' order (docs/official.md P6).
 
 Point-MAE draws 1024 of 8192 points at random (not by farthest-point sampling, as its paper says), then centres and
-scales them to the unit sphere, and stretches and shifts them afterwards.
+scales them to the unit sphere, and stretches and shifts them afterwards. ``normals_at`` is the column where normals
+start, None where a cloud has none: they turn with the points, and stay upright on a stretched surface.
 
 P points of a cloud, C = 3 + F numbers a point.
 """
@@ -11,13 +12,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+FEWEST = 16  # points: the smallest cloud of a batch sets how many groups are shown and hidden (maskers.Uniform)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """Draw ``num_points`` points, each at most once; a smaller cloud keeps all and repeats some at random."""
+    """Draw ``num_points`` points, each at most once; a smaller cloud keeps all that it has.
+
+    Raises ValueError where it has fewer than 16: it would leave all clouds of its batch next to nothing to hide.
+    """
 
     num_points: int = 1024
 
@@ -27,11 +34,24 @@ class Subset:
 
     def __call__(self, points: Float[Tensor, "P C"], rng: torch.Generator) -> Float[Tensor, "N C"]:
         """Return the points in random order, so that the first one is a random start for sampling."""
-        order = torch.randperm(len(points), generator=rng)[: self.num_points]
-        if len(order) < self.num_points:
-            again = torch.randint(len(points), (self.num_points - len(order),), generator=rng)
-            order = torch.cat([order, again])
-        return points[order]
+        fewest = min(FEWEST, self.num_points)
+        if len(points) < fewest:
+            raise ValueError(f"holds {len(points)} points, fewer than {fewest}; leave it out or sample it more densely")
+        return points[torch.randperm(len(points), generator=rng)[: self.num_points]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill:
+    """Fill a cloud up to ``num_points`` with points of NaN, which ``Groups`` takes for padding, so that clouds stack.
+
+    Repeated points would make hidden groups copies of visible ones.
+    """
+
+    num_points: int = 1024
+
+    def __call__(self, points: Float[Tensor, "P C"], rng: torch.Generator) -> Float[Tensor, "N C"]:
+        """Return the points, then NaN, in features too. ``rng`` is not used."""
+        return F.pad(points, (0, 0, 0, max(0, self.num_points - len(points))), value=math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +71,7 @@ class ScaleShift:
 
     scale: tuple[float, float] = (2 / 3, 3 / 2)
     shift: float = 0.2
+    normals_at: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
@@ -59,33 +80,38 @@ class ScaleShift:
             raise ValueError(f"shift must not be negative, got {self.shift}")
 
     def __call__(self, points: Float[Tensor, "P C"], rng: torch.Generator) -> Float[Tensor, "P C"]:
-        """Return stretched and shifted points; features stay, normals too (the authors use none)."""
+        """Return stretched and shifted points. A normal n becomes n / factor, scaled to length 1."""
         low, high = self.scale
         factor = low + (high - low) * torch.rand(3, generator=rng)
         shift = self.shift * (2 * torch.rand(3, generator=rng) - 1)
-        return torch.cat([points[:, :3] * factor + shift, points[:, 3:]], dim=1)
+        out = torch.cat([points[:, :3] * factor + shift, points[:, 3:]], dim=1)
+        if self.normals_at is not None:
+            normals = slice(self.normals_at, self.normals_at + 3)
+            out[:, normals] = F.normalize(points[:, normals] / factor, dim=1)
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation:
-    """Turn at random, about ``axis`` or every way ("all"); normals, where they come first of the features, too.
+    """Turn at random, about ``axis`` or every way ("all"); normals turn along.
 
     Not in Point-MAE's pretraining; for data whose upright is not known.
     """
 
     axis: Literal["x", "y", "z", "all"] = "y"
-    has_normals: bool = False
+    normals_at: int | None = None
 
     def __call__(self, points: Float[Tensor, "P C"], rng: torch.Generator) -> Float[Tensor, "P C"]:
         """Return turned points."""
         turn = self._matrix(rng)
-        end = 6 if self.has_normals else 3
-        turned = points[:, :end].unflatten(1, (-1, 3)) @ turn.T
-        return torch.cat([turned.flatten(1), points[:, end:]], dim=1)
+        out = points.clone()
+        for column in (0,) if self.normals_at is None else (0, self.normals_at):
+            out[:, column : column + 3] = points[:, column : column + 3] @ turn.T
+        return out
 
     def _matrix(self, rng: torch.Generator) -> Float[Tensor, "3 3"]:
         if self.axis == "all":  # a unit quaternion, even over all rotations (Shoemake 1992)
-            w, x, y, z = torch.nn.functional.normalize(torch.randn(4, generator=rng), dim=0).tolist()
+            w, x, y, z = F.normalize(torch.randn(4, generator=rng), dim=0).tolist()
             rows = [
                 [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
                 [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
@@ -101,11 +127,14 @@ class Rotation:
         return turn
 
 
+Step = Subset | UnitSphere | ScaleShift | Rotation | Fill
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chain:
     """Transforms one after the other."""
 
-    steps: tuple[Subset | UnitSphere | ScaleShift | Rotation, ...]
+    steps: tuple[Step, ...]
 
     def __call__(self, points: Float[Tensor, "P C"], rng: torch.Generator) -> Float[Tensor, "P C"]:
         """Apply them in order."""
@@ -119,15 +148,20 @@ def train_transform(
     *,
     augment: bool = True,
     rotate: Literal["none", "x", "y", "z", "all"] = "none",
-    has_normals: bool = False,
+    normals_at: int | None = None,
 ) -> Chain:
-    """Point-MAE's order: subset, unit sphere, then a rotation where asked for, scale and shift."""
-    steps: list[Subset | UnitSphere | ScaleShift | Rotation] = [Subset(num_points=num_points), UnitSphere()]
+    """Point-MAE's order: subset, unit sphere, then a rotation where asked for, scale and shift; last, what is missing.
+
+    Missing points are NaN, added last, so that no step before need know of them.
+    """
+    steps: list[Step] = [Subset(num_points=num_points), UnitSphere()]
     if rotate != "none":
-        steps.append(Rotation(axis=rotate, has_normals=has_normals))
-    return Chain(steps=(*steps, ScaleShift()) if augment else tuple(steps))
+        steps.append(Rotation(axis=rotate, normals_at=normals_at))
+    if augment:
+        steps.append(ScaleShift(normals_at=normals_at))
+    return Chain(steps=(*steps, Fill(num_points=num_points)))
 
 
 def eval_transform(num_points: int) -> Chain:
-    """Subset and unit sphere."""
-    return Chain(steps=(Subset(num_points=num_points), UnitSphere()))
+    """Subset and unit sphere; missing points are NaN."""
+    return Chain(steps=(Subset(num_points=num_points), UnitSphere(), Fill(num_points=num_points)))

@@ -178,3 +178,10 @@ print("equal")
         check=False,
     )
     assert result.stdout.strip() == "equal", result.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA's limits are those of a GPU")
+def test_more_pairs_than_an_axis_of_the_grid_holds():
+    a, b = torch.rand(70_000, 4, 3, generator=rng()), torch.rand(70_000, 4, 3, generator=rng(1))
+    assert torch.equal(nearest(a.cuda(), b.cuda()).cpu(), nearest(a, b))
+    assert torch.equal(nearest_points(b.cuda(), a.cuda(), 2).cpu(), nearest_points(b, a, 2))

@@ -34,3 +34,17 @@ def test_sheet_and_page(tmp_path):
         assert sizes == [256, 7 * 16, 9 * 16] == [len(view.cloud), len(view.visible), len(view.predicted)]
     between = torch.cdist(torch.from_numpy(views[0].visible).double(), batch[0].double()).amin(dim=1)
     assert between.max() < 1e-5
+
+
+def test_padding_is_not_drawn(tmp_path):
+    torch.manual_seed(0)
+    model, batch = points.tiny().eval(), points.sample(2)
+    batch[1, 10:] = torch.nan  # ten points are ten groups, of which six are hidden: in both clouds
+    with torch.no_grad():
+        output = model(batch)
+    whole, short = look(batch, output, model)
+    assert (len(whole.cloud), len(short.cloud)) == (256, 10)
+    assert all(np.isfinite(part).all() for part in (short.cloud, short.visible, short.predicted))
+    assert len(short.visible) == 4 * 16 and len(short.predicted) == 6 * 16
+    points.draw(batch, output, model, tmp_path / "a.png")
+    assert "visible 40% of the groups" in (tmp_path / "a.html").read_text()

@@ -97,7 +97,7 @@ def test_a_checkpoint_of_the_authors_is_read(tmp_path):
     torch.save({"base_model": written.state_dict(), "epoch": 300}, tmp_path / "ckpt.pth")
     assert weights.load(model, tmp_path / "ckpt.pth").layout == "point-mae"
     path = weights.save(model, tmp_path / "out.pth", layout="point-mae")
-    written.load_state_dict(torch.load(path, weights_only=True)["model"])
+    written.load_state_dict(torch.load(path, weights_only=True)["base_model"])  # what their fine-tuning reads
     with pytest.raises(ValueError, match="another architecture"):
         weights.load(small(dim=96), written.state_dict())
 
@@ -167,6 +167,15 @@ def test_points_near_the_origin_are_no_centres_in_the_preset():
         assert bool((centres.norm(dim=2) < 0.1).any()) is expected
 
 
+def test_clouds_of_another_unit_are_refused_and_few_far_points_are_not():
+    near = 0.005 * torch.randn(2, 100, 3, generator=torch.Generator().manual_seed(0))
+    groups = points.Groups(num_groups=60, group_size=4, skip_origin=1e-3)
+    with pytest.raises(ValueError, match="cloud 0 of the batch lies within 0.032 .* skip_origin=None"):
+        groups(near)
+    near[:, 0] = 1.0  # one outlier: too few centres lie far, so near ones are let in
+    assert all(len(centres.unique(dim=0)) == 60 for centres in groups(near).pos)
+
+
 def test_clouds_of_different_sizes_in_one_batch():
     whole, short, few = points.sample(3)
     model = small().eval()
@@ -180,6 +189,28 @@ def test_clouds_of_different_sizes_in_one_batch():
     torch.testing.assert_close(together.pooled[1], single.pooled[0], atol=1e-5, rtol=1e-4)
 
 
+def test_float64_is_cut_as_float32():
+    batch = points.sample(2)
+    assert torch.equal(points.Groups()(batch.double()).x, points.Groups()(batch).x)
+
+
+def test_small_clouds_are_padded_and_their_groups_stay_their_own():
+    """Padding is NaN, in features too: features of a cloud are the same alone and in a batch, in training as well."""
+    torch.manual_seed(0)
+    model, fill = small(features=1, num_groups=64).eval(), points.transforms.Fill(num_points=256)
+    clouds = torch.cat([points.sample(2), torch.rand(2, 256, 1)], dim=2)
+    batch = torch.stack([clouds[0], fill(clouds[1, :40], torch.Generator())])
+    tokens, alone = model.tokenizer(batch), model.tokenizer(clouds[1:, :40])
+    assert tokens.valid.sum(dim=1).tolist() == [64, 40] and tokens.x.isfinite().all()
+    assert torch.equal(tokens.x[1], alone.x[0]) and torch.equal(tokens.x[1, 40:], tokens.x[1, :24])
+    together, single = model.encode(batch).pooled[1], model.encode(clouds[1:, :40]).pooled[0]
+    torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-4)
+    out = model.train()(batch)
+    assert out.mask.hidden.shape == (2, 24) and out.mask.visible.shape == (2, 16)  # of 40, in both
+    out.loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters()) and out.loss.isfinite()
+
+
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
@@ -187,7 +218,10 @@ def test_clouds_of_different_sizes_in_one_batch():
         (torch.ones(2, 9, 3, dtype=torch.long), "float"),
         (torch.full((2, 9, 3), torch.inf), "infinite"),
         (torch.full((2, 9, 3), torch.nan), "no point"),
-        ([torch.rand(9)], "a cloud must be"),
+        ([torch.rand(9)], "cloud 0 must be"),
+        ([torch.rand(9, 3), torch.rand(9, 6)], r"cloud 1 must be \[points 3\], got \[9, 6\]"),
+        ([], "no clouds"),
+        (torch.rand(0, 9, 3), "no clouds"),
     ],
 )
 def test_what_is_no_cloud(batch, message):

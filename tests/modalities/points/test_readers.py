@@ -1,5 +1,6 @@
 """Real files of every format, and broken ones, which are named and never end the run."""
 
+import pickle
 import subprocess
 import sys
 
@@ -85,6 +86,38 @@ def test_features_of_a_ply(tmp_path):
     torch.testing.assert_close(got[0, 3:], torch.tensor([0, 0, 1, 0.2, 0.2, 0.2, 0.5]))
     with pytest.raises(ValueError, match="has no colours"):
         sample_cloud(read_cloud(write(tmp_path / "b.xyz")), ("colours",), rng(), 0)
+
+
+UNIT = XYZ / np.linalg.norm(XYZ, axis=1, keepdims=True)
+BYTES = np.random.default_rng(1).integers(0, 256, size=(50, 3))
+LEVEL = np.random.default_rng(2).integers(-2048, 2048, size=(50, 1))
+
+
+@pytest.mark.parametrize("suffix", [".xyz", ".npy"])
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ([LEVEL], {"intensity": LEVEL}),
+        ([UNIT.round(2)], {"normals": UNIT.round(2)}),
+        ([BYTES], {"colours": BYTES / 255}),
+        ([BYTES / 255], {"colours": BYTES / 255}),
+        ([1000 * XYZ], {}),
+        ([LEVEL, BYTES], {"intensity": LEVEL, "colours": BYTES / 255}),  # Leica's .pts
+        ([LEVEL, UNIT], {"intensity": LEVEL}),
+        ([UNIT, BYTES], {"normals": UNIT}),
+    ],
+)
+def test_columns_without_a_name(tmp_path, suffix, columns, expected):
+    cloud = read_cloud(write(tmp_path / f"a{suffix}", np.concatenate([XYZ, *columns], axis=1)))
+    assert cloud.features.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(cloud.features[name], values, atol=1e-6)
+
+
+def test_comments_in_any_encoding(tmp_path):
+    for encoding in ("utf-8", "latin-1"):
+        (tmp_path / "a.xyz").write_bytes("# aufgenommen in Köln, 3 µm\n0 0 0 # größte\n1 2 3\n".encode(encoding))
+        np.testing.assert_array_equal(read_cloud(str(tmp_path / "a.xyz")).xyz, [[0, 0, 0], [1, 2, 3]])
 
 
 def test_what_is_not_finite_is_left_out(tmp_path):
@@ -195,9 +228,59 @@ def test_arrays_and_the_authors_list(tmp_path):
     (tmp_path / "ShapeNet-55" / "train.txt").write_text("02691156-1a04e3.npy\n")
     source = open_files(tmp_path / "ShapeNet-55" / "train.txt", transform=eval_transform(20))
     assert source.label(0) == "02691156" and source.read(0, rng()).shape == (20, 3)
-    with pytest.raises(ValueError, match="no clouds"):
-        np.save(tmp_path / "b.npy", np.zeros((2, 3, 4, 5)))
-        open_files(tmp_path / "b.npy", transform=eval_transform(20))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"points": np.zeros((2, 3, 4, 5))}, "are no clouds"),
+        ({"points": np.zeros((0, 20, 3))}, r"\[0, 20, 3\] holds no points"),
+        ({"points": np.zeros((4, 20, 3)), "labels": np.array(1)}, r"labels are \[\]; save one a cloud, \[4\]"),
+        ({"points": np.zeros((4, 20, 3)), "labels": np.zeros((4, 2))}, r"labels are \[4, 2\]; save one"),
+        ({"points": np.zeros((4, 20, 3)), "labels": np.zeros(3)}, r"labels are \[3\]; save one"),
+        ({"weights": np.zeros((4, 20, 3))}, "call the clouds 'points'"),
+    ],
+)
+def test_arrays_that_are_no_clouds(tmp_path, arrays, reason):
+    np.savez(tmp_path / "a.npz", **arrays)
+    np.save(tmp_path / "a.npy", arrays.get("points", np.zeros(3)))
+    with pytest.raises(ValueError, match=f"a.npz: .*{reason}") as error:
+        open_files(tmp_path / "a.npz", transform=eval_transform(20))
+    assert "\n" not in str(error.value)
+    if len(arrays) == 1:
+        with pytest.raises(ValueError, match="a.npy: .*are no clouds|a.npy: .*holds no points"):
+            open_files(tmp_path / "a.npy", transform=eval_transform(20))
+
+
+def test_an_array_reads_the_same_in_a_spawned_worker(tmp_path):
+    np.savez(tmp_path / "a.npz", points=np.stack([XYZ] * 4), labels=np.array(list("aabb")))
+    source = open_files(tmp_path / "a.npz", transform=eval_transform(20))
+    again = pickle.loads(pickle.dumps(source))
+    assert torch.equal(again.read(2, rng()), source.read(2, rng())) and again.label(3) == "b"
+
+
+def test_a_folder_of_small_and_large_clouds_trains(tmp_path):
+    """Through reader, padding and masks, with features; a cloud of next to no points is skipped and named."""
+    for number, count in enumerate((40, 300, 16, 100, 15)):
+        normals = torch.nn.functional.normalize(torch.randn(count, 3, generator=rng(number)), dim=1)
+        np.save(tmp_path / f"{number}.npy", torch.cat([normals * 3, normals], dim=1).numpy())
+    model = points.point_mae(num_points=256, num_groups=64, group_size=8, features=3, dim=48, depth=1, heads=3)
+    source = points.open_clouds(tmp_path, model.tokenizer, train=True, rotate="all", features=("normals",))
+    with pytest.raises(BadSampleError, match="4.npy: holds 15 points"):
+        source.read(4, rng())
+    batch = torch.stack([source.read(index, rng(index)) for index in range(4)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    losses = []
+    for step in range(30):
+        out = model(batch, rng=rng(step))
+        assert out.tokens.valid.sum(dim=1).tolist() == [40, 64, 16, 64]
+        assert out.mask.hidden.shape == (4, 9) and out.mask.visible.shape == (4, 7)
+        out.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(out.loss.item())
+    assert all(np.isfinite(losses)) and losses[-1] < 0.8 * losses[0]
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 
 
 class TestTransforms:
@@ -217,14 +300,33 @@ class TestTransforms:
         one, other = (eval_transform(50)(c, rng()) for c in (self.cloud, self.cloud * 5 - 100))
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
-    def test_small_clouds_keep_every_point_and_repeat_some(self):
-        got = eval_transform(64)(torch.cat([self.cloud, torch.arange(50.0)[:, None]], dim=1), rng())
-        assert got.shape == (64, 4) and len(got[:, 3].unique()) == 50
+    def test_small_clouds_keep_every_point_and_are_filled_up_with_nan(self):
+        cloud = torch.cat([self.cloud, torch.arange(50.0)[:, None]], dim=1)
+        for transform in (eval_transform(64), train_transform(64, rotate="all")):
+            got = transform(cloud, rng())
+            assert got.shape == (64, 4) and got[50:].isnan().all() and len(got[:50, 3].unique()) == 50
+        with pytest.raises(ValueError, match="15 points, fewer than 16"):
+            eval_transform(64)(cloud[:15], rng())
+        assert eval_transform(8)(cloud[:8], rng()).shape == (8, 4)
+
+    @pytest.mark.parametrize("at", [3, 6])
+    def test_normals_stay_upright_on_what_is_turned_and_stretched(self, at):
+        """Of points on a sphere, stretched to an ellipsoid: there the normal is known, wherever its columns are."""
+        sphere = torch.nn.functional.normalize(torch.randn(2000, 3, generator=rng()), dim=1)
+        columns = {3: [sphere, sphere, torch.rand(2000, 3)], 6: [sphere, torch.rand(2000, 3), sphere]}[at]
+        for rotate in ("none", "all"):
+            changed = train_transform(2000, rotate=rotate, normals_at=at)(torch.cat(columns, dim=1), rng(1))
+            xyz, normals = changed[:, :3], changed[:, at : at + 3]
+            torch.testing.assert_close(normals.norm(dim=1), torch.ones(2000))
+            near = torch.cdist(xyz, xyz).topk(6, largest=False).indices[:, 1:]
+            away = torch.nn.functional.normalize(xyz[near] - xyz[:, None], dim=2)
+            assert (away * normals[:, None]).sum(dim=2).abs().mean() < 0.06  # neighbours lie in the tangent plane
+            assert ((xyz - xyz.mean(dim=0)) * normals).sum(dim=1).min() > 0  # they point outwards
 
     @pytest.mark.parametrize("axis", ["x", "y", "z", "all"])
     def test_rotations_keep_distances_and_turn_normals_along(self, axis):
         both = torch.cat([self.cloud, self.cloud, torch.ones(50, 1)], dim=1)
-        turned = points.settings.train_transform(50, augment=False, rotate=axis, has_normals=True)(both, rng())
+        turned = points.settings.train_transform(50, augment=False, rotate=axis, normals_at=3)(both, rng())
         plain = points.settings.train_transform(50, augment=False)(both, rng())
         torch.testing.assert_close(
             torch.cdist(turned[:, :3], turned[:, :3]), torch.cdist(plain[:, :3], plain[:, :3]), atol=2e-3, rtol=0

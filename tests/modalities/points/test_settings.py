@@ -1,0 +1,54 @@
+"""What the command makes of its options, and how data sets are opened for a model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from maskkit.modalities import points
+from maskkit.modalities.points.bench import PlainPort
+from maskkit.modalities.points.transforms import Rotation, ScaleShift
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, points.sample(4).numpy())
+    return path
+
+
+@pytest.mark.parametrize("name", ["num_groups", "group_size", "num_points"])
+def test_nought_is_no_size_and_not_taken_for_left_out(cloud, name):
+    command = points.Command(data=str(cloud), out=Path("unused"), **{name: 0})
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        command.settings(print)
+
+
+def test_sizes_that_are_left_out_follow_the_points(cloud):
+    said = []
+    settings = points.Command(data=str(cloud), out=Path("unused"), num_points=256).settings(said.append)
+    assert (settings.model.num_groups, settings.model.group_size) == (16, 32) and len(said) == 2
+
+
+def test_the_tokenizer_of_the_settings_is_that_of_the_model():
+    settings = points.PointMAE(num_points=256, num_groups=7, features=3, skip_origin=None, dim=48, depth=1, heads=3)
+    assert settings.tokenizer() == settings.build().tokenizer
+
+
+@pytest.mark.parametrize(
+    ("features", "column"),
+    [((), None), (("normals",), 3), (("intensity", "colours", "normals"), 7), (("colours",), None)],
+)
+def test_normals_are_found_wherever_they_are(tmp_path, features, column):
+    (tmp_path / "a.xyz").write_text("0 0 0\n")
+    width = sum({"normals": 3, "colours": 3, "intensity": 1}[name] for name in features)
+    tokenizer = points.Groups(features=width)
+    source = points.open_clouds(tmp_path, tokenizer, train=True, rotate="y", features=features)
+    steps = [step for step in source.transform.steps if isinstance(step, Rotation | ScaleShift)]
+    assert [step.normals_at for step in steps] == [column, column]
+
+
+def test_the_peer_of_the_bench_stays_on_its_device():
+    port = PlainPort(dim=48).to("meta")
+    centres, groups = port.group(torch.empty(2, 200, 3, device="meta"))
+    assert centres.shape == (2, 64, 3) and groups.shape == (2, 64, 32, 3) and groups.is_meta
