@@ -116,8 +116,9 @@ def convert(model: MaskedModel, layout: str = "maskkit", part: Part = "model") -
 def save(model: MaskedModel, path: str | Path, layout: str = "maskkit", part: Part = "model") -> Path:
     """Write a safetensors file in a layout; complete or absent, never half. Returns the file.
 
-    A path that ends in ``.pth`` becomes ``{"model": state}``, which the authors' scripts read. For "hf" a path without
-    suffix becomes a folder with ``config.json`` beside the weights, which ``from_pretrained`` opens.
+    A path that ends in ``.pth`` becomes what the authors' scripts read: ``{"model": state}``, or the layout's own key.
+    For "hf" a path without suffix becomes a folder with ``config.json`` beside the weights, which ``from_pretrained``
+    opens.
     """
     path, state = Path(path), convert(model, layout, part)
     metadata = {"format": "pt", "layout": layout}

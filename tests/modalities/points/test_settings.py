@@ -7,7 +7,10 @@ import pytest
 import torch
 from maskkit.modalities import points
 from maskkit.modalities.points.bench import PlainPort
+from maskkit.modalities.points.readers import import_open3d
 from maskkit.modalities.points.transforms import Rotation, ScaleShift
+
+from maskkit.cli import _open_run, main
 
 
 @pytest.fixture
@@ -52,3 +55,21 @@ def test_the_peer_of_the_bench_stays_on_its_device():
     port = PlainPort(dim=48).to("meta")
     centres, groups = port.group(torch.empty(2, 200, 3, device="meta"))
     assert centres.shape == (2, 64, 3) and groups.shape == (2, 64, 32, 3) and groups.is_meta
+
+
+def test_a_run_is_measured_on_the_features_it_was_trained_on(tmp_path):
+    """Three numbers a point are normals as well as colours; the command line reads them as the run did."""
+    o3d = import_open3d()
+    cloud = o3d.t.geometry.PointCloud(np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32))
+    cloud.point.colors = np.full((80, 3), 51, dtype=np.uint8)
+    cloud.point.normals = np.tile(np.float32([0, 0, 1]), (80, 1))
+    (tmp_path / "clouds").mkdir()
+    for name in ("a", "b"):
+        o3d.t.io.write_point_cloud(str(tmp_path / "clouds" / f"{name}.ply"), cloud)
+    words = ["--num-points", "64", "--features", "colours", "--preset", "point-mae-tiny", "--steps", "1"]
+    run, where = str(tmp_path / "run"), str(tmp_path / "clouds")
+    assert main(["pretrain", "points", "--data", where, "--out", run, "--workers", "0", *words]) == 0
+    model, _, data = _open_run(tmp_path / "run")
+    sample = data.at(where).open(model.tokenizer, train=False).read(0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(sample[:, 3:], torch.full((64, 3), 0.2))
+    assert main(["embed", run, "--data", where, "--out", str(tmp_path / "features.npz")]) == 0
