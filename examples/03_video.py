@@ -75,10 +75,10 @@ def main(out: Path = Path("moving"), steps: int = 1000, seed: int = 0) -> None:
     pretrain(settings, video)
     model = weights.open_model(out / f"run-{seed}" / "model.safetensors")
 
-    fit, fit_labels = video.moving_digits(1000, frames=FRAMES, size=SIZE, seed=seed + 1)
+    fit, fit_labels = video.moving_digits(4000, frames=FRAMES, size=SIZE, seed=seed + 1)
     test, test_labels = video.moving_digits(1000, frames=FRAMES, size=SIZE, seed=seed + 2)
     torch.manual_seed(seed)
-    print("direction of motion from features, 1000 clips to fit and 1000 to test, chance 25 %")
+    print("direction of motion from features, 4000 clips to fit and 1000 to test, chance 25 %")
     for name, encoder in (("untrained encoder", SmallVideoMAE().build()), ("pretrained encoder", model)):
         for what, still in (("clips", False), ("their first frame", True)):
             x, y = features(encoder, fit, still=still), features(encoder, test, still=still)

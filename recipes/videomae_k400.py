@@ -60,7 +60,7 @@ def vit_huge() -> Settings:
 
 
 def _sized(size: video.Size, *, batch: int) -> Settings:
-    """Return the settings of another size, whose script differs from ViT-B's in its batch only."""
+    """Return the settings of another size; scripts differ in their batch, and ViT-H's in ``--use_checkpoint``."""
     base = vit_base()
     return replace(
         base,
@@ -68,6 +68,7 @@ def _sized(size: video.Size, *, batch: int) -> Settings:
         out=Path(f"runs/videomae_vit_{size}"),
         batch=batch,
         micro_batch=16 if size == "huge" else 8 if size == "large" else 32,
+        recompute=size == "huge",
         optim=replace(base.optim, lr=scaled_lr(1.5e-4, batch)),
         min_lr=scaled_lr(1e-5, batch),
     )

@@ -111,10 +111,13 @@ def config(model: MaskedModel) -> dict[str, Any]:
     fits = isinstance(decoder, JointDecoder) and not decoder.keep_prefix and decoder.project.bias is None
     if not fits or tokenizer.input_size is None or not isinstance(encoder.positions, FlatSinCos):
         raise ValueError("layout hf holds videos of VideoMAE's architecture, with known frames and image_size")
+    tubelet, *patch_size = tokenizer.size
+    if len(set(patch_size)) > 1:  # its head has patch_size ** 2 outputs
+        height, width = patch_size
+        raise ValueError(f"transformers opens VideoMAE with square patches only, got {height} x {width}; choose square")
     first: Any = encoder.blocks[0]
     last: Any = decoder.blocks[0]
     frames, *image_size = tokenizer.input_size
-    tubelet, *patch_size = tokenizer.size
     return {
         "architectures": ["VideoMAEForPreTraining"],
         "model_type": "videomae",
@@ -126,7 +129,7 @@ def config(model: MaskedModel) -> dict[str, Any]:
         "hidden_act": "gelu",
         "layer_norm_eps": first.norm1.eps,
         "image_size": image_size[0] if len(set(image_size)) == 1 else image_size,
-        "patch_size": patch_size[0] if len(set(patch_size)) == 1 else patch_size,
+        "patch_size": patch_size[0],
         "num_channels": tokenizer.channels,
         "num_frames": frames,
         "tubelet_size": tubelet,

@@ -61,8 +61,11 @@ def cache(
     out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as pool:  # the work is done by ffmpeg, or by Pillow without Python's lock
         failures = [failure for failure in pool.map(_Job.encode if store == "video" else _Job.unpack, jobs) if failure]
+    skipped = out / "skipped.txt"
     if failures:
-        (out / "skipped.txt").write_text("".join(f"{path}\t{reason}\n" for path, reason in failures))
+        skipped.write_text("".join(f"{path}\t{reason}\n" for path, reason in failures))
+    else:
+        skipped.unlink(missing_ok=True)  # of an earlier call, whose files have been mended
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(f"{out}: {len(jobs) - len(failures)} videos, {size / 1e6:.1f} MB, {len(failures)} left out")
 
@@ -104,7 +107,7 @@ class _Job:
         aside.mkdir(parents=True)
         try:
             video = open_video(self.path, short_side=self.short_side)
-            for number in range(len(video.times())):
+            for number in range(len(video)):
                 Image.fromarray(video.read([number])[0]).save(aside / f"{number:06d}.jpg", quality=92)
         except BadSampleError as error:
             shutil.rmtree(aside)

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
@@ -29,13 +29,17 @@ VIDEO_SUFFIXES = (
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 FRAME_RATE = 25.0  # frames a second of a folder of frames, which does not say
+BLOCK = 32  # frames that torchcodec holds at a time where it has to go through a whole file
+PROGRAM_STREAM = b"\0\0\1\xba"  # how MPEG program streams (.mpg, .vob) begin
 
 
 class Video(Protocol):
-    """An open video."""
+    """An open video; its length is the number of its frames."""
+
+    def __len__(self) -> int: ...
 
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds at which each frame begins, ascending; as many as there are frames."""
+        """Return the seconds at which each frame begins, ascending. Some decoders go through the whole file for it."""
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """Decode the frames with these numbers, in their order; a number may occur more than once."""
@@ -92,6 +96,8 @@ def open_video(
             mend = "ffmpeg -i IN.ts -c copy OUT.mp4"
             raise BadSampleError(name, f"a transport stream, whose first frames decord loses; repack it: {mend}")
         return DecordVideo(source, name=name, short_side=short_side)
+    if start.startswith(PROGRAM_STREAM):
+        raise BadSampleError(name, "a program stream, whose frames torchcodec misnumbers; read it by decord")
     return TorchcodecVideo(source, name=name, short_side=short_side)
 
 
@@ -111,10 +117,12 @@ class DecordVideo:
                 self._scale = {"height": rows, "width": columns}
             self._reader = self._open()
 
+    def __len__(self) -> int:
+        return len(self._reader)
+
     def times(self) -> NDArray[np.float64]:
         """Return the seconds at which each frame begins."""
-        count = len(self._reader)
-        stamps = self._decoded(lambda: self._reader.get_frame_timestamp(range(count)))
+        stamps = self._decoded(lambda: self._reader.get_frame_timestamp(range(len(self))))
         return np.asarray(stamps, dtype=np.float64)[:, 0]
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
@@ -182,21 +190,36 @@ class TorchcodecVideo:
         except (RuntimeError, ValueError) as error:
             raise BadSampleError(name, _reason(str(error))) from None
 
+    def __len__(self) -> int:
+        return self._count
+
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds at which each frame begins."""
-        try:
-            stamps = self._decoder.get_frames_at(list(range(self._count))).pts_seconds
-        except RuntimeError as error:
-            raise BadSampleError(self.name, _reason(str(error))) from None
-        return np.asarray(stamps, dtype=np.float64)
+        """Return the seconds at which each frame begins. torchcodec tells them with frames only, so all are decoded."""
+        return np.concatenate([block.pts_seconds.numpy() for _, block in self._blocks(self._count)]).astype(np.float64)
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """Decode frames; scaled after decoding, since torchcodec scales to fixed sizes only."""
+        wanted = [int(n) for n in numbers]
         try:
-            pixels = self._decoder.get_frames_at([int(n) for n in numbers]).data.numpy()
+            pixels = self._decoder.get_frames_at(wanted).data.numpy()
+        except (RuntimeError, IndexError):
+            pixels = self._in_sequence(wanted)
+        return pixels if self._short_side is None else np.stack([_shrunk(p, self._short_side) for p in pixels])
+
+    def _in_sequence(self, wanted: list[int]) -> Pixels:
+        """Decode from the start, for files whose last group of pictures torchcodec cannot seek to (open groups)."""
+        found: dict[int, Pixels] = {}
+        for start, block in self._blocks(max(wanted) + 1):
+            found |= {n: block.data[n - start].numpy() for n in wanted if start <= n < start + len(block.data)}
+        return np.stack([found[n] for n in wanted])
+
+    def _blocks(self, stop: int) -> Iterator[tuple[int, Any]]:
+        """Give all frames up to ``stop``, some at a time, with the number of the first; none of them needs a seek."""
+        try:
+            for start in range(0, stop, BLOCK):
+                yield start, self._decoder.get_frames_in_range(start, min(start + BLOCK, stop))
         except (RuntimeError, IndexError) as error:
             raise BadSampleError(self.name, _reason(str(error))) from None
-        return pixels if self._short_side is None else np.stack([_shrunk(p, self._short_side) for p in pixels])
 
 
 class AnimatedPicture:
@@ -206,6 +229,9 @@ class AnimatedPicture:
         self.name, self._short_side = name, short_side
         self._content = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
         self._durations = [max(image.info.get("duration", 0), 10) for image in self._frames()]  # milliseconds
+
+    def __len__(self) -> int:
+        return len(self._durations)
 
     def times(self) -> NDArray[np.float64]:
         """Return the seconds at which each frame begins; a duration of zero is shown for a hundredth of a second."""
@@ -240,6 +266,9 @@ class FrameFolder:
             raise BadSampleError(path, "a folder without frames")
         self._files = [os.path.join(path, name) for name in sorted(names, key=_by_number)]
 
+    def __len__(self) -> int:
+        return len(self._files)
+
     def times(self) -> NDArray[np.float64]:
         """Return the seconds at which each frame begins, at 25 frames a second: a folder does not say."""
         return np.arange(len(self._files)) / self._rate
@@ -259,7 +288,8 @@ class FrameFolder:
                     image.draft("RGB", (self._short_side, self._short_side))  # JPEGs at 1/2, 1/4 or 1/8 of their size
                 return _shrunk(np.asarray(image.convert("RGB")), self._short_side)
         except Exception as error:  # noqa: BLE001
-            raise BadSampleError(file, _reason(str(error))) from None
+            # The folder is the sample: its frames, were they named as samples, would count as many bad ones.
+            raise BadSampleError(self.name, f"{os.path.basename(file)} {_reason(str(error))}") from None
 
 
 def scaled(height: int, width: int, short_side: int) -> tuple[int, int]:

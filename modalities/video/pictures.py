@@ -11,7 +11,7 @@ from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents, SlicedContents
 from maskkit.types import Output
 
-GAP, MARGIN, BETWEEN, SIDE = 3, 10, 10, 20  # pixels; SIDE holds the rows' titles, written upwards
+GAP, MARGIN, BETWEEN, SIDE = 3, 10, 10, 20  # pixels; SIDE holds the titles, those of rows written upwards
 SMALLEST, LARGEST = 96, 160  # pixels of a cell's shorter side on the sheet
 MOST_FRAMES, MOST_SAMPLES = 8, 4
 HIDDEN_GREY = 0.5
@@ -68,9 +68,14 @@ def shown(batch: Tensor, model: MaskedModel, *, like: Tensor) -> Float[Tensor, "
 
 
 def sheet(rows: list[Float[Tensor, "B 3 T H W"]], text: str) -> Image.Image:
-    """Lay clips out: for each sample three rows, frames from left to right, titles at the side, a note below."""
+    """Lay clips out: for each sample three rows, frames from left to right, titles at the side, a note below.
+
+    Of long clips every so many frames are shown, so that time passes evenly from one to the next.
+    """
     samples, frames = rows[0].shape[0], rows[0].shape[2]
-    numbers = torch.linspace(0, frames - 1, min(frames, MOST_FRAMES)).round().long().tolist()
+    numbers = range(0, frames, -(-frames // MOST_FRAMES))
+    if len(numbers) < frames:
+        text += f"; shown are frames {', '.join(map(str, numbers))} of 0 to {frames - 1}"
     height, width = _cell(*rows[0].shape[-2:])
     block = 3 * (height + GAP) + BETWEEN
     total = (2 * MARGIN + SIDE + len(numbers) * (width + GAP), 2 * MARGIN + samples * block)
@@ -80,7 +85,8 @@ def sheet(rows: list[Float[Tensor, "B 3 T H W"]], text: str) -> Image.Image:
     for sample in range(samples):
         for row, clips in enumerate(rows):
             top = MARGIN + sample * block + row * (height + GAP)
-            canvas.paste(_upwards(TITLES[row], height, font), (MARGIN, top))
+            title = _title(TITLES[row], height, font).transpose(Image.Transpose.ROTATE_90)
+            canvas.paste(title, (MARGIN, top))
             for column, number in enumerate(numbers):
                 cell = _picture(clips[sample, :, number]).resize((width, height), Image.Resampling.NEAREST)
                 canvas.paste(cell, (MARGIN + SIDE + column * (width + GAP), top))
@@ -91,16 +97,18 @@ def sheet(rows: list[Float[Tensor, "B 3 T H W"]], text: str) -> Image.Image:
 
 
 def animate(rows: list[Float[Tensor, "B 3 T H W"]], path: Path) -> None:
-    """Write a GIF that plays all clips at once: input, visible and reconstruction as columns, a row a sample."""
+    """Write a GIF that plays all clips at once: titled columns of input, visible and reconstruction, a row a sample."""
     samples, frames = rows[0].shape[0], rows[0].shape[2]
     height, width = _cell(*rows[0].shape[-2:])
-    pictures = []
+    pictures, font = [], ImageFont.load_default(size=13)
     for number in range(frames):
-        canvas = Image.new("RGB", (3 * (width + GAP) - GAP, samples * (height + GAP) - GAP), "white")
+        canvas = Image.new("RGB", (3 * (width + GAP) - GAP, SIDE + samples * (height + GAP) - GAP), "white")
+        for column, title in enumerate(TITLES):
+            canvas.paste(_title(title, width, font), (column * (width + GAP), 0))
         for sample in range(samples):
             for column, clips in enumerate(rows):
                 cell = _picture(clips[sample, :, number]).resize((width, height), Image.Resampling.NEAREST)
-                canvas.paste(cell, (column * (width + GAP), sample * (height + GAP)))
+                canvas.paste(cell, (column * (width + GAP), SIDE + sample * (height + GAP)))
         pictures.append(canvas)
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=MILLISECONDS, loop=0)
 
@@ -127,13 +135,13 @@ def _statistics(model: MaskedModel, batch: Tensor) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def _upwards(title: str, height: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
-    """Return a title as a narrow picture, to be read from below; shortened to fit."""
-    while title and font.getlength(title) > height:
+def _title(title: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+    """Return a title in the middle of a flat picture, shortened to fit."""
+    while title and font.getlength(title) > width:
         title = title[:-1]
-    label = Image.new("RGB", (height, SIDE - GAP), "white")
-    ImageDraw.Draw(label).text(((height - font.getlength(title)) / 2, 0), title, fill="black", font=font)
-    return label.transpose(Image.Transpose.ROTATE_90)
+    label = Image.new("RGB", (width, SIDE - GAP), "white")
+    ImageDraw.Draw(label).text(((width - font.getlength(title)) / 2, 0), title, fill="black", font=font)
+    return label
 
 
 def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
-from maskkit.layers import start_as_mae
+from maskkit.layers import Attention, start_as_mae
 from maskkit.maskers import TubeMasker, Uniform
 from maskkit.model import MaskedModel, check_parts
 from maskkit.positions import FlatSinCos, SeparableTable
@@ -151,9 +151,9 @@ def mae_st(
     """MAE-ST (arXiv:2205.09113) as ``models_mae.py`` of facebookresearch/mae_st has it, with PRETRAIN.md's flags.
 
     Tokens are hidden anywhere in space and time (``random`` masks). Positions are learned, one table for time plus one
-    for space. ``pred_t_dim`` of the frames are predicted: half of them by default, as 8 of 16 in the authors' script.
-    The class token takes part in the encoder; the decoder has one of its own. ``patch_size`` defaults to 16, and to
-    14 for huge. Everything else as in ``videomae``.
+    for space. ``pred_t_dim`` of the frames are predicted: half of each tubelet by default, rounded down, as 8 of 16
+    frames in the authors' script, and at least one of each. The class token takes part in the encoder; the decoder has
+    one of its own. ``patch_size`` defaults to 16, and to 14 for huge. Everything else as in ``videomae``.
     """
     (dim, depth, heads), (decoder_dim, decoder_depth, decoder_heads) = _sizes(size, MAE_ST_SIZES)
     check_parts("video.mae_st", parts)
@@ -163,7 +163,7 @@ def mae_st(
     tokenizer = parts.pop("tokenizer", None) or patches(patch, tubelet, channels, mean, std, frames, image_size)
     frames, tubelet = (tokenizer.input_size or (frames,))[0], tokenizer.size[0]
     grid = tokenizer.grid(tokenizer.input_size or (frames, *_pair(image_size)))
-    predicted = max(frames // 2, grid[0]) if pred_t_dim is None else pred_t_dim
+    predicted = grid[0] * max(tubelet // 2, 1) if pred_t_dim is None else pred_t_dim
     if predicted % grid[0] or not 0 < predicted <= frames:
         raise ValueError(
             f"pred_t_dim must be a multiple of the {grid[0]} slots of {tubelet} frames and at most {frames}, "
@@ -172,13 +172,13 @@ def mae_st(
     kept = predicted // grid[0]
     if "encoder" not in parts:
         positions = SeparableTable(dim=dim, grid=grid)
-        parts["encoder"] = start_as_mae(
+        parts["encoder"] = start_as_mae_st(
             SparseEncoder(content=tokenizer.width, dim=dim, depth=depth, heads=heads, positions=positions)
         )
         # The authors' class token is the sum of two vectors, itself and its position, each of deviation 0.02.
         nn.init.normal_(parts["encoder"].prefix, std=0.02 * math.sqrt(2))
     if "decoder" not in parts:
-        parts["decoder"] = start_as_mae(
+        parts["decoder"] = start_as_mae_st(
             JointDecoder(
                 latent=parts["encoder"].dim,
                 dim=decoder_dim,
@@ -217,6 +217,21 @@ def start_as_videomae(module: M) -> M:
     token = getattr(module, "mask_token", None)
     if isinstance(token, torch.Tensor):
         nn.init.trunc_normal_(token, std=0.02, a=-0.02, b=0.02)  # V4: cut at one deviation
+    return module
+
+
+@torch.no_grad()
+def start_as_mae_st(module: M) -> M:
+    """Start the weights of an encoder or decoder as MAE-ST's ``models_mae.py`` does; returns it.
+
+    As MAE, except that q, k and v are a layer each (video_vit.py), whose bound sqrt(6 / 2D) is sqrt(2) times that of
+    one layer of all three.
+    """
+    start_as_mae(module)
+    for layer in module.modules():
+        if isinstance(layer, Attention):
+            for weight in layer.qkv.weight.chunk(3):
+                nn.init.xavier_uniform_(weight)
     return module
 
 

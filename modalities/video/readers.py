@@ -103,19 +103,23 @@ class Videos:
 
     def _decoded(self, video: int, rng: torch.Generator) -> Shaped[Tensor, "T H W 3"]:
         with opened_video(self.files, video, decoder=self.decoder, short_side=self.short_side) as opened:
-            return torch.from_numpy(opened.read(self.sampling(opened.times(), rng if self.random else None)))
+            return torch.from_numpy(opened.read(self.sampling(self._times(opened), rng if self.random else None)))
 
     def _one_of(self, video: int, repeat: int, epoch: int) -> Shaped[Tensor, "T H W 3"]:
         """Return the frames of one of the clips of a video, all of which are decoded at the first one asked for."""
         if self._held.key != (video, epoch):
             with opened_video(self.files, video, decoder=self.decoder, short_side=self.short_side) as opened:
-                times, rng = opened.times(), generator(CLIPS, epoch, video) if self.random else None
+                times, rng = self._times(opened), generator(CLIPS, epoch, video) if self.random else None
                 clips = [self.sampling(times, rng) for _ in range(self.repeats if self.several_clips else 1)]
                 numbers = np.unique(np.concatenate(clips))
                 frames = torch.from_numpy(opened.read(numbers))
             self._held.key, self._held.frames = (video, epoch), frames
             self._held.clips = [np.searchsorted(numbers, clip) for clip in clips]
         return self._held.frames[self._held.clips[repeat % len(self._held.clips)]]
+
+    def _times(self, opened: Video) -> NDArray[np.float64]:
+        """Return when frames begin. A stride asks for their number only, and true times may cost a whole decode."""
+        return np.arange(len(opened)) / FRAME_RATE if self.sampling.stride is not None else opened.times()
 
 
 class _Held:
@@ -264,15 +268,21 @@ def open_clips(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Videos | Arrays:
-    """Open an ``.npy`` or ``.npz`` file as Arrays, and anything that ``find_videos`` knows as Videos."""
+    """Open an ``.npy`` or ``.npz`` file as Arrays, and anything that ``find_videos`` knows as Videos.
+
+    ImportError where there are video files and nothing to decode them with.
+    """
     place = os.path.expanduser(os.fspath(where))
     if place.lower().endswith((".npy", ".npz")):
+        if repeats > 1:
+            raise ValueError(f"{place}: clips of an array cannot be repeated, got repeats {repeats}; set --repeats 1")
         return Arrays(
             where=place, sampling=sampling, transform=transform, channels=channels, random=random, mean=mean, std=std
         )
-    find_decoder(decoder)  # an error now, not one a sample
+    files = find_videos(place)
+    _refuse_missing_decoder(files, decoder)
     return Videos(
-        files=find_videos(place),
+        files=files,
         sampling=sampling,
         transform=transform,
         channels=channels or 3,
@@ -282,6 +292,20 @@ def open_clips(
         short_side=short_side,
         decoder=decoder,
     )
+
+
+def _refuse_missing_decoder(files: Files, decoder: Decoder) -> None:
+    """Raise an error now, instead of one a sample; paths are looked through only where there is no decoder."""
+    try:
+        find_decoder(decoder)
+    except ImportError:
+        if not all(_is_pillows(files.path(index)) for index in range(len(files))):
+            raise
+
+
+def _is_pillows(path: str) -> bool:
+    """Say whether Pillow reads a video, so that it needs no decoder."""
+    return path.lower().endswith(".gif") or os.path.isdir(path)
 
 
 def _with_channels(frames: Shaped[Tensor, "T H W 3"], channels: int) -> Shaped[Tensor, "T C H W"]:
@@ -385,7 +409,7 @@ def survey(where: str | Path, *, limit: int = 8, channels: int | None = None, de
     if not seen:
         raise ValueError(f"none of {len(failures)} videos can be read; the first: {failures[0]}; mend or convert them")
     frames, rate, height, width = (median(column) for column in zip(*seen, strict=True))
-    folders = os.path.isdir(source.path(0))
+    pillows = all(_is_pillows(source.path(index)) for index in source.files.spread(limit))
     return Survey(
         count=len(source),
         frames=round(frames),
@@ -393,7 +417,7 @@ def survey(where: str | Path, *, limit: int = 8, channels: int | None = None, de
         height=round(height),
         width=round(width),
         channels=channels or 3,
-        decoder="Pillow" if folders else find_decoder(decoder),
+        decoder="Pillow" if pillows else find_decoder(decoder),
     )
 
 

@@ -253,7 +253,8 @@ class Command(Options):
             size=size,  # type: ignore[arg-type]  # the last word of a preset is a size
             frames=self.frames,
             image_size=(side, side),
-            patch_size=self.patch_size or fitting_patch(side),
+            # A huge MAE-ST has patches of 14 at 224.
+            patch_size=self.patch_size or fitting_patch(side, most=16 if self.preset == "mae-st-huge" else 14),
             tubelet=self.tubelet or (2 if self.frames % 2 == 0 else 1),
             channels=self.channels or facts.channels,
             norm_target=self.norm_target,
@@ -295,9 +296,9 @@ def fitting_size(facts: Survey) -> int:
     return max(size for size in (48, 64, 96, 112, 128, 160, 192, 224) if size <= max(min(side, most), 48))
 
 
-def fitting_patch(side: int) -> int:
-    """Return the smallest patch that makes at most 14 tokens a side, as 16 does of 224."""
-    return next(patch for patch in range(1, side + 1) if side % patch == 0 and side // patch <= 14)
+def fitting_patch(side: int, most: int = 14) -> int:
+    """Return the smallest patch that makes at most ``most`` tokens a side: 14, as patches of 16 make of 224."""
+    return next(patch for patch in range(1, side + 1) if side % patch == 0 and side // patch <= most)
 
 
 def fitting_stride(length: int, frames: int) -> int:

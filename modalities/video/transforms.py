@@ -20,8 +20,8 @@ class MultiScaleCrop:
     """VideoMAE's GroupMultiScaleCrop (transforms.py): a crop from a set of thirteen places, resized to ``size``.
 
     Height and width are each one of ``scales`` times the shorter side, at most ``max_distort`` steps apart; lengths
-    within 3 pixels of ``size`` become it. Bilinear, no flip (datasets.py). Pillow resizes there and torchvision here,
-    which differ by at most one of 255 levels.
+    within 3 pixels of ``size`` become it where it fits. Bilinear, no flip (datasets.py). Pillow resizes there and
+    torchvision here, which differ by at most one of 255 levels.
     """
 
     size: tuple[int, int]
@@ -48,8 +48,12 @@ class MultiScaleCrop:
 
     def lengths(self, rows: int, columns: int) -> list[tuple[int, int]]:
         """Return the heights and widths that a crop may have."""
-        whole = [int(min(rows, columns) * scale) for scale in self.scales]
-        heights, widths = ([side if abs(n - side) < 3 else n for n in whole] for side in self.size)
+        whole = [max(int(min(rows, columns) * scale), 1) for scale in self.scales]
+        # The authors' lengths become ``size`` beyond the frame's edge, too, where Pillow's crop pads with black.
+        heights, widths = (
+            [side if abs(n - side) < 3 and side <= most else n for n in whole]
+            for side, most in zip(self.size, (rows, columns), strict=True)
+        )
         steps = range(len(whole))
         return [(heights[i], widths[j]) for i in steps for j in steps if abs(i - j) <= self.max_distort]
 

@@ -123,6 +123,12 @@ def test_what_we_write_transformers_opens(tmp_path):
     assert (reference.eval()(batch.transpose(1, 2), bool_masked_pos=hidden).loss - out.loss).abs() <= 1e-5
 
 
+def test_what_transformers_cannot_open_is_not_written(tmp_path):
+    model = video.videomae("tiny", frames=4, image_size=32, patch_size=(8, 16))
+    with pytest.raises(ValueError, match="square patches only, got 8 x 16"):
+        weights.save(model, tmp_path / "hf", layout="hf")
+
+
 def test_what_transformers_writes_we_open(tmp_path):
     reference = theirs(**TINY)
     reference.save_pretrained(tmp_path)

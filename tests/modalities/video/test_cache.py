@@ -41,6 +41,8 @@ def test_frames_and_folders_are_kept(source, tmp_path, capsys, store):
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]
     first = (out / "run").stat().st_mtime_ns
     assert main(words) == 0 and (out / "run").stat().st_mtime_ns == first  # nothing is done twice
+    (source / "jump" / "bad.mp4").unlink()
+    assert main(words) == 0 and not (out / "skipped.txt").exists()  # nothing is bad any more
 
 
 def test_what_cannot_be_is_refused(source, tmp_path, capsys, monkeypatch):

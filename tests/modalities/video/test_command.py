@@ -66,9 +66,15 @@ def test_settings_are_written_and_read_again(folder, tmp_path):
         assert settings.data.crop == ("resized" if "st" in preset[:7] else "multi-scale")
 
 
+def test_a_huge_mae_st_has_patches_of_14(folder, tmp_path):
+    for preset, patch in (("mae-st-large", 16), ("mae-st-huge", 14), ("videomae-huge", 16)):
+        command = video.Command(data=str(folder), out=tmp_path, preset=preset, image_size=224)
+        assert command.settings(lambda text: None).model.patch_size == patch
+
+
 def test_defaults_fit_the_videos():
     assert [fitting_stride(length, 16) for length in (300, 64, 40, 10)] == [4, 4, 2, 1]
-    assert fitting_patch(224) == 16 and fitting_patch(112) == 8
+    assert fitting_patch(224) == 16 and fitting_patch(112) == 8 and fitting_patch(224, most=16) == 14
     facts = video.readers.Survey(count=1, frames=9, rate=25, height=30, width=41, channels=3, decoder="decord")
     assert fitting_size(facts) == 30
 

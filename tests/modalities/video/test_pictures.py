@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import video
-from maskkit.modalities.video.pictures import GAP, MARGIN, SIDE, grey, shown
+from maskkit.modalities.video.pictures import GAP, MARGIN, SIDE, grey, sheet, shown
 from PIL import Image, ImageSequence
 
 
@@ -33,7 +33,17 @@ def test_a_sheet_has_three_rows_a_sample_and_an_animation_beside(tmp_path, chann
     rebuilt = part(0, 2, 0)
     assert (rebuilt[visible == 200] == 200).all()
     with Image.open(tmp_path / "sheet.gif") as opened:
-        assert len(list(ImageSequence.Iterator(opened))) == 4 and opened.size == (3 * (192 + GAP) - GAP, 2 * 99 - GAP)
+        assert len(list(ImageSequence.Iterator(opened))) == 4
+        assert opened.size == (3 * (192 + GAP) - GAP, SIDE + 2 * (96 + GAP) - GAP)
+        assert np.array(opened.convert("L"))[:SIDE].min() < 100  # titles
+
+
+@pytest.mark.parametrize(("frames", "numbers"), [(4, [0, 1, 2, 3]), (10, [0, 2, 4, 6, 8]), (16, list(range(0, 16, 2)))])
+def test_time_passes_evenly_on_a_sheet(frames, numbers):
+    clip = (torch.arange(frames) / frames).view(1, 1, frames, 1, 1).expand(1, 3, frames, 96, 96)
+    picture = np.array(sheet([clip, clip, clip], "note"))[MARGIN, MARGIN + SIDE :: 96 + GAP, 0]
+    assert picture[: len(numbers)].tolist() == [round(255 * number / frames) for number in numbers]
+    assert len(picture) == len(numbers) + 1 and picture[-1] == 255  # the margin
 
 
 def test_only_an_animation_where_it_is_asked_for(tmp_path):

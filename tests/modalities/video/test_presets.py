@@ -84,6 +84,25 @@ def test_mae_st_has_the_published_parts():
         video.mae_st("tiny", pred_t_dim=12)
 
 
+def test_mae_st_starts_q_k_and_v_as_layers_of_their_own():
+    torch.manual_seed(0)
+    model = video.mae_st("small")
+    for part, dim in ((model.encoder, 384), (model.decoder, 512)):
+        bound = math.sqrt(6 / (2 * dim))
+        for block in part.blocks:
+            for weight in block.attn.qkv.weight.chunk(3):
+                assert 0.99 * bound < weight.abs().max() <= bound
+            assert not block.attn.qkv.bias.any()
+        assert part.blocks[1].mlp.fc1.weight.abs().max() <= math.sqrt(6 / (5 * dim))  # others as before
+
+
+@pytest.mark.parametrize(("tubelet", "kept"), [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)])
+def test_mae_st_predicts_half_of_a_tubelet_of_any_length(tubelet, kept):
+    model = video.mae_st("tiny", frames=3 * tubelet, tubelet=tubelet, image_size=32, mask_ratio=0.75)
+    assert model.decoder.head.out_features == kept * 768
+    assert model(torch.randn(2, 3, 3 * tubelet, 32, 32)).loss.isfinite()
+
+
 def test_mae_sts_target_is_the_frames_it_says():
     """forward_loss of models_mae.py, written out: frames linspace(0, 15, 8), patches in the order (p, q, c)."""
     model = video.mae_st("tiny", image_size=32)

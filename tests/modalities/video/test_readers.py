@@ -120,6 +120,46 @@ def test_repeats_count_as_samples_and_share_one_decode(folder, monkeypatch, seve
     assert any(not torch.equal(again[place], samples[place]) for place in range(6))  # a new epoch, new clips
 
 
+def test_times_are_asked_for_only_where_they_matter(folder, monkeypatch):
+    """They may cost the decoding of a whole video."""
+    asked = []
+
+    class Asking:
+        def __init__(self, video):
+            self.video, self.read = video, video.read
+
+        def __len__(self):
+            return len(self.video)
+
+        def times(self):
+            asked.append(self.video)
+            return self.video.times()
+
+    monkeypatch.setattr(
+        "maskkit.modalities.video.readers.open_video", lambda path, **settings: Asking(open_video(path, **settings))
+    )
+    for repeats in (1, 2):
+        for sampling, times in ((Sampling(frames=4, stride=2), 0), (Sampling(frames=4, fps=5), 1)):
+            asked.clear()
+            source_of(folder, sampling=sampling, repeats=repeats).read(0, generator(0))
+            assert len(asked) == times
+
+
+def test_what_pillow_reads_needs_no_decoder(files, tmp_path, monkeypatch):
+    for place in ("gifs", "frames/one", "both"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "gifs" / "two.gif").symlink_to(files["animation.gif"])
+    Image.new("RGB", (20, 16)).save(tmp_path / "frames" / "one" / "0.png")
+    for name, file in (("one.mp4", "h264.mp4"), ("two.gif", "animation.gif")):
+        (tmp_path / "both" / name).symlink_to(files[file])
+    monkeypatch.setattr("maskkit.modalities.video.decoders.find_spec", lambda name: None)
+    for place in ("gifs", "frames"):
+        assert source_of(tmp_path / place).read(0, generator(0)).shape[:2] == (3, 4)
+        assert survey(tmp_path / place).decoder == "Pillow"
+    with pytest.raises(ImportError, match="no decoder for video files"):
+        source_of(tmp_path / "both")
+
+
 def test_a_bad_file_is_a_bad_sample(bad_files, tmp_path):
     (tmp_path / "bad.mp4").symlink_to(bad_files["text.mp4"])
     with pytest.raises(BadSampleError) as caught:
@@ -140,6 +180,12 @@ def test_arrays_of_clips(tmp_path, axis):
     assert torch.equal(source.read(2, generator(0))[:, :5], torch.from_numpy(clips[2, :, :5]))
     colour = source_of(tmp_path / "clips.npz", channels=3)
     assert colour.read(0, generator(0)).shape == (3, 4, 16, 16)
+
+
+def test_arrays_are_not_repeated(tmp_path):
+    np.save(tmp_path / "clips.npy", np.zeros((2, 1, 5, 8, 8), dtype=np.uint8))
+    with pytest.raises(ValueError, match="clips.npy: clips of an array cannot be repeated, got repeats 4; set"):
+        source_of(tmp_path / "clips.npy", channels=1, repeats=4)
 
 
 def test_arrays_of_floats_are_normalised(tmp_path):

@@ -28,6 +28,28 @@ def test_lengths_and_places_are_those_of_group_multi_scale_crop():
     assert crop.short_side == 340 and crop.scales == (1, 0.875, 0.75, 0.66)
 
 
+@pytest.mark.parametrize(("side", "target"), [(221, 224), (222, 224), (223, 224), (224, 224), (111, 112), (113, 112)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_crop_never_reaches_beyond_a_frame(side, target, turned):
+    """Also where the shorter side is a little less than the target: a negative corner would cut out a strip."""
+    rows, columns = (300, side) if turned else (side, 300)
+    crop = MultiScaleCrop(size=(target, target))
+    assert all(0 < height <= rows and 0 < width <= columns for height, width in crop.lengths(rows, columns))
+    frames = clip(rows, columns)
+    for seed in range(30):
+        out = crop(frames, torch.Generator().manual_seed(seed)).int()
+        assert out.shape == (3, 3, target, target)
+        for line in (out[0, 0, :, 0], out[0, 1, 0]):  # the first channel grows downwards, the second to the right
+            assert line.unique().numel() > 0.6 * side
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 3)])
+@pytest.mark.parametrize("crop", [MultiScaleCrop(size=(32, 32)), ResizedCrop(size=(32, 32)), CentreCrop(size=(32, 32))])
+def test_the_smallest_frames_can_be_cropped(crop, shape):
+    for seed in range(20):
+        assert crop(clip(*shape), torch.Generator().manual_seed(seed)).shape == (3, 3, 32, 32)
+
+
 def test_a_multi_scale_crop_is_pillows_to_one_level():
     crop, frames = MultiScaleCrop(size=(96, 112)), clip(150, 200)
     found = set()
