@@ -88,9 +88,9 @@ class _Transformer(nn.Module):
 class SparseEncoder(_Transformer):
     """A plain vision transformer that sees the visible tokens only.
 
-    ``embed_hidden`` embeds all tokens and drops the hidden ones afterwards. That is the same, only slower, unless the
-    embedding looks at several tokens at once: Point-MAE's batch normalisation, in training, takes its statistics from
-    hidden tokens as well, so something of them leaks (docs/official.md P2).
+    ``embed_hidden`` is for embeddings that look at several tokens at once: ``embed(x, visible)`` is then given all
+    tokens and which of them to return. Point-MAE's batch normalisation, in training, takes its statistics from hidden
+    tokens as well, so something of them leaks (docs/official.md P2).
     """
 
     has_mask_token = False
@@ -100,7 +100,7 @@ class SparseEncoder(_Transformer):
         x, pos, valid = tokens.x, self.positions(tokens), tokens.valid
         if mask is None:
             return self.transform(self.embed(x), pos, valid)
-        seen = take(self.embed(x), mask.visible) if self.embed_hidden else self.embed(take(x, mask.visible))
+        seen = self.embed(x, mask.visible) if self.embed_hidden else self.embed(take(x, mask.visible))
         return self.transform(seen, take(pos, mask.visible), None)  # what is shown is never padding
 
 

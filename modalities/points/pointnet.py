@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from maskkit.parts import part
+from maskkit.types import take
 
 
 @part
@@ -24,7 +25,8 @@ class GroupPointNet(nn.Module):
     between), and so do biases run, since the maximum of x + b is that of x, plus b.
 
     Batch normalisation takes its statistics from all groups that are given. Which those are, the encoder decides
-    (``embed_hidden``; docs/official.md P2).
+    (``embed_hidden``; docs/official.md P2). Of hidden groups nothing but these statistics is ever used, so behind the
+    second one they are left out.
     """
 
     def __init__(self, *, channels: int = 3, dim: int = 384) -> None:
@@ -33,8 +35,10 @@ class GroupPointNet(nn.Module):
         self.first = nn.ModuleList([nn.Linear(channels, 128), nn.BatchNorm1d(128), nn.Linear(128, 256)])
         self.second = nn.ModuleList([nn.Linear(512, 512), nn.BatchNorm1d(512), nn.Linear(512, dim)])
 
-    def forward(self, x: Float[Tensor, "B N K*C"]) -> Float[Tensor, "B N D"]:
-        """Return a vector for every group."""
+    def forward(self, x: Float[Tensor, "B N K*C"], seen: Int[Tensor, "B V"] | None = None) -> Float[Tensor, "B N|V D"]:
+        """Return a vector for every group, or for those that are ``seen``."""
+        if seen is not None and not self.training:
+            x, seen = take(x, seen), None  # the statistics are fixed
         batch, num_groups, width = x.shape
         size = width // self.channels
         rise, norm, lift = (cast(Any, layer) for layer in self.first)  # torch types a layer of a list too broadly
@@ -45,8 +49,12 @@ class GroupPointNet(nn.Module):
         of_whole, of_each = rise.weight.split(rise.in_features // 2, dim=1)  # the maximum comes first in their cat
         once = F.linear(whole, of_whole, rise.bias + of_each @ lift.bias)
         points = F.linear(points, of_each @ lift.weight).view(-1, size, len(of_each)).add_(once[:, None])
-        points = F.relu(norm(points.flatten(0, 1)), inplace=True)
-        return (group_max(F.linear(points, last.weight), size) + last.bias).view(batch, num_groups, self.dim)
+        points = norm(points.flatten(0, 1))
+        if seen is not None:
+            rows = (seen + num_groups * torch.arange(batch, device=seen.device)[:, None]).flatten()
+            points = points.view(batch * num_groups, -1).index_select(0, rows).view(-1, points.shape[1])
+        points = F.relu(points, inplace=True)
+        return (group_max(F.linear(points, last.weight), size) + last.bias).view(batch, -1, self.dim)
 
 
 class _GroupMax(torch.autograd.Function):
