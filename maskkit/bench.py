@@ -73,8 +73,6 @@ def step(
         out: JSON file to write.
 
     """
-    import importlib
-
     import torch
 
     from maskkit.engine.forecast import matrix_peak
@@ -82,7 +80,7 @@ def step(
 
     if device == "cpu":
         keep_freed_memory()  # as training does; the peer gains from it as well
-    module = importlib.import_module(f"maskkit.modalities.{work}.bench")
+    module = _bench_of(work)
     results: dict[str, Any] = {"machine": machine(device), "work": module.WORK}
     print(f"{module.WORK}\n{results['machine']}")
     for name in ("fp32", "bf16") if precision == "both" else (precision,):
@@ -123,10 +121,9 @@ def memory(
         out: JSON file to write.
 
     """
-    import importlib
     import multiprocessing
 
-    module = importlib.import_module(f"maskkit.modalities.{work}.bench")
+    module = _bench_of(work)
     results: dict[str, Any] = {"machine": machine(device), "work": module.WORK}
     print(f"{module.WORK}\n{results['machine']}")
     whose = {"maskkit": "ours", "peer": "peer"} if peer and module.peer is not None else {"maskkit": "ours"}
@@ -142,14 +139,25 @@ def memory(
         out.write_text(json.dumps(results, indent=2) + "\n")
 
 
+def _bench_of(work: str) -> Any:
+    """Import what a modality's benchmarks time."""
+    import importlib
+
+    try:
+        return importlib.import_module(f"maskkit.modalities.{work}.bench")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("maskkit.modalities"):
+            raise
+        raise ValueError(f"nothing to time for {work!r}; --work takes image, video, audio or points") from None
+
+
 def _peak_memory(work: str, function: str, precision: str, device: str) -> int:
     """Return the bytes that three steps take at their peak, in a process that has done nothing else."""
-    import importlib
     import resource
 
     import torch
 
-    module = importlib.import_module(f"maskkit.modalities.{work}.bench")
+    module = _bench_of(work)
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     torch.ones(64, 64).mm(torch.ones(64, 64))  # libraries load what they need
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -187,7 +195,7 @@ def data(
     if path is not None:
         paces = _pace(importlib.import_module(f"maskkit.modalities.{work}"), path, workers, batch, seconds)
     else:
-        module = importlib.import_module(f"maskkit.modalities.{work}.bench")
+        module = _bench_of(work)
         if not hasattr(module, "readers"):
             raise ValueError(f"{work} has no comparison of readers; name your data: --path PATH")
         with module.readers(None) as ways:  # name: (a function of a running number, samples that one call reads)
