@@ -26,6 +26,7 @@ REQUIRED = (
     "tyro",
 )
 OPTIONAL = {
+    "av": ("reads video", "pip install 'maskkit[video]'"),
     "decord": ("reads video", "pip install 'maskkit[video]'"),
     "torchcodec": ("reads video, with the system's FFmpeg", "pip install torchcodec"),
     "torchaudio": ("computes audio filter banks", "pip install 'maskkit[audio]'"),

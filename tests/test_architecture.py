@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ["decord", "torchcodec", "open3d", "torchaudio", "soundfile", "transformers", "sklearn", "matplotlib"]
+HEAVY = ["av", "decord", "torchcodec", "open3d", "torchaudio", "soundfile", "transformers", "sklearn", "matplotlib"]
 
 
 def imports(file: Path) -> set[str]:

@@ -6,7 +6,7 @@ N videos, R repeats, C channels, T frames of a clip, H W height and width in pix
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -225,10 +225,12 @@ def opened_video(
 ) -> Iterator[Video]:
     """Open a video that lies in a file, in a folder of frames, or in a tar shard; what is wrong with it names it so."""
     if isinstance(files, Paths):
-        yield open_video(files.path(index), decoder=decoder, short_side=short_side)
+        with closing(open_video(files.path(index), decoder=decoder, short_side=short_side)) as video:
+            yield video
         return
     with files.open(index) as file:
-        yield open_video(file, decoder=decoder, short_side=short_side, name=files.path(index))
+        with closing(open_video(file, decoder=decoder, short_side=short_side, name=files.path(index))) as video:
+            yield video
 
 
 def _frame_folders(pictures: Files, root: str) -> Files:

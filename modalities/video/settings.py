@@ -99,7 +99,7 @@ class Data:
     several_clips: bool = True
     """Repeats are clips from several places; --no-several-clips makes them crops of one clip."""
     decoder: Decoder = "auto"
-    """decord or torchcodec; auto is decord where it is installed."""
+    """pyav, decord or torchcodec; auto is the first of these that is installed."""
 
     def at(self, root: str) -> "Data":
         """Return the same settings for other files, each read once."""

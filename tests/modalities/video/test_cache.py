@@ -35,7 +35,7 @@ def test_frames_and_folders_are_kept(source, tmp_path, capsys, store):
         assert difference(after.read(range(count)), before.read(range(count))).max() < 16
         if store == "video":
             assert np.allclose(after.times() - after.times()[0], before.times() - before.times()[0], atol=0.011)
-            assert len(after._reader.get_key_indices()) == count
+            assert len(after._keys) == count
             late = open_video(out / f"{name}.mp4").read([count - 2, 3])
             assert np.array_equal(late, after.read([count - 2, 3]))
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]

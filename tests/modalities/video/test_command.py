@@ -35,7 +35,7 @@ def test_from_a_folder_to_features(folder, tmp_path, capsys):
     started = ("pretrain", "video", "--data", folder, "--out", run, *small, "--steps", 6, "--log-every", 1)
     assert main(words(*started, "--precision", "fp32", "--repeats", 2)) == 0
     said = capsys.readouterr().err
-    assert "10 videos of about 25 frames, 25 a second, 64 x 80 pixels, 3 channels, read by decord" in said
+    assert "10 videos of about 25 frames, 25 a second, 64 x 80 pixels, 3 channels, read by pyav" in said
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 7)) and all(np.isfinite(line["loss"]) for line in lines)
     assert lines[-1]["epoch"] == pytest.approx(6 * 4 / 20, abs=1e-3)  # each of ten videos counts twice
