@@ -15,6 +15,7 @@ from maskkit.engine.log import clock
 from maskkit.model import MaskedModel
 
 TRIALS = 8  # samples that are read and worked through
+SHORT = 0.05  # seconds of a trial that a larger one is worth
 READ_SECONDS = 1.0
 HEADROOM = 1.1  # a reader must be faster than the model by this, or the model waits now and then
 
@@ -71,11 +72,14 @@ def forecast(
     model.eval()
     with FlopCounterMode(display=False) as counter:
         work()
+    flops = counter.get_total_flops() / len(batch)
     seconds = min(_time(work, device) for _ in range(2))
+    while seconds < SHORT and len(batch) < micro:  # a few samples of a small model say more of torch than of the model
+        batch = torch.cat([batch, batch])[:micro]
+        seconds = min(_time(work, device) for _ in range(2))
     model.train(was_training)
     torch.set_rng_state(state)
-    peak = matrix_peak(dtype, device)
-    return Forecast(parameters, int(counter.get_total_flops() / len(batch)), peak, len(batch) / seconds, reader_pace)
+    return Forecast(parameters, int(flops), matrix_peak(dtype, device), len(batch) / seconds, reader_pace)
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -> float:
