@@ -331,7 +331,7 @@ def shard(words: list[str]) -> int:
 
 def cache(words: list[str]) -> int:
     """Store a data set in a form that training reads faster."""
-    names = sorted(entry.name for entry in importlib.metadata.entry_points(group="maskkit.modalities"))
+    names = _modality_names()
     asked = bool(words) and words[0] not in ("-h", "--help")
     if asked and words[0] in names:
         store = getattr(_modality(words[0]), "cache", None)

@@ -159,6 +159,15 @@ def _collate(samples: list[tuple[int, Tensor | None, list[Bad]]]) -> Batch:
     return Batch(torch.empty(0) if failure else torch.stack(tensors), indices, bad, failure)
 
 
+def _leave_group(worker: int) -> None:
+    """Take a loader process out of the reach of signals to all of a run (Ctrl-C, timeout), which save it and end it.
+
+    The step that is to be finished first still needs its samples.
+    """
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+
+
 def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]:
     """Read the micro-batches of a stream in ``workers`` processes.
 
@@ -174,6 +183,7 @@ def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]
         # Children of this very process notice when it is killed, and end; those of a fork server (the default of
         # Python 3.14) watch the server, and stay.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        worker_init_fn=_leave_group,
         generator=generator(stream.seed),  # else starting the workers would draw from torch's global generator
     )
     for batch in loader:

@@ -159,6 +159,8 @@ class Command(Options):
     def settings(self, say: Callable[[str], None]) -> Pretrain[AudioMAE, Data]:
         """Choose what was left open, and say why."""
         masker(self.mask, self.mask_ratio)  # says what is wrong before thousands of files are looked at
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"--seconds must be positive, got {self.seconds:g}")
         facts = survey(self.data, mels=self.mels)
         frames = fitting_frames(facts) if self.seconds is None else fitting_length(self.seconds)
         cuda = torch.cuda.is_available()

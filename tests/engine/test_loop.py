@@ -302,7 +302,9 @@ def test_a_full_disk_keeps_the_checkpoint_before(settings, tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path):
+@pytest.mark.parametrize("to_all", [False, True], ids=["to_the_process", "to_its_group"])
+def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, to_all):
+    """Ctrl-C and ``timeout`` signal all processes of a group; loader processes would die in the middle of a step."""
     out = tmp_path / "signalled"
     words = [
         "pretrain",
@@ -319,14 +321,20 @@ def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path):
         "8",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "maskkit.cli", *map(str, words)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "maskkit.cli", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (out / "metrics.jsonl").exists():
         time.sleep(0.1)
     while time.monotonic() < deadline and (out / "metrics.jsonl").stat().st_size == 0:
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    if to_all:
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "saved; go on with --resume" in said
