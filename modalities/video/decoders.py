@@ -1,4 +1,4 @@
-"""Videos opened one way, whatever decodes them: files by decord or torchcodec, GIFs and folders of frames by Pillow.
+"""Videos opened one way, whatever decodes them: files by PyAV, decord or torchcodec, the rest by Pillow.
 
 n frames, H W height and width in pixels as a player shows them: rotation is applied.
 """

@@ -326,7 +326,7 @@ def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, to_all):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while time.monotonic() < deadline and not (out / "metrics.jsonl").exists():
         time.sleep(0.1)
     while time.monotonic() < deadline and (out / "metrics.jsonl").stat().st_size == 0:
@@ -335,7 +335,7 @@ def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, to_all):
         os.killpg(process.pid, signal.SIGTERM)
     else:
         process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=150)
     assert process.returncode == 3
     assert "saved; go on with --resume" in said
     assert len(all_checkpoints(out / "checkpoints")) == 1

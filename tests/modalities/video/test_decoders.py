@@ -167,7 +167,7 @@ def test_a_decoder_that_is_missing_is_an_error_and_never_replaced(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["pyav", "decord"])
 def test_memory_does_not_grow(tmp_path, decoder):
-    """Over 2000 openings after 1000, each of a few frames, from whole and from broken files."""
+    """Over 3000 openings, each of a few frames, from whole and from broken files."""
     make(tmp_path / "a.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", size="320x240", seconds=1)
     whole = (tmp_path / "a.mp4").read_bytes()
     (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])
@@ -179,17 +179,18 @@ def memory():
     # Of its own: pages of libraries come and go as the system likes.
     return 1024 * int(open("/proc/self/status").read().partition("RssAnon:")[2].split()[0])
 for number in range(3000):
+    if number % 200 == 0:
+        print(memory())
     file, short_side = sys.argv[2 + (number % 4 == 3)], (None, 160)[number % 2]
     with (
         contextlib.suppress(BadSampleError),
         contextlib.closing(open_video(file, decoder=sys.argv[1], short_side=short_side)) as video,
     ):
         video.read([0, 6, 12])
-    if number == 1000:
-        before = memory()
-print(memory() - before)
 """
     command = [sys.executable, "-c", code, decoder, str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]
-    grown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200).stdout
-    # A leak of one 320 x 240 frame each would be 460 MB. What is kept levels off: PyAV stands still after 10,000.
-    assert int(grown) < 46e6
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=400).stdout
+    growth = np.diff([int(line) for line in said.split()])
+    # What leaks grows in every stretch; threads that were slow to end leave a heap of their own behind in one of them.
+    # A frame of 320 x 240 kept from each opening would be 46 MB a stretch, one kept from each broken file 11 MB.
+    assert np.median(growth) < 2e6 and growth[5:].sum() < 230e6, growth
