@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from timm.layers import LayerNorm
 from torch import Tensor, nn
 
+from maskkit.kernels.linear import Linear
 from maskkit.layers import Blocks
 from maskkit.parts import part
 from maskkit.types import Latent, Mask, Tokens, put, take
@@ -54,7 +55,7 @@ class JointDecoder(nn.Module):
         if not project and latent != dim:
             raise ValueError(f"latents of width {latent} need a projection to width {dim}; leave project=True")
         self.keep_prefix, self.positions_again = keep_prefix, positions_again
-        self.project = nn.Linear(latent, dim, bias=project_bias) if project else nn.Identity()
+        self.project = Linear(latent, dim, bias=project_bias) if project else nn.Identity()
         self.positions = positions
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
         self.prefix = nn.Parameter(torch.empty(1, prefix_tokens, dim).normal_(std=0.02)) if prefix_tokens else None
@@ -68,7 +69,7 @@ class JointDecoder(nn.Module):
             drop_path=drop_path,
         )
         self.norm = LayerNorm(dim, eps=norm_eps if final_norm_eps is None else final_norm_eps)
-        self.head = nn.Linear(dim, output)
+        self.head = Linear(dim, output)
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
         """Predict every hidden token, in the order of ``mask.hidden``."""
@@ -113,7 +114,7 @@ class WindowDecoder(nn.Module):
         bias_dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.project = nn.Linear(latent, dim)
+        self.project = Linear(latent, dim)
         self.positions = positions
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
         self.blocks = WindowBlocks(
@@ -127,7 +128,7 @@ class WindowDecoder(nn.Module):
             bias_dropout=bias_dropout,
         )
         self.norm = LayerNorm(dim, eps=norm_eps)
-        self.head = nn.Linear(dim, output)
+        self.head = Linear(dim, output)
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
         """Predict every hidden token, in the order of ``mask.hidden``."""
@@ -154,7 +155,7 @@ class LinearDecoder(nn.Module):
 
     def __init__(self, *, latent: int, output: int) -> None:
         super().__init__()
-        self.head = nn.Linear(latent, output)
+        self.head = Linear(latent, output)
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
         """Predict every hidden token, in the order of ``mask.hidden``."""

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from timm.layers import LayerNorm
 from torch import Tensor, nn
 
+from maskkit.kernels.linear import Linear
 from maskkit.layers import Blocks
 from maskkit.parts import part
 from maskkit.types import Latent, Mask, Tokens, put, take
@@ -53,7 +54,7 @@ class _Transformer(nn.Module):
             raise ValueError("embed_hidden is for sparse encoders; a dense one puts a mask token where contents hide")
         self.embed_hidden = embed_hidden
         self.dim = dim
-        self.embed = nn.Linear(content, dim) if embed is None else embed
+        self.embed = Linear(content, dim) if embed is None else embed
         self.positions = positions
         self.positions_again = positions_again
         self.prefix = nn.Parameter(torch.empty(1, prefix_tokens, dim).normal_(std=0.02))

@@ -1,7 +1,7 @@
 """The transformer block everyone shares, and how weights start.
 
-Borrowed: Block, Mlp, DropPath and LayerNorm are timm's; only the attention product inside is ours
-(``kernels/attention.py``), under timm's parameter names, so timm's checkpoints fit as they are.
+Borrowed: Block, DropPath and LayerNorm are timm's; what multiplies inside is ours (``kernels/attention.py``,
+``kernels/linear.py``), under timm's parameter names, so timm's checkpoints fit as they are.
 """
 
 import functools
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from maskkit.kernels.attention import attention
+from maskkit.kernels.linear import Linear, linear
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -28,8 +29,8 @@ class Attention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"width {dim} is not divisible by {num_heads} heads")
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
 
     def forward(
         self, x: Float[Tensor, "B N D"], attn_mask: Bool[Tensor, "B N"] | None = None, is_causal: bool = False
@@ -39,6 +40,19 @@ class Attention(nn.Module):
         batch, length, dim = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
         return self.proj(attention(q, k, v, attn_mask).transpose(1, 2).reshape(batch, length, dim))
+
+
+class Mlp(nn.Module):
+    """Two linear layers around a GELU, with timm's parameter names (``fc1``, ``fc2``). Dosovitskiy et al. 2020, 3.1."""
+
+    def __init__(self, in_features: int, hidden_features: int, **_: object) -> None:
+        super().__init__()
+        self.fc1 = Linear(in_features, hidden_features)
+        self.fc2 = Linear(hidden_features, in_features)
+
+    def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        """Widen, bend, narrow."""
+        return linear(self.fc1(x), self.fc2.weight, self.fc2.bias, gelu=True)
 
 
 class Blocks(nn.ModuleList):
@@ -71,6 +85,7 @@ class Blocks(nn.ModuleList):
                 drop_path=rate,
                 norm_layer=functools.partial(LayerNorm, eps=norm_eps),
                 attn_layer=Attention,
+                mlp_layer=Mlp,
             )
             for rate in rates
         )

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from maskkit.kernels.linear import Linear
 from maskkit.parts import part
 from maskkit.types import Tokens
 
@@ -197,7 +198,7 @@ class CoordinateMLP(nn.Module):
     def __init__(self, *, dim: int, axes: int = 3, hidden: int = 128) -> None:
         super().__init__()
         self.dim, self.axes = dim, axes
-        self.first, self.second = nn.Linear(axes, hidden), nn.Linear(hidden, dim)
+        self.first, self.second = Linear(axes, hidden), Linear(hidden, dim)
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
         """Return float32 vectors, also under autocast: the residual stream takes its precision from them."""

@@ -2,9 +2,10 @@
 
 Shapes: B batch, R rows, C columns, D width, W windows of the whole batch, M windows of a sample, L places in a window.
 
-Borrowed: Mlp, ``window_partition`` and ``window_reverse`` are timm's (``swin_transformer_v2_cr.py``, from which
-Audio-MAE's authors took theirs). The block around them is written here, since timm's shifts by half a window along both
-axes, pads without hiding the padding, and has become another in small things that released weights do not know.
+Borrowed: the small Mlp, ``window_partition`` and ``window_reverse`` are timm's (``swin_transformer_v2_cr.py``, from
+which Audio-MAE's authors took theirs). The block around them is written here, since timm's shifts by half a window
+along both axes, pads without hiding the padding, and has become another in small things that released weights do not
+know.
 """
 
 import functools
@@ -12,10 +13,14 @@ import functools
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from timm.layers import LayerNorm, Mlp
+from timm.layers import LayerNorm
+from timm.layers import Mlp as SmallMlp
 from timm.models.swin_transformer_v2_cr import window_partition, window_reverse
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from maskkit.kernels.linear import Linear
+from maskkit.layers import Mlp
 
 Pair = tuple[int, int]
 
@@ -38,9 +43,9 @@ class WindowAttention(nn.Module):
         if dim % heads:
             raise ValueError(f"width {dim} is not divisible by {heads} heads")
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-        self.meta_mlp = Mlp(2, hidden_features=384, out_features=heads, act_layer=nn.ReLU, drop=bias_dropout)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
+        self.meta_mlp = SmallMlp(2, hidden_features=384, out_features=heads, act_layer=nn.ReLU, drop=bias_dropout)
         self.tau = nn.Parameter(torch.ones(heads))
 
     def forward(
@@ -68,7 +73,7 @@ class WindowBlock(nn.Module):
         super().__init__()
         self.attn = WindowAttention(dim, heads, bias_dropout=bias_dropout)
         self.norm1 = LayerNorm(dim, eps=norm_eps)
-        self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio))
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.norm2 = LayerNorm(dim, eps=norm_eps)
 
     def forward(

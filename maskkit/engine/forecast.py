@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskkit.engine.data import BadSampleError, Source, generator
 from maskkit.engine.log import clock
+from maskkit.kernels.linear import linear
 from maskkit.model import MaskedModel
 
 TRIALS = 8  # samples that are read and worked through
@@ -85,8 +86,9 @@ def forecast(
 def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -> float:
     """Measure the fastest matrix product of a device, in floating-point operations a second."""
     size = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(size, size, generator=None, dtype=dtype, device=device) for _ in range(2))
-    return 2 * size**3 / min(_time(lambda: a @ b, device) for _ in range(repeats))
+    a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+    with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        return 2 * size**3 / min(_time(lambda: linear(a, b), device) for _ in range(repeats))
 
 
 def _read_some(source: Source) -> tuple[list[Tensor], float]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from maskkit.modalities.audio.presets import audiomae
-from timm.models.vision_transformer import Attention
+from timm.models.vision_transformer import Block
 
 from maskkit.bench import training_step
 from maskkit.engine.optim import AdamW
@@ -12,7 +12,9 @@ from maskkit.model import MaskedModel
 
 BATCH = 4
 WORK = f"ViT-B/16, spectrograms 1024 x 128, mask 0.8, global decoder 512 x 8, batch {BATCH}, normalised target"
-PEER = "the same model with torch's fused attention and torch's default AdamW"  # ViTMAE takes squares only
+PEER = (
+    "the same model with timm's blocks, torch's fused attention and torch's default AdamW"  # ViTMAE takes squares only
+)
 
 
 def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
@@ -23,14 +25,16 @@ def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
 
 
 def peer(dtype: torch.dtype, device: str) -> Callable[[], None]:
-    """Return one training step of the peer's: timm's attention, which calls torch's, in every block."""
+    """Return one training step of the peer's: timm's blocks as they are, which call torch's attention and products."""
     torch.manual_seed(0)
     model = audiomae("base", decoder="global")
-    for block in (*model.encoder.blocks, *model.decoder.blocks):
-        width, heads = block.attn.qkv.in_features, block.attn.num_heads
-        theirs = Attention(width, num_heads=heads, qkv_bias=True)
-        theirs.load_state_dict(block.attn.state_dict())
-        block.attn = theirs
+    for stack in (model.encoder.blocks, model.decoder.blocks):
+        for number, block in enumerate(stack):
+            theirs = Block(
+                block.attn.qkv.in_features, block.attn.num_heads, qkv_bias=True, norm_layer=type(block.norm1)
+            )
+            theirs.load_state_dict(block.state_dict())
+            stack[number] = theirs
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.05)
     return _step(model, optimizer, dtype, device)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from maskkit.kernels.linear import Linear, linear
 from maskkit.parts import part
 from maskkit.types import take
 
@@ -32,8 +33,8 @@ class GroupPointNet(nn.Module):
     def __init__(self, *, channels: int = 3, dim: int = 384) -> None:
         super().__init__()
         self.channels, self.dim = channels, dim
-        self.first = nn.ModuleList([nn.Linear(channels, 128), nn.BatchNorm1d(128), nn.Linear(128, 256)])
-        self.second = nn.ModuleList([nn.Linear(512, 512), nn.BatchNorm1d(512), nn.Linear(512, dim)])
+        self.first = nn.ModuleList([Linear(channels, 128), nn.BatchNorm1d(128), Linear(128, 256)])
+        self.second = nn.ModuleList([Linear(512, 512), nn.BatchNorm1d(512), Linear(512, dim)])
 
     def forward(self, x: Float[Tensor, "B N K*C"], seen: Int[Tensor, "B V"] | None = None) -> Float[Tensor, "B N|V D"]:
         """Return a vector for every group, or for those that are ``seen``."""
@@ -43,18 +44,18 @@ class GroupPointNet(nn.Module):
         size = width // self.channels
         rise, norm, lift = (cast(Any, layer) for layer in self.first)  # torch types a layer of a list too broadly
         points = F.relu(norm(rise(x.reshape(-1, self.channels))), inplace=True)
-        whole = group_max(F.linear(points, lift.weight), size) + lift.bias
+        whole = group_max(linear(points, lift.weight), size) + lift.bias
 
         rise, norm, last = (cast(Any, layer) for layer in self.second)
         of_whole, of_each = rise.weight.split(rise.in_features // 2, dim=1)  # the maximum comes first in their cat
-        once = F.linear(whole, of_whole, rise.bias + of_each @ lift.bias)
-        points = F.linear(points, of_each @ lift.weight).view(-1, size, len(of_each)).add_(once[:, None])
+        once = linear(whole, of_whole, rise.bias + of_each @ lift.bias)
+        points = linear(points, of_each @ lift.weight).view(-1, size, len(of_each)).add_(once[:, None])
         points = norm(points.flatten(0, 1))
         if seen is not None:
             rows = (seen + num_groups * torch.arange(batch, device=seen.device)[:, None]).flatten()
             points = points.view(batch * num_groups, -1).index_select(0, rows).view(-1, points.shape[1])
         points = F.relu(points, inplace=True)
-        return (group_max(F.linear(points, last.weight), size) + last.bias).view(batch, -1, self.dim)
+        return (group_max(linear(points, last.weight), size) + last.bias).view(batch, -1, self.dim)
 
 
 class _GroupMax(torch.autograd.Function):
