@@ -53,24 +53,11 @@ def main(out: Path = Path("demo"), steps: int = 2500, seed: int = 0) -> None:
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "train.npz", images=pixels[train], labels=labels[train])
     np.savez(out / "test.npz", images=pixels[test], labels=labels[test])
-    data, optim = image.Data(root=str(out / "train.npz"), min_scale=1, flip=False), AdamW(lr=3e-3)
-    run = out / f"run-{seed}"
+    run, data = out / f"run-{seed}", image.Data(root=str(out / "train.npz"), min_scale=1, flip=False)
+    training = {"batch": 128, "steps": steps, "optim": AdamW(lr=3e-3), "precision": "fp32", "workers": 0, "seed": seed}
     if not (run / "model.safetensors").exists():
-        settings = Pretrain(
-            model=SmallMAE(),
-            data=data,
-            out=run,
-            batch=128,
-            steps=steps,
-            optim=optim,
-            precision="fp32",
-            workers=0,
-            seed=seed,
-            resume=(run / "config.json").exists(),
-        )
-        pretrain(settings, image)
+        pretrain(Pretrain(model=SmallMAE(), data=data, out=run, resume=True, **training), image)
     model = weights.open_model(run / "model.safetensors")
-
     fit, check = (image.open_images(out / f"{name}.npz", model.tokenizer) for name in ("train", "test"))
     torch.manual_seed(seed)
     encoders = {"raw pixels": None, "untrained encoder": SmallMAE().build(), "pretrained encoder": model}

@@ -1,7 +1,7 @@
 """Pretrain VideoMAE on hand-written digits that move, and see whether its encoder has learnt what motion is.
 
-A digit moves right, left, down or up and comes in again at the other side, so that one frame says nothing of the
-direction. A linear classifier reads it from the features of clips, and of clips that stand still at their first frame.
+A digit moves right, left, down or up and comes in again at the other side: one frame says nothing of the direction.
+A linear classifier reads it from the features of clips, and of clips that stand still at their first frame.
 
     python examples/03_video.py --out moving
 """
@@ -25,19 +25,17 @@ from maskkit.engine.run import Pretrain
 from maskkit.evaluate.probe import accuracy
 from maskkit.positions import FlatSinCos
 
-FRAMES, SIZE = 8, 16
+CLIPS = {"frames": 8, "size": 16}
 
 
 @dataclass(frozen=True)
 class SmallVideoMAE:
-    """VideoMAE for 8 frames of 16 x 16 pixels, half of the tubes hidden.
-
-    A token is one frame of a patch. In two frames, as published, it shows motion already, even to untrained encoders.
-    """
+    """VideoMAE for 8 frames of 16 x 16 pixels, half of the tubes hidden."""
 
     def build(self) -> MaskedModel:
         """Return the model, freshly started."""
-        sizes = {"frames": FRAMES, "image_size": SIZE, "patch_size": 4, "tubelet": 1, "channels": 1}
+        # A token of two frames, as published, shows motion already, even to untrained encoders.
+        sizes = {"frames": 8, "image_size": 16, "patch_size": 4, "tubelet": 1, "channels": 1}
         places = FlatSinCos(dim=64)
         encoder = SparseEncoder(content=16, dim=64, depth=3, heads=4, positions=places, prefix_tokens=0)
         decoder = JointDecoder(latent=64, dim=64, depth=2, heads=4, output=16, positions=places, keep_prefix=False)
@@ -48,43 +46,31 @@ class SmallVideoMAE:
 @torch.no_grad()
 def features(model: MaskedModel, clips: np.ndarray, *, still: bool = False) -> np.ndarray:
     """Return the mean token of every clip, or of every clip with all frames replaced by its first."""
-    batch = torch.from_numpy(clips)
-    batch = batch[:, :, :1].expand_as(batch) if still else batch
+    batch = torch.from_numpy(clips[:, :, :1].repeat(clips.shape[2], axis=2) if still else clips)
     return torch.cat([model.eval().encode(part).pooled for part in batch.split(100)]).numpy()
 
 
 def main(out: Path = Path("moving"), steps: int = 1000, seed: int = 0) -> None:
-    """Train, probe, draw."""
+    """Train, probe, draw. A run that is there already is kept."""
     out.mkdir(parents=True, exist_ok=True)
-    clips, _ = video.moving_digits(20_000, frames=FRAMES, size=SIZE, seed=seed)
-    np.savez(out / "train.npz", videos=clips)
-    settings = Pretrain(
-        model=SmallVideoMAE(),
-        data=video.Data(root=str(out / "train.npz"), stride=1, crop="centre"),
-        out=out / f"run-{seed}",
-        batch=32,
-        steps=steps,
-        optim=AdamW(lr=4e-3, no_decay=video.NO_DECAY),
-        clip=1.0,
-        precision="fp32",
-        workers=0,
-        seed=seed,
-        log_every=50,
-        resume=(out / f"run-{seed}" / "config.json").exists(),
-    )
-    pretrain(settings, video)
-    model = weights.open_model(out / f"run-{seed}" / "model.safetensors")
+    np.savez(out / "train.npz", videos=video.moving_digits(20_000, **CLIPS, seed=seed)[0])
+    run, optim = out / f"run-{seed}", AdamW(lr=4e-3, no_decay=video.NO_DECAY)
+    data = video.Data(root=str(out / "train.npz"), stride=1, crop="centre")
+    training = {"batch": 32, "steps": steps, "optim": optim, "clip": 1.0, "workers": 0, "seed": seed}
+    if not (run / "model.safetensors").exists():
+        pretrain(Pretrain(model=SmallVideoMAE(), data=data, out=run, resume=True, precision="fp32", **training), video)
+    model = weights.open_model(run / "model.safetensors")
 
-    fit, fit_labels = video.moving_digits(4000, frames=FRAMES, size=SIZE, seed=seed + 1)
-    test, test_labels = video.moving_digits(1000, frames=FRAMES, size=SIZE, seed=seed + 2)
+    fit, fit_labels = video.moving_digits(4000, **CLIPS, seed=seed + 1)
+    test, test_labels = video.moving_digits(1000, **CLIPS, seed=seed + 2)
     torch.manual_seed(seed)
     print("direction of motion from features, 4000 clips to fit and 1000 to test, chance 25 %")
     for name, encoder in (("untrained encoder", SmallVideoMAE().build()), ("pretrained encoder", model)):
         for what, still in (("clips", False), ("their first frame", True)):
             x, y = features(encoder, fit, still=still), features(encoder, test, still=still)
             print(f"  {name:<20}{what:<20}{accuracy('linear', x, fit_labels, y, test_labels):6.1%}")
+    batch = torch.from_numpy(test[:4])
     with torch.no_grad():
-        batch = torch.from_numpy(test[:4])
         video.draw(batch, model(batch), model, out / "moving.png")
     print(f"pictures {out / 'moving.png'} and {out / 'moving.gif'} (of clips it has not seen)")
 

@@ -7,12 +7,9 @@ feature), the encoder before training, or the encoder after it.
     python examples/04_audio.py --out demo-audio
 """
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 import tyro
 from maskkit.modalities import audio
@@ -30,21 +27,6 @@ from maskkit.positions import SinCos
 WORDS = tuple("down eight five four go left nine no off on one right seven six stop".split())
 VOICES = {"heard": ("m1", "m2", "m3", "m4", "f1", "f2", "f3"), "unheard": ("m7", "m8", "f4", "f5")}
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-029")
-
-
-def say(word: str, accent: str, voice: str, file: Path) -> None:
-    """Write a WAV of a word, at a pitch and speed of its own."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pitch = generator(*f"{word}{file.name}".encode()).initial_seed() % 50 + 25
-    if shutil.which("espeak-ng"):
-        subprocess.run(["espeak-ng", "-v", f"{accent}+{voice}", "-p", str(pitch), "-w", file, word], check=True)
-        return
-    time = np.arange(9600) / 16000  # a word is a path of two resonances, a voice its pitch
-    start, end = np.random.default_rng(WORDS.index(word)).uniform((300, 900), (900, 3000), (2, 2))
-    partials = np.arange(1, 40)[:, None] * (60 + pitch + 12 * int(voice[1]) + 60 * (voice[0] == "f"))
-    loud = [np.exp(-(((partials - (a + (b - a) * time / 0.6)) / 150) ** 2)) for a, b in zip(start, end, strict=True)]
-    sound = (sum(loud) * np.sin(2 * np.pi * partials * time)).sum(0) * np.hanning(len(time))
-    soundfile.write(file, 0.3 * sound.clip(-3, 3), 16000)
 
 
 def small() -> MaskedModel:
@@ -68,7 +50,7 @@ def main(out: Path = Path("demo-audio"), steps: int = 800, seed: int = 0) -> Non
     untrained, model, sets = small(), small(), {}
     for name, voices in VOICES.items():
         for word, accent, voice in [(w, a, v) for w in WORDS for a in ACCENTS for v in voices]:
-            say(word, accent, voice, out / name / word / f"{accent}-{voice}.wav")
+            audio.speak(word, out / name / word / f"{accent}-{voice}.wav", accent=accent, voice=voice)
         source = audio.open_audio(out / name, model.tokenizer)
         read = list(read_all(source, batch=64, skips=Skips(total=len(source))))
         labels = [WORDS.index(source.label(i)) for indices, _ in read for i in indices]

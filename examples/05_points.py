@@ -50,19 +50,9 @@ def main(out: Path = Path("shapes"), steps: int = 300, seed: int = 0) -> None:
     train, test = clouds(2000, out / "train.npz", seed), clouds(400, out / "test.npz", seed + 1)
     run = out / f"run-{seed}"
     if not (run / "model.safetensors").exists():
-        settings = Pretrain(
-            model=SmallPointMAE(),
-            data=points.Data(root=str(train)),
-            out=run,
-            batch=32,
-            steps=steps,
-            optim=AdamW(lr=1e-3, betas=(0.9, 0.999)),
-            precision="fp32",
-            workers=0,
-            seed=seed,
-            resume=(run / "config.json").exists(),
-        )
-        pretrain(settings, points)
+        data, optim = points.Data(root=str(train)), AdamW(lr=1e-3, betas=(0.9, 0.999))
+        training = {"batch": 32, "steps": steps, "optim": optim, "precision": "fp32", "workers": 0, "seed": seed}
+        pretrain(Pretrain(model=SmallPointMAE(), data=data, out=run, resume=True, **training), points)
     model = weights.open_model(run / "model.safetensors")
 
     fit, check = (points.open_clouds(path, model.tokenizer) for path in (train, test))

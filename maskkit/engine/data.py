@@ -7,10 +7,10 @@ workers nor on where a run was interrupted.
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ ATTEMPTS = 100  # of finding another sample in place of a broken one, before giv
 
 Key = tuple[int, int]  # epoch, index
 Bad = tuple[str, str]  # path, reason
+Found = TypeVar("Found")
 
 
 class BadSampleError(ValueError):
@@ -54,6 +55,18 @@ class Source(Protocol):
 
     def label(self, index: int) -> str | None:
         """Return the class of a sample where its folder or list names one."""
+
+
+def readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[Found]:
+    """Read some samples, passing over bad ones. Raises ValueError where all are bad."""
+    failures = list[BadSampleError]()
+    for index in indices:
+        try:
+            yield read(index)
+        except BadSampleError as error:
+            failures.append(error)
+    if len(failures) == len(indices):
+        raise ValueError(f"none of {len(indices)} samples can be read; the first: {failures[0]}; mend or convert them")
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,11 @@ import functools
 import math
 import os
 import stat
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -23,11 +21,10 @@ from maskkit.modalities.audio.transforms import Clip
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskkit.engine.data import BadSampleError
+from maskkit.engine.arrays import check_labels, label_text, load_arrays
+from maskkit.engine.data import BadSampleError, readable
 from maskkit.engine.files import Files, FileSource, find_files
 from maskkit.engine.mixture import split_mixture
-
-Found = TypeVar("Found")
 
 # What libsndfile decodes without being told a format. A list may name files of any suffix; their content decides.
 SUFFIXES = (
@@ -240,12 +237,11 @@ class Arrays:
     _rate: int = field(init=False)
 
     def __post_init__(self) -> None:
-        data, labels, rate = _load(self.where)
+        data, labels, rate = load_arrays(self.where, _DATA_KEYS, also=_RATE_KEYS)
         _check_array(data, self.where, self.clip)
-        if labels is not None and labels.shape != (len(data),):
-            raise ValueError(f"{self.where}: labels of shape {labels.shape} for {len(data)} recordings; save one each")
-        for name, value in (("_data", data), ("_labels", labels), ("_rate", rate)):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_data", data)
+        object.__setattr__(self, "_labels", check_labels(labels, len(data), self.where))
+        object.__setattr__(self, "_rate", RATE if rate is None else int(rate))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a spawned worker open the file itself: pickling would send it all."""
@@ -304,7 +300,7 @@ class Arrays:
 
     def label(self, index: int) -> str | None:
         """Return its class."""
-        return None if self._labels is None else str(self._labels[index].item())
+        return label_text(self._labels, index)
 
 
 def open_recordings(where: str | Path, clip: Clip) -> Recordings | Arrays:
@@ -318,27 +314,7 @@ def open_recordings(where: str | Path, clip: Clip) -> Recordings | Arrays:
 # Array files
 
 _DATA_KEYS = ("waves", "wave", "audio", "x", "data", "spectrograms", "fbanks", "arr_0")
-_LABEL_KEYS = ("labels", "label", "y", "targets", "target")
 _RATE_KEYS = ("rate", "sample_rate", "sr")
-
-
-def _load(where: str) -> tuple[NDArray[Any], NDArray[Any] | None, int]:
-    try:
-        loaded = np.load(where, mmap_mode="r", allow_pickle=False)  # pickles run code
-        if isinstance(loaded, np.ndarray):
-            return loaded, None, RATE
-        with loaded:
-            names = {key.lower(): key for key in loaded}
-            labels = next((names.pop(name) for name in _LABEL_KEYS if name in names), None)
-            rate = next((names.pop(name) for name in _RATE_KEYS if name in names), None)
-            data = next((names[name] for name in _DATA_KEYS if name in names), None)
-            data = next(iter(names.values())) if data is None and len(names) == 1 else data
-            if data is None:
-                raise ValueError(f"holds {', '.join(loaded) or 'no arrays'}; call the recordings 'waves'")
-            return loaded[data], loaded[labels] if labels else None, int(loaded[rate]) if rate else RATE
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
 
 
 def _averaged(stored: NDArray[Any]) -> Float[Tensor, "S"]:
@@ -395,7 +371,7 @@ def survey(where: str | Path, *, limit: int = 64, mels: int = 128) -> Survey:
     if isinstance(source, Arrays):
         return Survey(count=len(source), median=source.seconds, long=source.seconds, rates=(source.rate,))
     files = source.files
-    seen = list(_readable(files.spread(limit), lambda index: _header(files, index)))
+    seen = list(readable(files.spread(limit), lambda index: _header(files, index)))
     seconds = [length for length, _ in seen]
     rates = [rate for _, rate in seen]
     return Survey(
@@ -430,7 +406,7 @@ def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: f
 
     count, mean, squares = 0, 0.0, 0.0
     evenly = np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int).tolist()
-    for values in _readable(evenly if isinstance(source, Arrays) else source.files.spread(limit), energies):
+    for values in readable(evenly if isinstance(source, Arrays) else source.files.spread(limit), energies):
         # Merged as Chan, Golub and LeVeque (1979) do: a sum of squares loses all digits where the mean is large.
         double = values.double()
         shift, share = double.mean().item() - mean, values.numel() / (count + values.numel())
@@ -445,17 +421,3 @@ def _header(files: Files, index: int) -> tuple[float, int]:
     path = files.path(index)
     with files.open(index) as file, _opened(file, path) as opened:
         return _length(opened, path) / opened.samplerate, opened.samplerate
-
-
-def _readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[Found]:
-    """Read some samples, passing over bad ones; that all are bad is an error."""
-    failures = list[BadSampleError]()
-    for index in indices:
-        try:
-            yield read(index)
-        except BadSampleError as error:
-            failures.append(error)
-    if len(failures) == len(indices):
-        raise ValueError(
-            f"none of {len(indices)} recordings can be read; the first: {failures[0]}; mend or convert them"
-        )

@@ -7,13 +7,13 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from maskkit.evaluate.pixels import grey, shown
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents
 from maskkit.types import Output
 
 GAP, MARGIN = 4, 10  # pixels
 SMALLEST = 128  # pixels that a cell is enlarged to, at least
-HIDDEN_GREY = 0.5
 
 
 def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
@@ -27,37 +27,6 @@ def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
     if isinstance(model.target, NormalizedContents):
         note += "; predicted ones get back the true mean and contrast of each patch, which the model does not predict"
     sheet(columns, titles, note).save(path)
-
-
-def grey(batch: Tensor, output: Output, model: MaskedModel) -> Float[Tensor, "B H D"]:
-    """Return contents that show as middle grey, whatever mean and deviation the pixels are normalised by."""
-    if batch.dtype == torch.uint8:
-        everywhere = torch.full_like(batch, 128)
-    else:
-        mean, std = (torch.tensor(s, device=batch.device).view(1, -1, 1, 1) for s in _statistics(model))
-        everywhere = ((HIDDEN_GREY - mean) / std).expand_as(batch).to(batch.dtype)
-    return model.tokenizer(everywhere).x[:, : output.mask.hidden.shape[1]]
-
-
-def shown(batch: Tensor, model: MaskedModel, *, like: Tensor) -> Float[Tensor, "B 3 H W"]:
-    """Return pixels in [0, 1] as three channels: colour, grey, or the first channels of many.
-
-    Floats that are not pixels in [0, 1] are stretched by the range of ``like``, the same for every picture of a sheet.
-    """
-    if batch.dtype == torch.uint8:
-        pixels = batch.float() / 255
-    else:
-        pixels, known = _raw(batch, model), _raw(like, model)
-        low, high = min(0.0, known.min().item()), max(1.0, known.max().item())
-        pixels = (pixels - low) / (high - low)
-    pixels = pixels[:, :3] if pixels.shape[1] >= 3 else pixels[:, :1].expand(-1, 3, -1, -1)
-    return pixels.clamp(0, 1).cpu()
-
-
-def _raw(batch: Tensor, model: MaskedModel) -> Tensor:
-    """Undo the normalisation."""
-    mean, std = (torch.tensor(s, device=batch.device).view(1, -1, 1, 1) for s in _statistics(model))
-    return batch.float() * std + mean
 
 
 def sheet(columns: list[Float[Tensor, "B 3 H W"]], titles: list[str], note: str) -> Image.Image:
@@ -81,10 +50,6 @@ def sheet(columns: list[Float[Tensor, "B 3 H W"]], titles: list[str], note: str)
     for number, line in enumerate(lines):
         pen.text((MARGIN, total[1] - MARGIN + 4 + 18 * number), line, fill="gray", font=font)
     return canvas
-
-
-def _statistics(model: MaskedModel) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return model.tokenizer.mean, model.tokenizer.std  # type: ignore[attr-defined]  # images are cut by Patches
 
 
 def _fitted(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:

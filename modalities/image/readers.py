@@ -5,15 +5,13 @@ N pictures, C channels, H W height and width in pixels, h w after the transform.
 
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -22,13 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from maskkit.engine.data import BadSampleError
+from maskkit.engine.arrays import check_labels, label_text, load_arrays
+from maskkit.engine.data import BadSampleError, readable
 from maskkit.engine.files import FileSource, find_files, open_file
 from maskkit.engine.mixture import split_mixture
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Layout = Literal["NCHW", "NHWC"]
-Found = TypeVar("Found")
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib"),
@@ -214,10 +212,10 @@ class Arrays:
     _labels: NDArray[Any] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        pictures, labels = _load(self.where)
+        pictures, labels, _ = load_arrays(self.where, _PICTURE_KEYS)
         pictures = _channels_second(pictures, where=self.where, channels=self.channels, layout=self.layout)
         object.__setattr__(self, "_pictures", pictures)
-        object.__setattr__(self, "_labels", _checked_labels(labels, len(pictures), self.where))
+        object.__setattr__(self, "_labels", check_labels(labels, len(pictures), self.where))
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std are given together or not at all; maskkit's measure finds both")
         for name, values in (("mean", self.mean), ("std", self.std)):
@@ -254,13 +252,8 @@ class Arrays:
         return f"{self.where}[{index}]"
 
     def label(self, index: int) -> str | None:
-        """Return its class; a whole number is written without a fraction."""
-        if self._labels is None:
-            return None
-        value = self._labels[index].item()
-        if isinstance(value, bytes):
-            return value.decode(errors="replace")
-        return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+        """Return its class."""
+        return label_text(self._labels, index)
 
     def _normalised(self, index: int) -> Shaped[Tensor, "C H W"]:
         stored = self._pictures[index]
@@ -302,42 +295,6 @@ def open_pictures(
 # Array files
 
 _PICTURE_KEYS = ("images", "x", "data", "arr_0", "x_train", "train_images")
-_LABEL_KEYS = ("labels", "label", "y", "targets", "target", "y_train", "train_labels")
-
-
-def _load(where: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    with _one_line_errors(where):
-        loaded = np.load(where, mmap_mode="r", allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded, None
-    with loaded:
-        pictures, labels = _chosen_keys(list(loaded), where)
-        with _one_line_errors(where):  # only what was chosen is unpacked
-            return loaded[pictures], None if labels is None else loaded[labels]
-
-
-@contextmanager
-def _one_line_errors(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        reason = _reason(error)
-        if "Object arrays" in reason or "Python objects" in reason:
-            reason = "holds pickled Python objects, which are never loaded"
-        elif "pickled" in reason:  # what numpy says of any file that does not start as its own do
-            reason = "not an .npy or .npz file, or a pickle, which is never loaded"
-        raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
-
-
-def _chosen_keys(keys: Sequence[str], where: str) -> tuple[str, str | None]:
-    """Choose the pictures and the labels among the arrays of an .npz."""
-    names = {key.lower(): key for key in keys}
-    labels = next((names[name] for name in _LABEL_KEYS if name in names), None)
-    others = [key for key in keys if key != labels]
-    pictures = next((names[name] for name in _PICTURE_KEYS if name in names), others[0] if len(others) == 1 else None)
-    if pictures is None:
-        raise ValueError(f"{where}: holds {', '.join(keys) or 'no arrays'}; call the pictures 'images'")
-    return pictures, labels
 
 
 def _channels_second(
@@ -385,17 +342,6 @@ def _channel_axis(shape: Sequence[int], *, where: str, channels: int | None, lay
     )
 
 
-def _checked_labels(labels: NDArray[Any] | None, count: int, where: str) -> NDArray[Any] | None:
-    if labels is None:
-        return None
-    if labels.size == count and labels.shape[:1] == (count,):
-        labels = labels.reshape(count)  # [N 1], as MedMNIST has it
-    if labels.shape != (count,):
-        shape = "x".join(str(size) for size in labels.shape)
-        raise ValueError(f"{where}: labels of shape {shape} for {count} pictures; save one class number for each")
-    return labels
-
-
 # What a data set is like
 
 
@@ -429,7 +375,7 @@ def _survey(where: str, limit: int, channels: int | None, layout: Layout | None)
         stored, height, width = source.shape
         dtype: Literal["uint8", "float32"] = "uint8" if source.is_uint8 else "float32"
         return Survey(count=len(source), height=height, width=width, channels=stored, dtype=dtype)
-    seen = list(_readable(source, lambda index: _header(source, index), limit))
+    seen = list(readable(_spread(source, limit), lambda index: _header(source, index)))
     return Survey(
         count=len(source),
         height=round(median(height for height, _, _ in seen)),
@@ -466,7 +412,7 @@ def _measure(where: str, limit: int, channels: int, layout: Layout | None) -> tu
     source = open_pictures(where, channels=channels, transform=_as_it_is, layout=layout, min_side=256)
     rng = torch.Generator()
     count, mean, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
-    for picture in _readable(source, lambda index: source.read(index, rng), limit):
+    for picture in readable(_spread(source, limit), lambda index: source.read(index, rng)):
         values = picture.flatten(1).double() / (255 if picture.dtype == torch.uint8 else 1)
         # Merged as Chan, Golub and LeVeque (1979) do: a sum of squares loses all digits where the mean is large.
         shift, share = values.mean(1) - mean, values.shape[1] / (count + values.shape[1])
@@ -476,25 +422,17 @@ def _measure(where: str, limit: int, channels: int, layout: Layout | None) -> tu
     return mean, squares / count
 
 
-def _as_it_is(picture: Tensor, rng: torch.Generator) -> Tensor:
-    return picture
-
-
-def _readable(source: Pictures | Arrays, read: Callable[[int], Found], limit: int) -> Iterator[Found]:
-    """Read evenly spread samples, passing over bad ones; that all are bad is an error."""
+def _spread(source: Pictures | Arrays, limit: int) -> Sequence[int]:
+    """Return at most ``limit`` indices, evenly spread."""
     assert limit > 0
     if isinstance(source, Pictures):
-        indices = source.files.spread(limit)
-    else:
-        indices = np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int).tolist()
-    failures = list[BadSampleError]()
-    for index in indices:
-        try:
-            yield read(index)
-        except BadSampleError as error:
-            failures.append(error)
-    if len(failures) == len(indices):
-        raise ValueError(f"none of {len(indices)} pictures can be read; the first: {failures[0]}; mend or convert them")
+        return source.files.spread(limit)
+    found: list[int] = np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int).tolist()
+    return found
+
+
+def _as_it_is(picture: Tensor, rng: torch.Generator) -> Tensor:
+    return picture
 
 
 def _header(source: Pictures, index: int) -> tuple[int, int, bool]:

@@ -12,8 +12,6 @@ import os
 import re
 import stat
 import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, field
@@ -26,6 +24,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskkit.engine.arrays import check_labels, label_text, load_arrays
 from maskkit.engine.data import BadSampleError
 from maskkit.engine.files import Files, FileSource, Paths, find_files
 
@@ -36,7 +35,6 @@ Array = NDArray[np.float64]
 WIDTHS: dict[str, int] = {"normals": 3, "colours": 3, "intensity": 1}
 SUFFIXES = (".ply", ".pcd", ".obj", ".off", ".stl", ".xyz", ".pts", ".npy", ".npz", ".las", ".laz")
 _KEYS = ("points", "xyz", "pc", "pos", "data", "x", "arr_0")
-_LABEL_KEYS = ("labels", "label", "y", "targets", "target")
 
 
 @dataclass(frozen=True)
@@ -412,7 +410,7 @@ class Arrays:
     _labels: NDArray[Any] | None = field(init=False, repr=False)
 
     def __post_init__(self, loaded: tuple[NDArray[Any], NDArray[Any] | None] | None) -> None:
-        points, labels = loaded or _load(self.where)
+        points, labels = loaded or load_arrays(self.where, _KEYS)[:2]
         wanted = 3 + sum(WIDTHS[name] for name in self.features)
         if points.ndim != 3 or points.shape[2] < wanted or points.dtype.kind not in "iuf":
             raise ValueError(
@@ -420,10 +418,8 @@ class Arrays:
             )
         if points.size == 0:
             raise ValueError(f"{self.where}: {list(points.shape)} holds no points; save [clouds points {wanted}]")
-        if labels is not None and (labels.shape[:1] != points.shape[:1] or labels.size != len(points)):
-            raise ValueError(f"{self.where}: labels are {list(labels.shape)}; save one a cloud, [{len(points)}]")
         object.__setattr__(self, "_points", points)
-        object.__setattr__(self, "_labels", None if labels is None else labels.reshape(len(points)))
+        object.__setattr__(self, "_labels", check_labels(labels, len(points), self.where))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a spawned worker open the file itself."""
@@ -445,28 +441,11 @@ class Arrays:
 
     def label(self, index: int) -> str | None:
         """Return its class."""
-        return None if self._labels is None else str(self._labels[index])
+        return label_text(self._labels, index)
 
 
 def _arrays(where: str, transform: Transform, features: tuple[Feature, ...]) -> Arrays:
     return Arrays(where=where, transform=transform, features=features)
-
-
-def _load(where: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    try:
-        loaded = np.load(where, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded, None
-        with loaded:
-            names = {key.lower(): key for key in loaded}
-            points = next((names[name] for name in _KEYS if name in names), None)
-            labels = next((names[name] for name in _LABEL_KEYS if name in names), None)
-            if points is None:
-                raise ValueError(f"holds {', '.join(names) or 'no arrays'}; call the clouds 'points'")
-            return loaded[points], None if labels is None else loaded[labels]
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
 
 
 def open_files(
@@ -478,7 +457,7 @@ def open_files(
     """
     place = os.path.expanduser(os.fspath(where))
     if place.lower().endswith((".npy", ".npz")) and os.path.isfile(place):
-        loaded = _load(place)
+        loaded = load_arrays(place, _KEYS)[:2]
         if loaded[0].ndim != 2:
             return Arrays(where=place, transform=transform, features=features, loaded=loaded)
     files = _shapenet(place) or find_files(place, SUFFIXES)

@@ -12,7 +12,7 @@ from maskkit.modalities.points.presets import NEAR_ORIGIN, point_mae
 from maskkit.modalities.points.readers import WIDTHS, Feature, open_files
 from maskkit.modalities.points.transforms import eval_transform, train_transform
 
-from maskkit.engine.data import BadSampleError, Source, generator
+from maskkit.engine.data import Source, generator, readable
 from maskkit.engine.mixture import open_mixture
 from maskkit.engine.optim import AdamW
 from maskkit.engine.options import Options
@@ -160,7 +160,7 @@ class Command(Options):
             model = replace(model, dim=192, depth=6, heads=3, decoder_depth=2)
         data = Data(root=self.data, features=self.features, augment=self.augment, rotate=self.rotate)
         source = data.open(model.tokenizer(), train=False)
-        _first_readable(source)
+        next(readable(range(min(len(source), 20)), lambda index: source.read(index, generator(0))))
         say(f"{len(source)} clouds or meshes, {self.num_points} points of each")
         settings = self.complete(
             model,
@@ -174,18 +174,6 @@ class Command(Options):
             optim=AdamW(betas=(0.9, 0.999), no_decay=("mask_token",)),
         )
         return replace(settings, min_lr=1e-6)
-
-
-def _first_readable(source: Source, limit: int = 20) -> None:
-    """Raise ValueError where none of the first clouds can be read: better now than after the model is built."""
-    reasons = []
-    for index in range(min(len(source), limit)):
-        try:
-            source.read(index, generator(0))
-            return
-        except BadSampleError as error:
-            reasons.append(str(error))
-    raise ValueError(f"none of {len(reasons)} clouds can be read; the first: {reasons[0]}; mend or convert them")
 
 
 def restore(record: Mapping[str, Any]) -> Pretrain[PointMAE, Data]:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from maskkit.evaluate.pixels import grey, shown
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents, SlicedContents
 from maskkit.types import Output
@@ -14,7 +15,6 @@ from maskkit.types import Output
 GAP, MARGIN, BETWEEN, SIDE = 3, 10, 10, 20  # pixels; SIDE holds the titles, those of rows written upwards
 SMALLEST, LARGEST = 96, 160  # pixels of a cell's shorter side on the sheet
 MOST_FRAMES, MOST_SAMPLES = 8, 4
-HIDDEN_GREY = 0.5
 MILLISECONDS = 120  # a frame of the animation
 TITLES = ("input", "visible", "reconstruction")
 
@@ -39,32 +39,6 @@ def note(output: Output, model: MaskedModel) -> str:
     if isinstance(target, NormalizedContents):
         text += "; predicted ones get back the true mean and contrast of each token, which the model does not predict"
     return text
-
-
-def grey(batch: Tensor, output: Output, model: MaskedModel) -> Float[Tensor, "B H D"]:
-    """Return contents that show as middle grey, whatever mean and deviation the pixels are normalised by."""
-    if batch.dtype == torch.uint8:
-        everywhere = torch.full_like(batch, 128)
-    else:
-        mean, std = _statistics(model, batch)
-        everywhere = ((HIDDEN_GREY - mean) / std).expand_as(batch).to(batch.dtype)
-    return model.tokenizer(everywhere).x[:, : output.mask.hidden.shape[1]]
-
-
-def shown(batch: Tensor, model: MaskedModel, *, like: Tensor) -> Float[Tensor, "B 3 T H W"]:
-    """Return pixels in [0, 1] as three channels: colour, grey, or the first channels of many.
-
-    Floats that are not pixels in [0, 1] are stretched by the range of ``like``, the same for every picture of a sheet.
-    """
-    if batch.dtype == torch.uint8:
-        pixels = batch.float() / 255
-    else:
-        mean, std = _statistics(model, batch)
-        pixels, known = batch.float() * std + mean, like.float() * std + mean
-        low, high = min(0.0, known.min().item()), max(1.0, known.max().item())
-        pixels = (pixels - low) / (high - low)
-    pixels = pixels[:, :3] if pixels.shape[1] >= 3 else pixels[:, :1].expand(-1, 3, -1, -1, -1)
-    return pixels.clamp(0, 1).cpu()
 
 
 def sheet(rows: list[Float[Tensor, "B 3 T H W"]], text: str) -> Image.Image:
@@ -124,15 +98,6 @@ def _cell(height: int, width: int) -> tuple[int, int]:
         scale = max(1, -(-SMALLEST // side))
         return height * scale, width * scale
     return round(height * LARGEST / side), round(width * LARGEST / side)
-
-
-def _statistics(model: MaskedModel, batch: Tensor) -> tuple[Tensor, Tensor]:
-    tokenizer = model.tokenizer
-    mean, std = (
-        torch.tensor(values, device=batch.device).view(1, -1, 1, 1, 1)
-        for values in (tokenizer.mean, tokenizer.std)  # type: ignore[attr-defined]  # videos are cut by Patches
-    )
-    return mean, std
 
 
 def _title(title: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:

@@ -28,6 +28,7 @@ from maskkit.modalities.video.sampling import Sampling
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskkit.engine.arrays import check_labels, label_text, load_arrays
 from maskkit.engine.data import BadSampleError, epoch_order, generator
 from maskkit.engine.files import Files, Paths, find_files
 from maskkit.engine.mixture import split_mixture
@@ -155,11 +156,9 @@ class Arrays:
     _labels: NDArray[Any] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        clips, labels = _load(self.where)
+        clips, labels, _ = load_arrays(self.where, _CLIP_KEYS)
         object.__setattr__(self, "_clips", _channels_third(clips, self.where, self.channels))
-        if labels is not None and len(labels) != len(clips):
-            raise ValueError(f"{self.where}: {len(labels)} labels for {len(clips)} clips; save one for each")
-        object.__setattr__(self, "_labels", labels)
+        object.__setattr__(self, "_labels", check_labels(labels, len(clips), self.where))
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -193,7 +192,7 @@ class Arrays:
 
     def label(self, index: int) -> str | None:
         """Return its class."""
-        return None if self._labels is None else str(self._labels[index].item())
+        return label_text(self._labels, index)
 
 
 def find_videos(where: str | Path) -> Files:
@@ -321,24 +320,6 @@ def _with_channels(frames: Shaped[Tensor, "T H W 3"], channels: int) -> Shaped[T
 # Array files
 
 _CLIP_KEYS = ("videos", "clips", "x", "data", "arr_0", "images")
-_LABEL_KEYS = ("labels", "label", "y", "targets")
-
-
-def _load(where: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    try:
-        loaded = np.load(where, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded, None
-        with loaded:
-            labels = next((key for key in _LABEL_KEYS if key in loaded), None)
-            others = [key for key in loaded if key != labels]
-            clips = next((key for key in _CLIP_KEYS if key in others), others[0] if len(others) == 1 else None)
-            if clips is None:
-                raise ValueError(f"holds {', '.join(loaded) or 'no arrays'}; call the clips 'videos'")
-            return loaded[clips], None if labels is None else loaded[labels]
-    except (OSError, EOFError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
 
 
 def _channels_third(clips: NDArray[Any], where: str, channels: int | None) -> NDArray[Any]:

@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def test_every_example_is_short_and_listed_here():
     names = {path.name for path in EXAMPLES.glob("*.py")}
     assert names == {"01_digits.py", "02_new_modality.py", "03_video.py", "04_audio.py", "05_points.py"}
-    assert all(len(path.read_text().splitlines()) < 95 for path in EXAMPLES.glob("*.py"))
+    assert all(len(path.read_text().splitlines()) < 80 for path in EXAMPLES.glob("*.py"))
 
 
 @pytest.mark.slow

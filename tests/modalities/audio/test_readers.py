@@ -297,10 +297,10 @@ def test_a_waveform_without_a_frame_is_a_bad_sample(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": np.zeros((2, 9)), "b": np.zeros((2, 9))}, "holds a, b; call the recordings 'waves'"),
+        ({"a": np.zeros((2, 9)), "b": np.zeros((2, 9))}, "holds a, b; call the samples 'waves'"),
         ({"waves": np.array(["x", "y"])}, "holds <U1; save waveforms as int16 or float32"),
         ({"waves": np.zeros((2, 3, 4, 5))}, "shape 2x3x4x5 is not N recordings"),
-        ({"waves": np.zeros((2, 900)), "labels": np.zeros(3)}, r"labels of shape \(3,\) for 2 recordings"),
+        ({"waves": np.zeros((2, 900)), "labels": np.zeros(3)}, r"labels of shape \[3\] for 2 samples"),
         ({"waves": np.array([None, {}])}, "Object arrays cannot be loaded|pickle"),
         ({"waves": np.zeros((2, 900), np.int64)}, "holds int64; save waveforms as int16 or float32"),
         ({"x": np.zeros((2, 300, 40))}, "shape 2x300x40 looks like log mel energies with 40 bands; give --mels 40"),
@@ -323,7 +323,7 @@ def test_a_survey_reads_headers_and_passes_over_bad_ones(tmp_path):
     assert facts.rates == (44_100, 16_000)
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "bad.wav").write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"none of 1 recordings can be read; the first: .*bad\.wav: not audio"):
+    with pytest.raises(ValueError, match=r"none of 1 samples can be read; the first: .*bad\.wav: not audio"):
         survey(tmp_path / "only")
 
 

@@ -590,7 +590,7 @@ class TestArrayFiles:
     @pytest.mark.parametrize("labels", [np.arange(3), np.zeros((2, 10))])
     def test_labels_that_do_not_fit(self, tmp_path, labels):
         path = store(tmp_path / "a.npz", noise(2, 5, 6), labels=labels)
-        with pytest.raises(ValueError, match="labels of shape .* for 2 pictures"):
+        with pytest.raises(ValueError, match="labels of shape .* for 2 samples"):
             Arrays(where=path, transform=as_it_is)
 
     def test_npy_is_mapped_and_npz_under_a_wrong_name_is_known(self, tmp_path):
@@ -652,7 +652,7 @@ class TestArrayFiles:
         with pytest.raises(ValueError, match="not real numbers"):
             Arrays(where=store(tmp_path / "c.npy", np.ones((2, 5, 6), complex)), transform=as_it_is)
         np.savez(tmp_path / "two.npz", first=noise(2, 5, 6), second=noise(2, 5, 6))
-        with pytest.raises(ValueError, match="holds first, second; call the pictures 'images'"):
+        with pytest.raises(ValueError, match="holds first, second; call the samples 'images'"):
             Arrays(where=str(tmp_path / "two.npz"), transform=as_it_is)
 
 
@@ -713,7 +713,7 @@ class TestMeasure:
         (tmp_path / "a.png").touch()
         (tmp_path / "b.png").touch()
         for look in (measure, survey):
-            with pytest.raises(ValueError, match=r"none of 2 pictures can be read; the first: .*a\.png: empty file"):
+            with pytest.raises(ValueError, match=r"none of 2 samples can be read; the first: .*a\.png: empty file"):
                 look(tmp_path)
 
 

@@ -235,10 +235,10 @@ def test_arrays_and_the_authors_list(tmp_path):
     [
         ({"points": np.zeros((2, 3, 4, 5))}, "are no clouds"),
         ({"points": np.zeros((0, 20, 3))}, r"\[0, 20, 3\] holds no points"),
-        ({"points": np.zeros((4, 20, 3)), "labels": np.array(1)}, r"labels are \[\]; save one a cloud, \[4\]"),
-        ({"points": np.zeros((4, 20, 3)), "labels": np.zeros((4, 2))}, r"labels are \[4, 2\]; save one"),
-        ({"points": np.zeros((4, 20, 3)), "labels": np.zeros(3)}, r"labels are \[3\]; save one"),
-        ({"weights": np.zeros((4, 20, 3))}, "call the clouds 'points'"),
+        ({"points": np.zeros((4, 20, 3)), "labels": np.array(1)}, r"labels of shape \[\] for 4 samples"),
+        ({"points": np.zeros((4, 20, 3)), "labels": np.zeros((4, 2))}, r"labels of shape \[4, 2\] for 4 samples"),
+        ({"points": np.zeros((4, 20, 3)), "labels": np.zeros(3)}, r"labels of shape \[3\] for 4 samples"),
+        ({"a": np.zeros((4, 20, 3)), "b": np.zeros(4)}, "holds a, b; call the samples 'points'"),
     ],
 )
 def test_arrays_that_are_no_clouds(tmp_path, arrays, reason):

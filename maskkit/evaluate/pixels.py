@@ -1,0 +1,49 @@
+"""Pixels as pictures show them, whatever a model normalises by: images ``[B C H W]``, videos ``[B C T H W]``.
+
+Shapes: B batch, C channels, H hidden tokens, D contents of a token; any axes behind the channels.
+"""
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from maskkit.model import MaskedModel
+from maskkit.types import Output
+
+HIDDEN_GREY = 0.5
+
+
+def grey(batch: Shaped[Tensor, "B C *axes"], output: Output, model: MaskedModel) -> Float[Tensor, "B H D"]:
+    """Return contents that show as middle grey, for the hidden tokens."""
+    if batch.dtype == torch.uint8:
+        everywhere = torch.full_like(batch, 128)
+    else:
+        mean, std = _statistics(model, batch)
+        everywhere = ((HIDDEN_GREY - mean) / std).expand_as(batch).to(batch.dtype)
+    return model.tokenizer(everywhere).x[:, : output.mask.hidden.shape[1]]
+
+
+def shown(batch: Shaped[Tensor, "B C *axes"], model: MaskedModel, *, like: Tensor) -> Float[Tensor, "B 3 *axes"]:
+    """Return pixels in [0, 1] as three channels: colour, grey, or the first channels of many.
+
+    Floats that are not pixels in [0, 1] are stretched by the range of ``like``, the same for every picture of a sheet.
+    """
+    if batch.dtype == torch.uint8:
+        pixels = batch.float() / 255
+    else:
+        mean, std = _statistics(model, batch)
+        pixels, known = batch.float() * std + mean, like.float() * std + mean
+        low, high = min(0.0, known.min().item()), max(1.0, known.max().item())
+        pixels = (pixels - low) / (high - low)
+    pixels = pixels[:, :3] if pixels.shape[1] >= 3 else pixels[:, :1].expand(-1, 3, *pixels.shape[2:])
+    return pixels.clamp(0, 1).cpu()
+
+
+def _statistics(model: MaskedModel, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each channel, in a shape that broadcasts over the batch."""
+    tokenizer = model.tokenizer
+    mean, std = (
+        torch.tensor(values, device=batch.device).view(1, -1, *[1] * (batch.ndim - 2))
+        for values in (tokenizer.mean, tokenizer.std)  # type: ignore[attr-defined]  # pixels are cut by Patches
+    )
+    return mean, std
