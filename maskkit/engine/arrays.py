@@ -1,8 +1,6 @@
 """Samples in .npy and .npz files: which array holds them, and one line for what cannot be loaded."""
 
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,23 +17,46 @@ def load_arrays(
 ) -> tuple[Array, Array | None, Array | None]:
     """Return the samples in a file, their labels, and the array that goes by one of ``also``; None for what is absent.
 
-    Samples are the first array that goes by one of ``names``, in whatever case, or the only one that is left. An .npy
-    is mapped into memory and not read; of an .npz only what is returned is unpacked. Pickles run code and are refused.
-    Raises ValueError.
+    See ``choose_keys`` for how they are known. An .npy is mapped into memory and not read; of an .npz only what is
+    returned is unpacked. Pickles run code and are refused. Raises ValueError.
     """
     with _one_line_errors(where):
         loaded = np.load(where, mmap_mode="r", allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded, None, None
     with loaded:
-        keys = {key.lower(): key for key in loaded}
-        labels, other = (next((keys.pop(name) for name in some if name in keys), None) for some in (LABELS, also))
-        left = next(iter(keys.values())) if len(keys) == 1 else None
-        samples = next((keys[name] for name in names if name in keys), left)
-        if samples is None:
-            raise ValueError(f"{where}: holds {', '.join(loaded) or 'no arrays'}; call the samples {names[0]!r}")
+        try:
+            keys = choose_keys(list(loaded), names, also)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         with _one_line_errors(where):
-            return loaded[samples], *(None if key is None else loaded[key] for key in (labels, other))
+            samples, labels, other = (None if key is None else _array(loaded, key) for key in keys)
+    assert samples is not None
+    return samples, labels, other
+
+
+def _array(loaded: Mapping[str, Any], key: str) -> Array:
+    array = loaded[key]
+    if not isinstance(array, np.ndarray):  # an archive may hold any file
+        raise ValueError(f"{key} is not an array")
+    return array
+
+
+def choose_keys(
+    keys: Sequence[str], names: Sequence[str], also: Sequence[str] = ()
+) -> tuple[str, str | None, str | None]:
+    """Choose the samples, their labels and what goes by one of ``also`` among the names in an .npz.
+
+    Samples are the first that goes by one of ``names``, in whatever case (lower case wins), or the only one that is
+    left when the other two are taken out. Raises ValueError where there is no telling.
+    """
+    known = {key.lower(): key for key in sorted(keys, key=str.islower)}
+    labels, other = (next((known[name] for name in some if name in known), None) for some in (LABELS, also))
+    left = [key for key in keys if key not in (labels, other)]
+    samples = left[0] if len(left) == 1 else next((known[name] for name in names if name in known), None)
+    if samples is None:
+        raise ValueError(f"holds {', '.join(keys) or 'no arrays'}; call the samples {names[0]!r}")
+    return samples, labels, other
 
 
 @contextmanager
@@ -43,7 +64,7 @@ def _one_line_errors(where: str) -> Iterator[None]:
     """Say of any file that numpy cannot read what is wrong with it."""
     try:
         yield
-    except (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # noqa: BLE001  # on broken files numpy, zipfile and tokenize raise nearly anything
         reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         reason = f"{reason[0].lower()}{reason[1:]}".rstrip(".")
         if "bject arrays" in reason or "Python objects" in reason:

@@ -65,7 +65,7 @@ def readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[F
             yield read(index)
         except BadSampleError as error:
             failures.append(error)
-    if len(failures) == len(indices):
+    if failures and len(failures) == len(indices):
         raise ValueError(f"none of {len(indices)} samples can be read; the first: {failures[0]}; mend or convert them")
 
 

@@ -34,7 +34,7 @@ def attention(
     bias = None if key_valid is None else _bias(key_valid, q.dtype)
     if use_plain(q, k):
         return plain_attention(q, k, v, bias)
-    if bias is None and SLOW_BFLOAT16 and q.device.type == "cpu" and q.dtype == torch.bfloat16:
+    if bias is None and _may_widen(q, k, v):
         found: Tensor = _Widened.apply(q, k, v)
         return found
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
@@ -49,6 +49,16 @@ def use_plain(q: Tensor, k: Tensor) -> bool:
     meets the plain one already at 50 tokens, but keeps more memory; at 1568 it takes half the time.
     """
     return q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[-2] <= 512
+
+
+def _may_widen(*qkv: Tensor) -> bool:
+    """Say whether float32 is faster here and torch's kernel takes these: in other cases torch itself falls back."""
+    return (
+        SLOW_BFLOAT16
+        and all(x.device.type == "cpu" and x.dtype == torch.bfloat16 for x in qkv)
+        and all(x.ndim == 4 and x.numel() > 0 and x.stride(-1) == 1 for x in qkv)
+        and len({x.shape[-1] for x in qkv}) == 1
+    )
 
 
 class _Widened(torch.autograd.Function):

@@ -241,7 +241,9 @@ class Arrays:
         _check_array(data, self.where, self.clip)
         object.__setattr__(self, "_data", data)
         object.__setattr__(self, "_labels", check_labels(labels, len(data), self.where))
-        object.__setattr__(self, "_rate", RATE if rate is None else int(rate))
+        if rate is not None and (rate.size != 1 or rate.dtype.kind not in "iuf" or not 1 <= rate.item() < 2**31):
+            raise ValueError(f"{self.where}: {rate.tolist()!r} is no sample rate; save one number in hertz, as 16000")
+        object.__setattr__(self, "_rate", RATE if rate is None else int(rate.item()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a spawned worker open the file itself: pickling would send it all."""

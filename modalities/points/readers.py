@@ -24,7 +24,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskkit.engine.arrays import check_labels, label_text, load_arrays
+from maskkit.engine.arrays import check_labels, choose_keys, label_text, load_arrays
 from maskkit.engine.data import BadSampleError
 from maskkit.engine.files import Files, FileSource, Paths, find_files
 
@@ -162,11 +162,7 @@ def _read_numpy(path: str) -> Cloud:
     loaded = np.load(path, allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
         with loaded:
-            names = {key.lower(): key for key in loaded}
-            key = next((names[name] for name in _KEYS if name in names), None)
-            if key is None:
-                raise ValueError(f"holds {', '.join(names) or 'no arrays'}; call the points 'points'")
-            loaded = loaded[key]
+            loaded = loaded[choose_keys(list(loaded), _KEYS)[0]]
     return _columns(np.asarray(loaded))
 
 

@@ -160,7 +160,7 @@ class Command(Options):
             model = replace(model, dim=192, depth=6, heads=3, decoder_depth=2)
         data = Data(root=self.data, features=self.features, augment=self.augment, rotate=self.rotate)
         source = data.open(model.tokenizer(), train=False)
-        next(readable(range(min(len(source), 20)), lambda index: source.read(index, generator(0))))
+        next(readable(range(min(len(source), 20)), lambda index: source.read(index, generator(0))), None)
         say(f"{len(source)} clouds or meshes, {self.num_points} points of each")
         settings = self.complete(
             model,

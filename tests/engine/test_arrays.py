@@ -1,6 +1,7 @@
 """Samples in .npy and .npz files, for every modality alike; what cannot be loaded is said in one line."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -31,6 +32,15 @@ def test_the_first_name_wins_and_an_unnamed_choice_is_refused(tmp_path):
         load_arrays(str(tmp_path / "a.npz"), ("clips",))
 
 
+def test_lower_case_wins_and_other_spellings_count(tmp_path):
+    np.savez(tmp_path / "a.npz", IMAGES=X[:1], images=X, LABELS=np.arange(1), labels=np.arange(4))
+    samples, labels, _ = load_arrays(str(tmp_path / "a.npz"), ("images",))
+    assert len(samples) == len(labels) == 4
+    np.savez(tmp_path / "b.npz", foo=X, FOO=X[:1])
+    with pytest.raises(ValueError, match="holds foo, FOO; call the samples"):
+        load_arrays(str(tmp_path / "b.npz"), ("images",))
+
+
 class Trap:
     def __reduce__(self):
         return exec, ("raise SystemExit('code ran')",)
@@ -47,6 +57,13 @@ def broken_files(folder):
     np.save(folder / "objects.npy", np.array([Trap(), None]))
     np.savez(folder / "objects.npz", images=np.array([Trap(), None]))
     np.savez(folder / "labels.npz", images=X[:, None], labels=np.array([Trap()] * 4))
+    (folder / "header.npy").write_bytes(
+        b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': (".ljust(128) + bytes(64)
+    )
+    for name in ("images", "labels"):
+        with zipfile.ZipFile(folder / f"member_{name}.npz", "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr(name, b"not an array")
+            archive.writestr("x.npy", whole[:90])
     np.save(folder / "short.npy", X)
     (folder / "short.npy").write_bytes((folder / "short.npy").read_bytes()[:-9])
     return sorted(path for path in folder.iterdir() if path.name != "whole.npz") + [folder / "absent.npz"]

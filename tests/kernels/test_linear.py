@@ -67,6 +67,29 @@ def test_only_under_autocast_and_only_what_is_wanted():
         assert linear(x, weight).dtype == torch.float16
 
 
+@pytest.mark.parametrize(
+    "view", [lambda x: x.transpose(0, 1), lambda x: x.transpose(1, 2), lambda x: x[:, ::2], lambda x: x[0, 0]]
+)
+@pytest.mark.parametrize("gelu", [False, True])
+def test_views(view, gelu):
+    x, weight = numbers(6, 6, 6), numbers(4, 6, seed=1)
+    right = torch.autograd.grad(F.linear(F.gelu(view(x)) if gelu else view(x), weight).square().sum(), x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(linear(view(x), weight, gelu=gelu).square().sum(), x)[0]
+    assert off(found, right) < 2**-5
+
+
+def test_what_torch_leaves_alone_or_falls_back_for():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(numbers(2, 3, dtype=torch.float64), numbers(4, 3, dtype=torch.float64)).dtype == torch.float64
+        assert linear(numbers(0, 3), numbers(4, 3)).shape == (0, 4)
+        assert (linear(numbers(5, 0), numbers(4, 0)) == 0).all()
+    q, k, v = (numbers(2, 3, 16, 600, seed=seed, dtype=torch.bfloat16).transpose(2, 3) for seed in range(3))
+    assert off(attention(q, k, v), plain_attention(q.double(), k.double(), v.double())) < 2**-6
+    assert attention(q[:, :, :0], k, v).shape == (2, 3, 0, 16)
+    assert attention(q, k, v[..., :8]).shape == (2, 3, 600, 8)
+
+
 def test_operations_are_counted():
     x, layer = numbers(5, 8), Linear(8, 6)
     with FlopCounterMode(display=False) as counter, torch.autocast("cpu", torch.bfloat16):
