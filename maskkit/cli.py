@@ -75,19 +75,21 @@ def pretrain(words: list[str]) -> int:
         return 0
     modality = _modality(words[0])
     command = tyro.cli(modality.Command, prog=f"maskkit pretrain {words[0]}", args=words[1:])
+    command.check()
 
     from dataclasses import replace
 
     from maskkit.engine.loop import pretrain as run
+    from maskkit.engine.run import RunFolder
 
-    config = Path(command.out) / "config.json"
-    if command.resume and config.exists():
-        settings = modality.restore(json.loads(config.read_text())["settings"])
-        settings = replace(
-            settings, out=command.out, resume=True, steps=settings.steps if command.steps is None else command.steps
-        )
+    folder = RunFolder(Path(command.out))
+    if command.resume and folder.started:
+        record = json.loads((folder.path / "config.json").read_text())
+        if record["modality"] != words[0]:
+            raise ValueError(f"{command.out} holds a run on {record['modality']}; resume it as that, not as {words[0]}")
+        settings = command.resumed(modality.restore(record["settings"]), _say)
     else:
-        if config.exists():
+        if folder.started:
             raise ValueError(f"{command.out} already holds a run; choose another --out, or continue it with --resume")
         settings = replace(command.settings(_say), resume=command.resume)
     out = run(settings, modality)
@@ -167,8 +169,10 @@ def embed(words: list[str]) -> int:
         """
         import numpy as np
 
+        from maskkit.engine.run import check_device
         from maskkit.evaluate.features import embed as features_of
 
+        check_device(device)
         model, _, settings = _open_run(run)
         source = settings.at(data).open(model.tokenizer, train=False)
         found = features_of(model, source, pool=pool, batch=batch, device=device)
@@ -213,10 +217,12 @@ def probe(words: list[str]) -> int:
             device: cpu or cuda.
 
         """
+        from maskkit.engine.run import check_device
         from maskkit.evaluate.features import embed as features_of
         from maskkit.evaluate.probe import Kind, accuracy, split
         from maskkit.parts import build, describe
 
+        check_device(device)
         model, _, settings = _open_run(run)
         rows: dict[str, MaskedModel | None] = {"pretrained": model}
         if baselines:
@@ -279,6 +285,8 @@ def export(words: list[str]) -> int:
         """
         from maskkit import weights
 
+        if out.resolve() == (run / "model.safetensors").resolve():
+            raise ValueError(f"{out} is the run's own model; choose another --out")
         model, _, _ = _open_run(run)
         print(weights.save(model, out, layout=layout, part=part))
 

@@ -54,6 +54,9 @@ class Mask:
         >>> Mask.hide(torch.tensor([[2, 0]]), num_tokens=4).visible.tolist()
         [[1, 3]]
         """
+        if hidden.ndim != 2 or not hidden.numel() or not 0 <= int(hidden.min()) <= int(hidden.max()) < num_tokens:
+            span = f", from {int(hidden.min())} to {int(hidden.max())}" if hidden.numel() else ""
+            raise ValueError(f"hidden must be [B H] of indices in [0, {num_tokens}), got {list(hidden.shape)}{span}")
         batch, num_hidden = hidden.shape
         is_hidden = torch.zeros(batch, num_tokens, dtype=torch.bool, device=hidden.device).scatter_(1, hidden, True)
         visible = is_hidden.int().argsort(dim=1, stable=True)[:, : num_tokens - num_hidden]

@@ -1,6 +1,7 @@
 """The command line on real files, in processes of its own where the exit code matters."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -92,10 +93,38 @@ def test_export_writes_every_layout(run, tmp_path, capsys, layout):
     assert code == 0 and (tmp_path / "weights.safetensors").stat().st_size > 1e6
 
 
-def test_resume_goes_on_with_the_settings_of_the_run(run, capsys):
-    code, _, _ = said(capsys, "pretrain", "image", "--data", "x", "--out", run, "--resume", "--steps", 5)
+def test_resume_goes_on_with_the_settings_of_the_run(run, pictures, capsys):
+    words = ["pretrain", "image", "--data", pictures, "--out", run, "--resume", "--steps", 5, "--batch", 8]
+    code, _, err = said(capsys, *words, "--preset", "mae-tiny", "--image-size", 4, "--lr", 7, "--save-every", 1)
+    assert "not used: --lr (the run has 0.0005), --image-size (the run has [8, 8])\n" in err
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert code == 0 and lines[-1]["step"] == 5 and lines[-1]["samples"] == 40
+
+
+def test_resume_in_another_place_of_the_data_and_with_another_modality(run, pictures, tmp_path, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(pictures, moved)
+    code, _, err = said(capsys, "pretrain", "image", "--data", moved, "--out", run, "--resume", "--steps", 6)
+    assert code == 0 and f"data: {moved}, where the run had {pictures}" in err
+    code, _, err = said(capsys, "pretrain", "points", "--data", pictures, "--out", run, "--resume")
+    assert code == 2 and "holds a run on image; resume it as that, not as points" in err
+
+
+def test_a_run_that_failed_at_its_start_may_begin_anew(pictures, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(pictures, broken)
+    for number in range(200):
+        (broken / f"{number}.png").write_bytes(b"")
+    words = ["pretrain", "image", "--data", broken, "--out", tmp_path / "run", "--steps", 2, "--batch", 64]
+    code, _, err = said(capsys, *words)
+    assert code == 2 and "mend the data or raise --max-bad" in err
+    assert said(capsys, *words, "--max-bad", 0.5)[0] == 0
+    assert len((tmp_path / "run" / "skipped.txt").read_text().splitlines()) > 5
+
+
+def test_a_run_keeps_its_own_model(run, capsys):
+    code, _, err = said(capsys, "export", run, "--layout", "mae", "--out", run / "model.safetensors")
+    assert code == 2 and "is the run's own model; choose another --out" in err
 
 
 def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
@@ -123,6 +152,28 @@ def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
             "mask ratio 0.9 of 4 tokens leaves no visible token",
         ),
         (["pretrain", "image", "--data", "DATA", "--out", "OUT", "--steps", "0"], "steps must be at least 1, got 0"),
+        (
+            ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--image-size", "0"],
+            "image-size must be at least 1",
+        ),
+        (["pretrain", "image", "--data", "DATA", "--out", "OUT", "--workers", "-1"], "--workers must be at least 0"),
+        (
+            ["pretrain", "video", "--data", "DATA", "--out", "OUT", "--frames", "0"],
+            "frames must be at least 1, got 0",
+        ),
+        (
+            ["pretrain", "points", "--data", "DATA", "--out", "OUT", "--num-points", "64", "--group-size", "65"],
+            "--group-size 65 is more than the 64 points of a cloud",
+        ),
+        (
+            ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--device", "abacus"],
+            "--device abacus cannot be",
+        ),
+        (
+            ["embed", "RUN", "--data", "DATA", "--out", "OUT", "--device", "abacus"],
+            "--device abacus cannot be",
+        ),
+        (["probe", "RUN", "--data", "DATA", "--device", "abacus"], "--device abacus cannot be"),
         (["reconstruct", "DATA", "x", "--out", "OUT"], "holds no run: it has no config.json"),
         (["probe", "RUN", "--data", "FLAT"], "names no classes; put each class into a sub-folder"),
     ],

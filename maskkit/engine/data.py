@@ -255,7 +255,7 @@ class Skips:
             where = f", all named in {self.file}" if self.file is not None else ""
             raise ValueError(
                 f"{len(self.seen)} of {self.total} samples cannot be read, more than the limit of {self.limit:.0%} "
-                f"(last: {path}: {reason}){where}; mend the data or raise max_bad"
+                f"(last: {path}: {reason}){where}; mend the data or raise --max-bad"
             )
 
     def bytes(self) -> int:

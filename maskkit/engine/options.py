@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain, best_precision
+from maskkit.engine.run import Pretrain, best_precision, check_device, plain
 from maskkit.engine.shard import Sharding
 
 M = TypeVar("M")
 D = TypeVar("D")
+
+MAY_BE_ZERO = ("workers", "max_rewinds", "max_not_finite")
+MAY_CHANGE = (  # when a run goes on, without changing what it computes
+    *("steps", "device", "workers", "log_every", "save_every", "keep", "keep_every", "save_in_background"),
+    *("picture_every", "max_bad", "max_not_finite", "max_rewinds", "sharding", "recompute", "compile"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +70,39 @@ class Options:
     max_rewinds: int = 3
     """How often it goes back before it stops."""
     resume: bool = False
-    """Continue the run in --out, with the settings it was started with; --steps may move its end."""
+    """Continue the run in --out with its own settings; --steps may move its end, --device, --workers, --max-bad and
+    what else does not touch the numbers may change."""
+
+    def check(self) -> None:
+        """Raise ValueError for what can be told before thousands of files are looked at."""
+        for each in fields(self):
+            value, least = getattr(self, each.name), 0 if each.name in MAY_BE_ZERO else 1
+            if type(value) is int and each.name != "seed" and value < least:
+                raise ValueError(f"--{each.name.replace('_', '-')} must be at least {least}, got {value}")
+        check_device(self.device)
+
+    def resumed(self, settings: Pretrain[M, D], say: Callable[[str], None]) -> Pretrain[M, D]:
+        """Return the settings to go on with: the run's own, but for what may change in the middle of one.
+
+        Says what else was asked for in vain.
+        """
+        asked = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        root = getattr(settings.data, "root", self.data)
+        if self.data != root:
+            say(f"data: {self.data}, where the run had {root}; the same samples in the same order, or they change here")
+            settings = replace(settings, data=replace(settings.data, root=self.data))  # type: ignore[type-var]
+        kept = {**plain(settings.data), **plain(settings.model), **plain(settings), "lr": settings.optim.lr}
+        changed = {name: value for name, value in asked.items() if name in MAY_CHANGE}
+        if str(asked.get("preset")).endswith(str(kept.get("size"))):
+            kept["preset"] = asked.get("preset")
+        vain = [
+            f"--{name.replace('_', '-')}" + (f" (the run has {kept[name]})" if name in kept else "")
+            for name, value in asked.items()
+            if name not in ("data", "out", "resume", *MAY_CHANGE) and kept.get(name) not in (plain(value), [value] * 2)
+        ]
+        if vain:
+            say(f"a run keeps its settings; not used: {', '.join(vain)}")
+        return replace(settings, **changed, out=self.out, resume=True)
 
     def complete(
         self,

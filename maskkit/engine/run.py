@@ -146,7 +146,7 @@ class RunFolder:
     def open(self, settings: Pretrain[Any, Any], model: MaskedModel, modality: str) -> None:
         """Make the folder and write ``config.json``. Refuses a folder that holds another run."""
         config = self.path / "config.json"
-        if config.exists():
+        if self.started:
             if not settings.resume:
                 raise ValueError(f"{self.path} already holds a run; choose another --out, or continue it with --resume")
             before = json.loads(config.read_text())
@@ -171,6 +171,12 @@ class RunFolder:
             "model_parts": describe(model),
         }
         write_text(config, json.dumps(record, indent=2) + "\n")
+
+    @property
+    def started(self) -> bool:
+        """Whether it holds a run that got further than its settings; one that failed at its start may begin anew."""
+        trained = any(self.checkpoints.glob("step-*")) or (self.metrics.exists() and self.metrics.stat().st_size > 0)
+        return (self.path / "config.json").exists() and trained
 
     @property
     def metrics(self) -> Path:
@@ -201,6 +207,15 @@ class RunFolder:
     def model(self) -> Path:
         """The last, whole model."""
         return self.path / "model.safetensors"
+
+
+def check_device(name: str) -> None:
+    """Raise ValueError where a device cannot be used here."""
+    try:
+        torch.empty(0, device="cpu" if name == "auto" else name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"--device {name} cannot be used here ({reason}); choose cpu, or cuda where it is") from None
 
 
 def best_precision() -> Literal["bf16", "fp32"]:

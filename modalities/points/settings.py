@@ -147,6 +147,9 @@ class Command(Options):
         tiny = self.preset == "point-mae-tiny" or (self.preset == "auto" and not cuda)
         groups = max(4, self.num_points // 16) if self.num_groups is None else self.num_groups
         size = min(32, max(1, self.num_points // 4)) if self.group_size is None else self.group_size
+        for option, value in (("num-groups", groups), ("group-size", size)):
+            if value > self.num_points > 0:
+                raise ValueError(f"--{option} {value} is more than the {self.num_points} points of a cloud")
         model = PointMAE(
             num_points=self.num_points,
             num_groups=groups,

@@ -279,7 +279,7 @@ def test_a_run_on_shards_of_which_some_are_broken(settings, tmp_path):
     pretrain_until(parts, 6)
     pretrain(replace(parts, resume=True), image)
     assert metrics(parts.out) == metrics(settings.out) and same_weights(parts.out, settings.out)
-    with pytest.raises(ValueError, match="cannot be read, more than the limit of 5%.*mend the data or raise max_bad"):
+    with pytest.raises(ValueError, match="cannot be read, more than the limit of 5%.*mend the data or raise --max-bad"):
         pretrain(replace(settings, out=tmp_path / "strict", max_bad=0.05), image)
 
 
