@@ -192,10 +192,10 @@ def data(
     """
     import importlib
 
+    module = _bench_of(work)
     if path is not None:
         paces = _pace(importlib.import_module(f"maskkit.modalities.{work}"), path, workers, batch, seconds)
     else:
-        module = _bench_of(work)
         if not hasattr(module, "readers"):
             raise ValueError(f"{work} has no comparison of readers; name your data: --path PATH")
         with module.readers(None) as ways:  # name: (a function of a running number, samples that one call reads)

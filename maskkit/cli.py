@@ -123,6 +123,8 @@ def reconstruct(words: list[str]) -> int:
 
         if not inputs:
             raise ValueError("reconstruct needs at least one input: maskkit reconstruct RUN INPUT... --out PICTURE.png")
+        if limit < 1:
+            raise ValueError(f"--limit must be at least 1, got {limit}")
         model, modality, settings = _open_run(run)
         samples: list[torch.Tensor] = []
         for name in inputs:

@@ -174,6 +174,10 @@ def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
             "--device abacus cannot be",
         ),
         (["probe", "RUN", "--data", "DATA", "--device", "abacus"], "--device abacus cannot be"),
+        (["pretrain", "image", "--data", "DATA", "--out", "FILE"], "choose another --out"),
+        (["export", "RUN", "--out", "weights.xyz"], "weights.xyz must end in .safetensors or"),
+        (["bench", "data", "--work", "imge", "--path", "DATA"], "nothing to time for 'imge'"),
+        (["reconstruct", "RUN", "DATA", "--limit", "0", "--out", "OUT"], "--limit must be at least 1, got 0"),
         (["reconstruct", "DATA", "x", "--out", "OUT"], "holds no run: it has no config.json"),
         (["probe", "RUN", "--data", "FLAT"], "names no classes; put each class into a sub-folder"),
     ],
@@ -186,6 +190,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(words, message, run, pictures, 
         "EMPTY": tmp_path / "empty",
         "RUN": run,
         "FLAT": pictures / "3",
+        "FILE": next(pictures.glob("3/*.png")),
     }
     code, _, err = said(capsys, *[places.get(word, word) for word in words])
     last = err.strip().splitlines()[-1]

@@ -93,6 +93,7 @@ def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -
 
 def _read_some(source: Source) -> tuple[list[Tensor], float]:
     samples: list[Tensor] = []
+    bad: BadSampleError | None = None
     began = time.perf_counter()
     for tried in range(min(len(source), 4 * TRIALS)):
         if samples and (len(samples) == TRIALS or time.perf_counter() - began > READ_SECONDS):
@@ -100,12 +101,13 @@ def _read_some(source: Source) -> tuple[list[Tensor], float]:
         index = tried * len(source) // min(len(source), 4 * TRIALS)
         try:
             samples.append(source.read(index, generator(0, index)))
-        except BadSampleError:  # counted where they are trained on
+        except BadSampleError as error:  # counted where they are trained on
+            bad = bad or error
             continue
         if len(samples) == 1:  # the first one opens what stays open
             first = time.perf_counter()
     if not samples:
-        raise ValueError(f"none of the first samples can be read ({source.path(0)} and so on); mend the data")
+        raise ValueError(f"none of the first samples can be read ({bad}); mend the data")
     rest = len(samples) - 1
     took = time.perf_counter() - (first if rest else began)
     return samples, max(rest, 1) / max(took, 1e-9)

@@ -215,7 +215,9 @@ def open_folder(run: RunFolder, settings: Pretrain[Any, Any], model: MaskedModel
     if world.is_main:
         try:
             run.open(settings, model, modality)
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            problem = f"{error.filename or run.path}: {error.strerror or error}; choose another --out"
+        except ValueError as error:
             problem = str(error)
     for text in world.gather(problem):
         if text:

@@ -15,6 +15,7 @@ from torch import Tensor
 from maskkit.weights import point_mae
 
 KEYS = {"point-mae": point_mae.KEY}  # under which the authors' scripts look for weights, where it is not "model"
+PICKLED = (".pth", ".pt", ".bin")
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
@@ -43,10 +44,12 @@ def write(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> 
 
     ``metadata["layout"]`` decides under which key a pickled file holds the weights.
     """
+    if path.suffix not in (".safetensors", *PICKLED):
+        raise ValueError(f"{path} must end in .safetensors or, for the authors' scripts, in .pth")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        if path.suffix in (".pth", ".pt", ".bin"):
+        if path.suffix in PICKLED:
             torch.save({KEYS.get(metadata.get("layout", ""), "model"): dict(state)}, aside)
         else:
             save_file(dict(state), aside, metadata=metadata)
