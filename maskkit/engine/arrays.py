@@ -65,7 +65,8 @@ def _one_line_errors(where: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  # on broken files numpy, zipfile and tokenize raise nearly anything
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        lines = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
         reason = f"{reason[0].lower()}{reason[1:]}".rstrip(".")
         if "bject arrays" in reason or "Python objects" in reason:
             reason = "holds pickled Python objects, which are never loaded"

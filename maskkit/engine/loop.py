@@ -20,7 +20,7 @@ from maskkit.engine.forecast import forecast
 from maskkit.engine.log import Log, Silence
 from maskkit.engine.memory import keep_freed_memory
 from maskkit.engine.optim import Average, WarmupCosine
-from maskkit.engine.run import Pretrain, RunFolder
+from maskkit.engine.run import Pretrain, RunFolder, check_device
 from maskkit.engine.shard import World, communicate, distribute, open_world, whole
 from maskkit.engine.state import Checkpoints, Place, TrainState
 from maskkit.engine.trouble import NotFinite, copy_buffers, restore_buffers
@@ -62,6 +62,7 @@ def train(
 
     Under torchrun, every process calls this with the same arguments; the model then stays spread over them.
     """
+    check_device(settings.device)
     if len(source) == 0:
         raise ValueError("the data set is empty; give a path with at least one sample")
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:  # torchrun brought a broken run back

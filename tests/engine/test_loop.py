@@ -302,6 +302,13 @@ def test_a_full_disk_keeps_the_checkpoint_before(settings, tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def test_a_device_that_is_not_here_leaves_no_folder(settings, tmp_path):
+    """Recipes and runs that began on another machine come this way too, not only the commands."""
+    with pytest.raises(ValueError, match="--device abacus cannot be used here .*; choose cpu"):
+        pretrain(replace(settings, device="abacus", out=tmp_path / "nowhere"), image)
+    assert not (tmp_path / "nowhere").exists()
+
+
 @pytest.mark.parametrize("to_all", [False, True], ids=["to_the_process", "to_its_group"])
 def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, to_all):
     """Ctrl-C and ``timeout`` signal all processes of a group; loader processes would die in the middle of a step."""
