@@ -13,7 +13,7 @@ M = TypeVar("M")
 D = TypeVar("D")
 
 MAY_BE_ZERO = ("workers", "max_rewinds", "max_not_finite")
-MAY_CHANGE = (  # when a run goes on, without changing what it computes
+MAY_CHANGE = (  # when a run goes on; of what it computes, rounding at most
     *("steps", "device", "workers", "log_every", "save_every", "keep", "keep_every", "save_in_background"),
     *("picture_every", "max_bad", "max_not_finite", "max_rewinds", "sharding", "recompute", "compile"),
 )
@@ -71,7 +71,7 @@ class Options:
     """How often it goes back before it stops."""
     resume: bool = False
     """Continue the run in --out with its own settings; --steps may move its end, --device, --workers, --max-bad and
-    what else does not touch the numbers may change."""
+    what else touches no more than rounding may change."""
 
     def check(self) -> None:
         """Raise ValueError for what can be told before thousands of files are looked at."""

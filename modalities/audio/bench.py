@@ -12,9 +12,8 @@ from maskkit.model import MaskedModel
 
 BATCH = 4
 WORK = f"ViT-B/16, spectrograms 1024 x 128, mask 0.8, global decoder 512 x 8, batch {BATCH}, normalised target"
-PEER = (
-    "the same model with timm's blocks, torch's fused attention and torch's default AdamW"  # ViTMAE takes squares only
-)
+# transformers' ViTMAE takes squares only.
+PEER = "the same model with timm's blocks, torch's fused attention and torch's default AdamW"
 
 
 def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
