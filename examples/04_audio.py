@@ -15,14 +15,16 @@ import tyro
 from maskkit.modalities import audio
 
 from maskkit import MaskedModel
+from maskkit.data.skips import Skips
+from maskkit.data.source import read_all
 from maskkit.decoder import WindowDecoder
 from maskkit.encoder import SparseEncoder
-from maskkit.engine.data import Skips, generator, read_all
 from maskkit.engine.optim import AdamW
 from maskkit.evaluate.features import Features
 from maskkit.evaluate.probe import compare
 from maskkit.layers import start_as_mae
 from maskkit.positions import SinCos
+from maskkit.seeds import generator
 
 WORDS = tuple("down eight five four go left nine no off on one right seven six stop".split())
 VOICES = {"heard": ("m1", "m2", "m3", "m4", "f1", "f2", "f3"), "unheard": ("m7", "m8", "f4", "f5")}

@@ -119,7 +119,8 @@ def reconstruct(words: list[str]) -> int:
         """
         import torch
 
-        from maskkit.engine.data import BadSampleError, generator
+        from maskkit.data.source import BadSampleError
+        from maskkit.seeds import generator
 
         if not inputs:
             raise ValueError("reconstruct needs at least one input: maskkit reconstruct RUN INPUT... --out PICTURE.png")
@@ -171,7 +172,7 @@ def embed(words: list[str]) -> int:
         """
         import numpy as np
 
-        from maskkit.engine.run import check_device
+        from maskkit.engine.device import check_device
         from maskkit.evaluate.features import embed as features_of
 
         check_device(device)
@@ -219,7 +220,7 @@ def probe(words: list[str]) -> int:
             device: cpu or cuda.
 
         """
-        from maskkit.engine.run import check_device
+        from maskkit.engine.device import check_device
         from maskkit.evaluate.features import embed as features_of
         from maskkit.evaluate.probe import Kind, accuracy, split
         from maskkit.parts import build, describe
@@ -326,8 +327,8 @@ def shard(words: list[str]) -> int:
         if not suffixes:
             raise ValueError(f"{', '.join(names)}: says no SUFFIXES, by which its files are known; name another --only")
 
-        from maskkit.engine.files import find_files
-        from maskkit.engine.pack import pack
+        from maskkit.data.find import find_files
+        from maskkit.data.shards.pack import pack
 
         packed = pack(find_files(folder, suffixes), suffixes, out, size=size_mb * 10**6, seed=seed, say=_say)
         last = f"{packed.shards - 1:06d}"
@@ -357,7 +358,7 @@ def cache(words: list[str]) -> int:
 
 def bench(words: list[str]) -> int:
     """Time this machine: a training step beside a peer's, kernels, imports."""
-    from maskkit.bench import main as run
+    from maskkit.bench.__main__ import main as run
 
     return run(words)
 
@@ -396,8 +397,8 @@ def _modality(name: str) -> ModuleType:
 def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType, DataSettings]":
     """Open a run's last model, or its newest checkpoint where it has not ended; with the run's settings of data."""
     from maskkit import weights
+    from maskkit.engine.checkpoints import all_checkpoints, read_model
     from maskkit.engine.run import RunFolder, from_plain
-    from maskkit.engine.state import all_checkpoints, read_model
     from maskkit.parts import build
 
     run, config = RunFolder(path), path / "config.json"

@@ -126,7 +126,7 @@ def devices() -> Iterator[Finding]:
     """Where models can be trained, and in which precision."""
     import torch
 
-    from maskkit.engine.run import best_precision
+    from maskkit.engine.device import best_precision
 
     for number in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(number).total_memory / 2**30

@@ -62,7 +62,7 @@ class Blocks(nn.ModuleList):
     time. Under autocast the residual stream stays float32, because positions enter it as float32, and so do the norms.
     """
 
-    recompute = False  # engine/shard.py turns it on
+    recompute = False  # engine/distributed.py turns it on
 
     def __init__(
         self,

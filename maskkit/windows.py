@@ -98,7 +98,7 @@ class WindowBlocks(nn.ModuleList):
     longer than the window is one window and is not shifted; other grids are padded to whole windows.
     """
 
-    recompute = False  # engine/shard.py turns it on
+    recompute = False  # engine/distributed.py turns it on
 
     def __init__(
         self,

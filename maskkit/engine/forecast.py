@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskkit.engine.data import BadSampleError, Source, generator
-from maskkit.engine.log import clock
+from maskkit.data.source import BadSampleError, Source
 from maskkit.kernels.linear import linear
 from maskkit.model import MaskedModel
+from maskkit.progress import clock
+from maskkit.seeds import generator
 
 TRIALS = 8  # samples that are read and worked through
 SHORT = 0.05  # seconds of a trial that a larger one is worth

@@ -1,4 +1,4 @@
-"""What a run tells: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
+"""What a run writes and prints: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-PLAIN_SECONDS = 5.0  # between two lines where there is no terminal to draw a bar on
+from maskkit.progress import PLAIN_SECONDS, clock
 
 
 class Log:
@@ -109,14 +109,3 @@ class Silence:
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         return lambda *_, **__: 0
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as people do.
-
-    >>> clock(75), clock(7260)
-    ('1:15', '2:01:00')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import resource
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,28 +13,30 @@ from typing import Any
 import torch
 
 from maskkit import weights
-from maskkit.engine.data import Batch, Skips, Source, Stream, generator, load, seed_of
+from maskkit.data.loader import Batch, Stream, load
+from maskkit.data.skips import Skips
+from maskkit.data.source import Source
+from maskkit.engine.checkpoints import Checkpoints, TrainState
+from maskkit.engine.device import check_device, keep_freed_memory, peak_memory
+from maskkit.engine.distributed import World, communicate, distribute, open_world, whole
 from maskkit.engine.forecast import forecast
 from maskkit.engine.log import Log, Silence
-from maskkit.engine.memory import keep_freed_memory
+from maskkit.engine.manifest import Place
+from maskkit.engine.nonfinite import NotFinite, copy_buffers, restore_buffers
 from maskkit.engine.optim import Average, WarmupCosine
-from maskkit.engine.run import Pretrain, RunFolder, check_device
-from maskkit.engine.shard import World, communicate, distribute, open_world, whole
-from maskkit.engine.state import Checkpoints, Place, TrainState
-from maskkit.engine.trouble import NotFinite, copy_buffers, restore_buffers
+from maskkit.engine.run import Pretrain, RunFolder
+from maskkit.engine.signals import Stopped, interruptible
 from maskkit.model import MaskedModel
 from maskkit.parts import build, describe
+from maskkit.seeds import generator, seed_of
 from maskkit.types import Output
 
 # (batch, output, model, path): draws input, masked input and reconstruction
 Draw = Callable[[Any, Output, MaskedModel, Path], None]
 
 NUM_PICTURES = 8
+
 MASKS = 2**31  # names the stream of random numbers that masks come from; no epoch reaches this number
-
-
-class Stopped(SystemExit):  # noqa: N818  # not an error: the run was saved and can go on
-    """A signal stopped the run after it was saved; exit code 3."""
 
 
 def pretrain(settings: Pretrain[Any, Any], modality: ModuleType) -> Path:
@@ -295,32 +295,3 @@ def draw_some(model: MaskedModel, source: Source, path: Path, draw: Draw | None,
         path.parent.mkdir(exist_ok=True)
         draw(batch, output, model, path)
     model.train(was_training)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Let SIGINT, SIGTERM and SIGUSR1 finish the step; a second one stops at once."""
-    caught: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-        print(f"\n{signal.Signals(number).name}: saving after this step", file=sys.stderr)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    except ValueError:  # not in the main thread: the caller deals with signals
-        before = {}
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the largest memory used so far in bytes: the device's, or this process's on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -5,9 +5,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from maskkit.engine.device import best_precision, check_device
+from maskkit.engine.distributed import Sharding
 from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain, best_precision, check_device, plain
-from maskkit.engine.shard import Sharding
+from maskkit.engine.run import Pretrain, plain
 
 M = TypeVar("M")
 D = TypeVar("D")

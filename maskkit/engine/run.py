@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-import torch
-
-from maskkit.engine.data import Source
+from maskkit.data.source import Source
+from maskkit.engine.distributed import Sharding
 from maskkit.engine.optim import AdamW
-from maskkit.engine.shard import Sharding
 from maskkit.model import MaskedModel
 from maskkit.parts import describe
 from maskkit.tokenizers import Tokenizer
@@ -40,6 +38,7 @@ class DataSettings(Protocol):
 
 
 M = TypeVar("M")
+
 D = TypeVar("D")
 
 
@@ -207,26 +206,6 @@ class RunFolder:
     def model(self) -> Path:
         """The last, whole model."""
         return self.path / "model.safetensors"
-
-
-def check_device(name: str) -> None:
-    """Raise ValueError where a device cannot be used here."""
-    try:
-        torch.empty(0, device="cpu" if name == "auto" else name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"--device {name} cannot be used here ({reason}); choose cpu, or cuda where it is") from None
-
-
-def best_precision() -> Literal["bf16", "fp32"]:
-    """Return bf16 where the hardware multiplies it: GPUs since Ampere, CPUs with AMX.
-
-    AVX512-BF16 alone is no gain: on such a Xeon its products ran at half the speed of float32 (0.16 to 0.31 TFLOP/s).
-    There bf16 saves memory and no time, since products are widened to float32 (``kernels/linear.py``).
-    """
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 
 def plain(value: Any) -> Any:

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from maskkit.engine.data import Skips, Source, read_all
+from maskkit.data.loader import read_all
+from maskkit.data.skips import Skips
+from maskkit.data.source import Source
 from maskkit.model import MaskedModel
 
 Pool = Literal["mean", "prefix"]

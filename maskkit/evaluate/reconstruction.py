@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from maskkit.engine.data import generator
 from maskkit.model import MaskedModel
+from maskkit.seeds import generator
 from maskkit.types import take
 
 

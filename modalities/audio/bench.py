@@ -6,7 +6,7 @@ import torch
 from maskkit.modalities.audio.presets import audiomae
 from timm.models.vision_transformer import Block
 
-from maskkit.bench import training_step
+from maskkit.bench.__main__ import training_step
 from maskkit.engine.optim import AdamW
 from maskkit.model import MaskedModel
 

@@ -21,10 +21,11 @@ from maskkit.modalities.audio.transforms import Clip
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskkit.engine.arrays import check_labels, label_text, load_arrays
-from maskkit.engine.data import BadSampleError, readable
-from maskkit.engine.files import Files, FileSource, find_files
-from maskkit.engine.mixture import split_mixture
+from maskkit.data.arrays import check_labels, label_text, load_arrays
+from maskkit.data.find import find_files
+from maskkit.data.mixture import split_mixture
+from maskkit.data.paths import Files, FileSource
+from maskkit.data.source import BadSampleError, readable
 
 # What libsndfile decodes without being told a format. A list may name files of any suffix; their content decides.
 SUFFIXES = (

@@ -13,8 +13,8 @@ from maskkit.modalities.audio.presets import AUDIOSET_MEAN, AUDIOSET_STD, audiom
 from maskkit.modalities.audio.transforms import Clip
 from torch import Tensor
 
-from maskkit.engine.data import generator
 from maskkit.model import MaskedModel
+from maskkit.seeds import generator
 
 NAME = "audio"
 FRAMES, MELS = 96, 64  # six by four patches of 16

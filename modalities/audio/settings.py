@@ -12,8 +12,8 @@ from maskkit.modalities.audio.presets import AUDIOSET_MEAN, AUDIOSET_STD, Hide, 
 from maskkit.modalities.audio.readers import Survey, measure, open_recordings, survey
 from maskkit.modalities.audio.transforms import Clip, Excerpt, Padding
 
-from maskkit.engine.data import Source
-from maskkit.engine.mixture import open_mixture
+from maskkit.data.mixture import open_mixture
+from maskkit.data.source import Source
 from maskkit.engine.optim import AdamW, scaled_lr
 from maskkit.engine.options import Options
 from maskkit.engine.run import Pretrain

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from maskkit.modalities.image.presets import mae
 
-from maskkit.bench import training_step
+from maskkit.bench.__main__ import training_step
 from maskkit.engine.optim import AdamW
 
 HAS_PEER = importlib.util.find_spec("transformers") is not None

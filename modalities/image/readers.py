@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from maskkit.engine.arrays import check_labels, label_text, load_arrays
-from maskkit.engine.data import BadSampleError, readable
-from maskkit.engine.files import FileSource, find_files, open_file
-from maskkit.engine.mixture import split_mixture
+from maskkit.data.arrays import check_labels, label_text, load_arrays
+from maskkit.data.find import find_files
+from maskkit.data.mixture import split_mixture
+from maskkit.data.paths import FileSource, open_file
+from maskkit.data.source import BadSampleError, readable
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Layout = Literal["NCHW", "NHWC"]

@@ -11,8 +11,8 @@ from maskkit.modalities.image.presets import Size, mae
 from maskkit.modalities.image.readers import Survey, measure, open_pictures, survey
 from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
 
-from maskkit.engine.data import Source
-from maskkit.engine.mixture import open_mixture
+from maskkit.data.mixture import open_mixture
+from maskkit.data.source import Source
 from maskkit.engine.optim import scaled_lr
 from maskkit.engine.options import Options
 from maskkit.engine.run import Pretrain

@@ -7,7 +7,7 @@ from maskkit.modalities.points.presets import point_mae
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from maskkit.bench import training_step
+from maskkit.bench.__main__ import training_step
 from maskkit.engine.optim import AdamW
 from maskkit.types import take
 

@@ -24,9 +24,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskkit.engine.arrays import check_labels, choose_keys, label_text, load_arrays
-from maskkit.engine.data import BadSampleError
-from maskkit.engine.files import Files, FileSource, Paths, find_files
+from maskkit.data.arrays import check_labels, choose_keys, label_text, load_arrays
+from maskkit.data.find import find_files
+from maskkit.data.paths import Files, FileSource, Paths
+from maskkit.data.source import BadSampleError
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Feature = Literal["normals", "colours", "intensity"]

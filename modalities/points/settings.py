@@ -12,12 +12,13 @@ from maskkit.modalities.points.presets import NEAR_ORIGIN, point_mae
 from maskkit.modalities.points.readers import WIDTHS, Feature, open_files
 from maskkit.modalities.points.transforms import eval_transform, train_transform
 
-from maskkit.engine.data import Source, generator, readable
-from maskkit.engine.mixture import open_mixture
+from maskkit.data.mixture import open_mixture
+from maskkit.data.source import Source, readable
 from maskkit.engine.optim import AdamW
 from maskkit.engine.options import Options
 from maskkit.engine.run import Pretrain
 from maskkit.model import MaskedModel
+from maskkit.seeds import generator
 
 Rotate = Literal["none", "x", "y", "z", "all"]
 

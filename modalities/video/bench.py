@@ -18,9 +18,9 @@ from maskkit.modalities.video.settings import NO_DECAY
 from maskkit.modalities.video.transforms import MultiScaleCrop
 from torch import Tensor
 
-from maskkit.bench import training_step
-from maskkit.engine.data import generator
+from maskkit.bench.__main__ import training_step
 from maskkit.engine.optim import AdamW
+from maskkit.seeds import generator
 
 HAS_PEER = importlib.util.find_spec("transformers") is not None
 if HAS_PEER:  # here, so that what importing it takes is no part of a measurement

@@ -16,7 +16,7 @@ import tyro
 from maskkit.modalities.video.readers import find_videos
 from PIL import Image
 
-from maskkit.engine.data import BadSampleError
+from maskkit.data.source import BadSampleError
 
 
 def main(words: list[str]) -> int:

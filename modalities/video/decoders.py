@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from maskkit.engine.data import BadSampleError
+from maskkit.data.source import BadSampleError
 
 Decoder = Literal["auto", "pyav", "decord", "torchcodec"]
 Pixels = UInt8[np.ndarray[Any, Any], "n H W 3"]

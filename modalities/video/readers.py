@@ -28,10 +28,12 @@ from maskkit.modalities.video.sampling import Sampling
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskkit.engine.arrays import check_labels, label_text, load_arrays
-from maskkit.engine.data import BadSampleError, epoch_order, generator
-from maskkit.engine.files import Files, Paths, find_files
-from maskkit.engine.mixture import split_mixture
+from maskkit.data.arrays import check_labels, label_text, load_arrays
+from maskkit.data.find import find_files
+from maskkit.data.mixture import split_mixture
+from maskkit.data.paths import Files, Paths
+from maskkit.data.source import BadSampleError, epoch_order
+from maskkit.seeds import generator
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 CLIPS = 2**31 + 1  # names the stream of random numbers that the places of repeated clips come from

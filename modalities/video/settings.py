@@ -12,8 +12,8 @@ from maskkit.modalities.video.readers import Survey, open_clips, survey
 from maskkit.modalities.video.sampling import Sampling, describe
 from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
 
-from maskkit.engine.data import Source
-from maskkit.engine.mixture import open_mixture, split_mixture
+from maskkit.data.mixture import open_mixture, split_mixture
+from maskkit.data.source import Source
 from maskkit.engine.optim import AdamW, scaled_lr
 from maskkit.engine.options import Options
 from maskkit.engine.run import Pretrain

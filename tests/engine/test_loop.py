@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 from small import Small, metrics, same_weights
 
 from maskkit import weights
-from maskkit.engine.data import BadSampleError, epoch_order
-from maskkit.engine.files import find_files
+from maskkit.data.find import find_files
+from maskkit.data.shards.pack import pack
+from maskkit.data.source import BadSampleError, epoch_order
+from maskkit.engine.checkpoints import all_checkpoints, read_model
 from maskkit.engine.loop import pretrain, train
 from maskkit.engine.optim import AdamW
-from maskkit.engine.pack import pack
-from maskkit.engine.state import all_checkpoints, read_model
 
 
 def test_it_learns(settings):

@@ -14,7 +14,10 @@ import torch
 from maskkit.modalities import audio
 from maskkit.modalities.audio.readers import Arrays, open_recordings, survey
 
-from maskkit.engine.data import BadSampleError, Skips, generator, read_all
+from maskkit.data.loader import read_all
+from maskkit.data.skips import Skips
+from maskkit.data.source import BadSampleError
+from maskkit.seeds import generator
 
 soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("torchaudio")

@@ -10,7 +10,7 @@ from maskkit.modalities import audio
 from maskkit.modalities.audio.sample import tone
 
 from maskkit.cli import main
-from maskkit.engine.data import BadSampleError
+from maskkit.data.source import BadSampleError
 from maskkit.engine.loop import pretrain
 from maskkit.engine.run import plain
 

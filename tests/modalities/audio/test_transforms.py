@@ -5,7 +5,7 @@ import torch
 from maskkit.modalities import audio
 from maskkit.modalities.audio.transforms import draw_gain
 
-from maskkit.engine.data import generator
+from maskkit.seeds import generator
 
 pytest.importorskip("torchaudio")
 

@@ -10,7 +10,7 @@ import torch
 from maskkit.modalities.image.readers import Arrays, Pictures, measure, open_pictures, read_picture, survey
 from PIL import Image, features
 
-from maskkit.engine.data import BadSampleError, Source
+from maskkit.data.source import BadSampleError, Source
 
 # pytest sets the reader's own filter aside; test_large_pictures_and_odd_metadata_make_no_noise looks without pytest
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")

@@ -12,7 +12,7 @@ from maskkit.modalities import points
 from maskkit.modalities.points.readers import import_open3d, open_files, read_cloud, sample_cloud
 from maskkit.modalities.points.transforms import eval_transform, train_transform
 
-from maskkit.engine.data import BadSampleError, Source
+from maskkit.data.source import BadSampleError, Source
 
 MESHES, CLOUDS = (".ply", ".obj", ".off", ".stl"), (".ply", ".pcd", ".xyz", ".npy", ".npz", ".las", ".pts")
 XYZ = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
@@ -177,7 +177,7 @@ def test_damaged_files_end_in_points_or_in_a_bad_sample(tmp_path):
     code = """
 import sys, pathlib, numpy as np
 from maskkit.modalities.points.readers import read_cloud
-from maskkit.engine.data import BadSampleError
+from maskkit.data.source import BadSampleError
 rng, ends = np.random.default_rng(0), {"read": 0, "bad": 0}
 for whole in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     content = np.frombuffer(whole.read_bytes(), np.uint8)

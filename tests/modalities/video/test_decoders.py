@@ -11,7 +11,7 @@ import pytest
 from maskkit.modalities.video.decoders import find_decoder, findings, open_video, scaled
 from PIL import Image
 
-from maskkit.engine.data import BadSampleError
+from maskkit.data.source import BadSampleError
 from tests.modalities.video.conftest import FILES, ffmpeg, make
 
 # torchcodec joins where it is installed and finds FFmpeg.
@@ -174,7 +174,7 @@ def test_memory_does_not_grow(tmp_path, decoder):
     code = """
 import sys, contextlib
 from maskkit.modalities.video.decoders import open_video
-from maskkit.engine.data import BadSampleError
+from maskkit.data.source import BadSampleError
 def memory():
     # Of its own: pages of libraries come and go as the system likes.
     return 1024 * int(open("/proc/self/status").read().partition("RssAnon:")[2].split()[0])

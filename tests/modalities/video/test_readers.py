@@ -11,7 +11,8 @@ from maskkit.modalities.video.readers import Arrays, Videos, find_videos, open_c
 from maskkit.modalities.video.sampling import Sampling
 from PIL import Image
 
-from maskkit.engine.data import BadSampleError, generator
+from maskkit.data.source import BadSampleError
+from maskkit.seeds import generator
 
 
 def as_it_is(clip, rng):

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskkit.engine.files import Files, find_files
+from maskkit.data.find import find_files
+from maskkit.data.paths import Files
 
 SUFFIXES = (".jpg", ".png")
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from maskkit.engine.data import BadSampleError, Skips, Stream, epoch_order, generator, load, read_all
+from maskkit.data.loader import Stream, load, read_all
+from maskkit.data.skips import Skips
+from maskkit.data.source import BadSampleError, epoch_order
+from maskkit.seeds import generator
 
 
 class Numbers:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from maskkit.cli import main
-from maskkit.engine.files import find_files
-from maskkit.engine.pack import pack
+from maskkit.data.find import find_files
+from maskkit.data.shards.pack import pack
 
 SUFFIXES = (".jpg", ".nii.gz", ".gz")
 
@@ -136,7 +136,7 @@ def test_a_full_disk_leaves_whole_shards_only(tmp_path):
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n"
-        "from maskkit.engine.files import find_files\nfrom maskkit.engine.pack import pack\n"
+        "from maskkit.data.find import find_files\nfrom maskkit.data.shards.pack import pack\n"
         "try:\n"
         "    pack(find_files(sys.argv[1], ['.jpg']), ['.jpg'], __import__('pathlib').Path(sys.argv[2]),"
         " size=60_000, seed=0, say=print)\n"
@@ -186,7 +186,7 @@ class TestCommand:
 
     def test_progress_is_plain_lines_where_there_is_no_terminal(self, tmp_path):
         code = (
-            "import time\nfrom maskkit.engine import progress\nprogress.PLAIN_SECONDS = 0.1\n"
+            "import time\nfrom maskkit import progress\nprogress.PLAIN_SECONDS = 0.1\n"
             "for _ in progress.track(range(10), 'packing', after=0): time.sleep(0.05)\n"
             "for _ in progress.track(range(10), 'quick'): pass\n"
         )
@@ -197,7 +197,7 @@ class TestCommand:
 
     @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
     def test_progress_is_a_bar_on_a_terminal(self, tmp_path):
-        code = "from maskkit.engine.progress import track\nfor _ in track(range(3), 'packing', after=0): print(end='')"
+        code = "from maskkit.progress import track\nfor _ in track(range(3), 'packing', after=0): print(end='')"
         master, slave = os.openpty()
         environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
         subprocess.run([sys.executable, "-c", code], stderr=slave, check=True, env=environment)

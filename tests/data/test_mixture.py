@@ -10,8 +10,11 @@ from maskkit.modalities import image
 from maskkit.modalities.image.readers import measure, survey
 from PIL import Image
 
-from maskkit.engine.data import BadSampleError, Skips, Stream, epoch_order, load, seed_of
-from maskkit.engine.mixture import Mixture, open_mixture, split_mixture
+from maskkit.data.loader import Stream, load
+from maskkit.data.mixture import Mixture, open_mixture, split_mixture
+from maskkit.data.skips import Skips
+from maskkit.data.source import BadSampleError, epoch_order
+from maskkit.seeds import seed_of
 
 
 class Named:

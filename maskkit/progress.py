@@ -8,7 +8,19 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from maskkit.engine.log import PLAIN_SECONDS, clock
+PLAIN_SECONDS = 5.0  # between two lines where there is no terminal to draw a bar on
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as people do.
+
+    >>> clock(75), clock(7260)
+    ('1:15', '2:01:00')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
 
 Item = TypeVar("Item")
 

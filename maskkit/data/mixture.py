@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskkit.engine.data import BadSampleError, Source, epoch_order, generator, seed_of
+from maskkit.data.source import BadSampleError, Source, epoch_order
+from maskkit.seeds import generator, seed_of
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf|nan)"
 _PLUS = re.compile(rf"\s\+\s+(?=(?:{_NUMBER})\s*\*)")

@@ -23,9 +23,12 @@ from maskkit.modalities import image
 from maskkit.modalities.image.readers import open_pictures, survey
 from PIL import Image
 
-from maskkit.engine.data import BadSampleError, Skips, Stream, epoch_order, load
-from maskkit.engine.files import find_files
-from maskkit.engine.tars import Tars, expand_shards
+from maskkit.data.find import find_files
+from maskkit.data.loader import Stream, load
+from maskkit.data.shards.patterns import expand_shards
+from maskkit.data.shards.tars import Tars
+from maskkit.data.skips import Skips
+from maskkit.data.source import BadSampleError, epoch_order
 
 SUFFIXES = (".jpg", ".bin")
 
@@ -616,7 +619,7 @@ class TestProcesses:
 def inode(address, cache, gate):
     """Open a shard in a process of its own, as soon as all are there."""
     os.environ["MASKKIT_CACHE"] = cache
-    from maskkit.engine.cache import open_anywhere
+    from maskkit.data.shards.download import open_anywhere
 
     gate.wait()
     descriptor = open_anywhere(address)

@@ -19,10 +19,10 @@ from small import metrics
 
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
+from maskkit.engine.checkpoints import all_checkpoints
+from maskkit.engine.distributed import World
 from maskkit.engine.loop import pretrain
 from maskkit.engine.run import Pretrain
-from maskkit.engine.shard import World
-from maskkit.engine.state import all_checkpoints
 from maskkit.positions import FlatSinCos
 
 ROOT = Path(__file__).parents[2]

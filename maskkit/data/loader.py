@@ -1,4 +1,4 @@
-"""Where samples come from: a source of single samples, and the loader that batches them in a reproducible order.
+"""Micro-batches in a reproducible order, read by worker processes.
 
 Every random choice about a sample comes from ``(seed, epoch, index)`` alone, so it depends neither on the number of
 workers nor on where a run was interrupted.
@@ -7,66 +7,19 @@ workers nor on where a run was interrupted.
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from maskkit.data.skips import Skips
+from maskkit.data.source import Bad, BadSampleError, Key, Source, epoch_order
+from maskkit.seeds import generator
+
 ATTEMPTS = 100  # of finding another sample in place of a broken one, before giving up
-
-Key = tuple[int, int]  # epoch, index
-Bad = tuple[str, str]  # path, reason
-Found = TypeVar("Found")
-
-
-class BadSampleError(ValueError):
-    """A sample that cannot be read. ``path`` says which, ``reason`` says why, in one line without a full stop."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = path, reason
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # so that it crosses from a worker process
-        return type(self), (self.path, self.reason)
-
-
-@runtime_checkable
-class Source(Protocol):
-    """A finite, indexable collection of samples that stack into a batch.
-
-    A source may also have ``order(seed, epoch)``, which returns keys (epoch, index) as an array [len 2] where a plain
-    permutation does not fit: tar shards are read in runs, a mixture repeats its small sources.
-    """
-
-    def __len__(self) -> int:
-        """Return the number of samples, broken ones included."""
-
-    def read(self, index: int, rng: torch.Generator) -> Tensor:
-        """Return sample ``index``; random choices draw from ``rng`` only. Raises BadSampleError."""
-
-    def path(self, index: int) -> str:
-        """Name the sample in messages, ``skipped.txt`` and result files."""
-
-    def label(self, index: int) -> str | None:
-        """Return the class of a sample where its folder or list names one."""
-
-
-def readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[Found]:
-    """Read some samples, passing over bad ones. Raises ValueError where all are bad."""
-    failures = list[BadSampleError]()
-    for index in indices:
-        try:
-            yield read(index)
-        except BadSampleError as error:
-            failures.append(error)
-    if failures and len(failures) == len(indices):
-        raise ValueError(f"none of {len(indices)} samples can be read; the first: {failures[0]}; mend or convert them")
 
 
 @dataclass(frozen=True)
@@ -82,27 +35,6 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """Pin the samples, so that their copy to a GPU need not wait; torch's loader calls this."""
         return replace(self, samples=self.samples.pin_memory())
-
-
-def seed_of(*numbers: int) -> int:
-    """Return a seed that depends on all the numbers given, and on nothing else."""
-    # The count goes first, since SeedSequence takes (1, 2) and (1, 2, 0) for the same.
-    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0]) >> 1
-
-
-def generator(*numbers: int) -> torch.Generator:
-    """Return a generator that depends on all the numbers given, and on nothing else."""
-    return torch.Generator().manual_seed(seed_of(*numbers))
-
-
-def epoch_order(source: Sized, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the order in which an epoch visits a source, as keys [n 2]: the source's own, or a plain permutation."""
-    own = getattr(source, "order", None)
-    if own is not None:
-        keys: NDArray[np.int64] = own(seed, epoch)
-        return keys
-    order = torch.randperm(len(source), generator=generator(seed, epoch)).numpy()
-    return np.stack([np.full_like(order, epoch), order], axis=1)
 
 
 @dataclass(frozen=True)
@@ -218,50 +150,3 @@ def read_all(source: Source, *, batch: int, skips: "Skips") -> Iterator[tuple[li
         if samples and (len(samples) == batch or index == len(source) - 1):
             yield indices, torch.stack(samples)
             indices, samples = [], []
-
-
-@dataclass
-class Skips:
-    """The broken samples of a run: each named once in ``file`` with its reason, counted, and limited.
-
-    More than ``limit`` of all ``total`` samples broken stops the run: then the data is at fault, not a sample.
-    """
-
-    total: int
-    limit: float = 0.05
-    file: Path | None = None
-    """Where they are written down; one process of a run does."""
-    seen: dict[str, str] = field(default_factory=dict)
-
-    def take_up(self, kept: Path, size: int) -> None:
-        """Start from the first ``size`` bytes of an earlier part's file: later ones will be met again."""
-        if kept.exists():
-            text = kept.read_bytes()[:size]
-            if self.file is not None:
-                os.truncate(self.file, len(text))
-            pairs = (line.split("\t", 1) for line in text.decode(errors="surrogateescape").splitlines() if "\t" in line)
-            self.seen |= {path: reason for path, reason in pairs}
-
-    def add(self, bad: Iterable[Bad]) -> None:
-        """Write down what is new. Raises ValueError when too many are broken."""
-        for path, reason in bad:
-            if path not in self.seen:
-                self.seen[path] = reason
-                if self.file is not None:
-                    with self.file.open("a", errors="surrogateescape") as file:
-                        file.write(f"{path}\t{reason}\n")
-        if len(self.seen) > self.limit * self.total:
-            path, reason = next(reversed(self.seen.items()))
-            where = f", all named in {self.file}" if self.file is not None else ""
-            raise ValueError(
-                f"{len(self.seen)} of {self.total} samples cannot be read, more than the limit of {self.limit:.0%} "
-                f"(last: {path}: {reason}){where}; mend the data or raise --max-bad"
-            )
-
-    def bytes(self) -> int:
-        """Return the length of the file."""
-        return self.file.stat().st_size if self.file is not None and self.file.exists() else 0
-
-    def __len__(self) -> int:
-        """Return how many samples are broken."""
-        return len(self.seen)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 
-from maskkit.engine.data import BadSampleError, generator
-from maskkit.engine.files import Files
-from maskkit.engine.progress import track
-from maskkit.engine.tars import COUNTS
+from maskkit.data.paths import Files
+from maskkit.data.shards.counts import COUNTS
+from maskkit.data.source import BadSampleError
+from maskkit.progress import track
+from maskkit.seeds import generator
 
 _SAID = 20  # files left out that are named; the rest are counted
 

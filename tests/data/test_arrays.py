@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from maskkit.modalities import audio, image, points, video
 
-from maskkit.engine.arrays import check_labels, label_text, load_arrays
+from maskkit.data.arrays import check_labels, label_text, load_arrays
 
 X = np.arange(24).reshape(4, 6)
 

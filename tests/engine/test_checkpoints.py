@@ -15,9 +15,11 @@ from processes import alive, children, run_one, start
 from safetensors.torch import load_file
 from small import metrics, same_weights
 
-from maskkit.engine import state as state_module
+from maskkit.engine import checkpoints as checkpoints_module
+from maskkit.engine import manifest as manifest_module
+from maskkit.engine.checkpoints import all_checkpoints, read_model
 from maskkit.engine.loop import pretrain
-from maskkit.engine.state import MANIFEST, all_checkpoints, find_damage, read_model, read_place
+from maskkit.engine.manifest import MANIFEST, find_damage, read_place
 
 KILLS = 20
 
@@ -98,8 +100,12 @@ def test_killed_at_the_worst_moments(settings, tmp_path, moment):
 
 
 def run_until(settings, moment):
-    name = {"written": "_seal", "sealed": "_sync", "renamed": "_drop", "dropping": "rmtree"}[moment]
-    owner = shutil if name == "rmtree" else state_module
+    owner, name = {
+        "written": (checkpoints_module, "seal"),
+        "sealed": (manifest_module, "sync"),
+        "renamed": (checkpoints_module, "_drop"),
+        "dropping": (shutil, "rmtree"),
+    }[moment]
     real = getattr(owner, name)
 
     def deadly(path, *arguments, **options):

@@ -75,8 +75,8 @@ def step(
     """
     import torch
 
+    from maskkit.engine.device import keep_freed_memory
     from maskkit.engine.forecast import matrix_peak
-    from maskkit.engine.memory import keep_freed_memory
 
     if device == "cpu":
         keep_freed_memory()  # as training does; the peer gains from it as well
@@ -213,7 +213,8 @@ def data(
 
 def _pace(modality: Any, path: str, workers: tuple[int, ...], batch: int, seconds: float) -> dict[str, float]:
     """Read a data set in training transforms; returns samples a second by number of workers."""
-    from maskkit.engine.data import Skips, Stream, load
+    from maskkit.data.loader import Stream, load
+    from maskkit.data.skips import Skips
 
     settings = modality.Command(data=path, out=Path("none")).settings(print)
     source = settings.data.open(settings.model.build().tokenizer, train=True)
@@ -254,12 +255,13 @@ def loop(size: str = "small", batch: int = 8, steps: int = 4, rounds: int = 5) -
 
     import torch
 
+    from maskkit.engine.checkpoints import Checkpoints, TrainState
+    from maskkit.engine.device import keep_freed_memory
+    from maskkit.engine.distributed import World
     from maskkit.engine.loop import train
-    from maskkit.engine.memory import keep_freed_memory
+    from maskkit.engine.manifest import Place
     from maskkit.engine.optim import AdamW
     from maskkit.engine.run import Pretrain
-    from maskkit.engine.shard import World
-    from maskkit.engine.state import Checkpoints, Place, TrainState
 
     keep_freed_memory()
     image = importlib.import_module("maskkit.modalities.image")
@@ -340,7 +342,7 @@ def kernels(repeats: int = 12, device: str = "cpu", out: Path | None = None) -> 
         out: JSON file to write.
 
     """
-    from maskkit.kernels.bench import contests
+    from maskkit.bench.kernels import contests
 
     results: dict[str, Any] = {"machine": machine(device)}
     print(results["machine"])

@@ -9,15 +9,13 @@ No random generator is in it, because none outlives a micro-batch: each is seede
 """
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,26 +29,10 @@ from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from torch.distributed.tensor import DTensor
 
+from maskkit.engine.distributed import World
+from maskkit.engine.manifest import Place, find_damage, read_place, seal, sync
 from maskkit.engine.optim import Average
-from maskkit.engine.shard import World
 from maskkit.model import MaskedModel
-
-MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run stands, in plain numbers."""
-
-    step: int = 0
-    rewinds: int = 0
-    """How often the run went back because the loss was not finite; another order of the data belongs to each."""
-    micro_batch: int = 0
-    samples: int = 0
-    """Of the data set. Another number means another order."""
-    metrics_bytes: int = 0
-    """Length of metrics.jsonl; what follows was written by steps that will be repeated."""
-    skipped_bytes: int = 0
 
 
 @dataclass
@@ -176,7 +158,7 @@ class Checkpoints:
             writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
             _dcp(dcp_save, tensors, storage_writer=writer, world=self.world)
             if self.world.is_main:
-                _seal(aside, place)
+                seal(aside, place)
                 self._put(aside, target)
         except (OSError, SafetensorError, CheckpointException) as problem:
             shutil.rmtree(aside, ignore_errors=True)
@@ -190,7 +172,7 @@ class Checkpoints:
         if target.exists():  # a resumed run comes by here again, with the same numbers
             _drop(target)
         os.replace(aside, target)
-        _sync(self.folder)
+        sync(self.folder)
         for old in all_checkpoints(self.folder)[: -self.keep]:
             if not (self.keep_every and int(old.name[5:]) % self.keep_every == 0):
                 _drop(old)
@@ -210,11 +192,6 @@ def all_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
-def read_place(path: Path) -> Place:
-    """Return the numbers of a checkpoint."""
-    return Place(**json.loads((path / MANIFEST).read_text())["place"])
-
-
 def read_model(path: Path) -> dict[str, Tensor]:
     """Return the weights of a checkpoint, whole, however many processes wrote it."""
     damage = find_damage(path)
@@ -225,53 +202,6 @@ def read_model(path: Path) -> dict[str, Tensor]:
     tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in found.items()}  # type: ignore[union-attr]
     _dcp(dcp_load, tensors, storage_reader=reader, world=None)
     return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-
-
-def find_damage(path: Path, rank: int = 0, size: int = 1) -> str | None:
-    """Say what is wrong with a checkpoint, naming the file; None when it is whole. Reads every ``size``-th file."""
-    try:
-        text = (path / MANIFEST).read_text()
-        record = json.loads(text)
-        if text != _manifest(record["place"], record["files"]):
-            return f"{MANIFEST} does not match its own checksum"
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} is not readable"
-    for name, facts in sorted(record["files"].items())[rank::size]:
-        file = path / name
-        if not file.exists():
-            return f"{name} is missing"
-        if file.stat().st_size != facts["bytes"]:
-            return f"{name} has {file.stat().st_size} bytes instead of {facts['bytes']}"
-        if _checksum(file) != facts["sha256"]:
-            return f"{name} does not match its checksum"
-    return None
-
-
-def _seal(aside: Path, place: Place) -> None:
-    """Flush every file to disk and write the manifest."""
-    files = {}
-    for file in sorted(aside.iterdir()):
-        _sync(file)
-        files[file.name] = {"bytes": file.stat().st_size, "sha256": _checksum(file)}
-    with (aside / MANIFEST).open("w") as opened:
-        opened.write(_manifest(asdict(place), files))
-        opened.flush()
-        os.fsync(opened.fileno())
-    _sync(aside)
-
-
-def _manifest(place: Mapping[str, object], files: Mapping[str, object]) -> str:
-    """Write a manifest in one way only, under a checksum of its own, so that any other byte shows."""
-    content = {"place": place, "files": files}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return json.dumps({"sha256": digest, **content}, sort_keys=True, indent=1) + "\n"
-
-
-def _checksum(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _dcp(work: Callable[..., object], tensors: dict[str, Tensor], *, world: World | None, **storage: object) -> None:
@@ -301,12 +231,3 @@ def _drop(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
     os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

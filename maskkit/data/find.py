@@ -1,0 +1,158 @@
+"""Turn what a user names (a folder, a glob, a list, one file) into an array of paths, with labels where there are any.
+
+Nothing here opens a sample. A path that turns out missing or broken is a bad sample when it is read, not an error now;
+what is an error now is a place that holds no samples at all.
+"""
+
+import glob
+import heapq
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from maskkit.data.lists import from_list, is_list
+from maskkit.data.paths import Files, Paths, paths_of
+from maskkit.data.shards.patterns import expand_shards, names_shards
+from maskkit.data.shards.tars import open_tars
+
+
+def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
+    """List the files that ``where`` names; ``suffixes`` (``.jpg``; case does not matter) say which ones are samples.
+
+    A folder is searched through, in sorted order, hidden files aside, and each folder in it once even where links make
+    loops. Labels are the sub-folders of the first level, unless a file lies beside those: then there are none.
+    A glob (``*``, ``?``, ``[``, and ``**`` for any depth) is searched alike, a folder that matches with all it holds;
+    labels are the first level below the part without wildcards.
+    A list (``.txt``, ``.csv``, ``.tsv``, ``.lst``, ``.list``, ``.json``) keeps its order, and every entry counts,
+    whatever its suffix: a path, then a label if there is one. Relative paths start at the list's folder, else at the
+    working directory. ``#`` starts a comment line.
+    Tar shards (``.tar``; see data/shards) are one shard, a range (``shards-{000..099}.tar``, ``{a,b}``), a glob, a
+    folder that holds shards and no samples, or the same at an address (``s3://bucket/shards-{000..099}.tar``).
+    """
+    place = os.path.expanduser(os.fspath(where))
+    endings = tuple(sorted(suffix.lower() for suffix in suffixes))
+    assert endings and all(ending.startswith(".") for ending in endings), f"suffixes start with a dot, got {endings}"
+    if not place:
+        raise ValueError("the path of the data is empty; name a folder, a glob, a list, a file or tar shards")
+    if os.path.isdir(place):
+        root = place.rstrip("/") or "/"
+        return _from_found(_walk(root), place, root, endings)
+    if os.path.exists(place):  # before globs, since a file may well be called "cat [1].jpg"
+        if place.lower().endswith(".tar"):
+            return open_tars(place, [place], endings)
+        return from_list(place, endings) if is_list(place, endings) else _from_file(place, endings)
+    if names_shards(place):
+        return open_tars(place, expand_shards(place), endings)
+    if glob.has_magic(place):
+        pattern, root = _rooted(place)
+        return _from_found(_expand(pattern), place, root, endings)
+    raise ValueError(f"{place}: no such file or folder, or no permission to see it; check the path of the data")
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Find all files below root. Links wait until real folders are done: what is reached twice counts where it is."""
+    folders, links, seen = [root], list[str](), set[str]()
+    while folders or links:
+        folder = folders.pop() if folders else heapq.heappop(links)
+        real = os.path.realpath(folder)  # not the inode number, which some network file systems make up
+        if real in seen:
+            continue
+        seen.add(real)
+        for entry in _entries(folder):
+            if not _is_folder(entry):
+                # A dangling link passes: it is a sample that cannot be read, and is told as one. Pipes do not.
+                if entry.is_symlink() or entry.is_file():
+                    yield entry.path
+            elif entry.is_symlink():
+                heapq.heappush(links, entry.path)
+            else:
+                folders.append(entry.path)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            # lost+found belongs to the file system, and only root may look into it
+            return [entry for entry in entries if not entry.name.startswith(".") and entry.name != "lost+found"]
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ValueError(f"{folder}: cannot look into the folder ({reason}); mend its rights or move it away") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _rooted(pattern: str) -> tuple[str, str]:
+    """Return the pattern, and the folders it starts with that hold no wildcard."""
+    if glob.has_magic(pattern.split("/")[0]):
+        pattern = f"./{pattern}"
+    parts = pattern.rstrip("/").split("/")
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join(parts), "/".join(parts[:first]) or "/"
+
+
+def _expand(pattern: str) -> set[str]:
+    """Find all files that match, or lie in a folder that does. ``**`` is walked here: glob's own is caught in links."""
+    parts = pattern.split("/")
+    deep = parts.index("**") if "**" in parts else len(parts)
+    found = set[str]()
+    for start in glob.glob("/".join(parts[:deep]) or "/"):
+        if os.path.isdir(start):
+            skip = len(start.rstrip("/")) + 1
+            found.update(path for path in _walk(start) if _fits(path[skip:].split("/"), parts[deep:]))
+        elif deep == len(parts):
+            found.add(start)
+    return found
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the path or one of its folders matches."""
+    if not pattern:
+        return True
+    if pattern[0] == "**":
+        return any(_fits(parts[i:], pattern[1:]) for i in range(len(parts)))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+
+
+def _from_found(found: Collection[str] | Iterator[str], place: str, root: str, endings: tuple[str, ...]) -> Files:
+    """Take what ends as samples do; where nothing does, tar shards."""
+    kept, shards, others = list[str](), list[str](), Counter[str]()
+    for path in found:
+        if path.lower().endswith(endings):
+            kept.append(path)
+        elif path.lower().endswith(".tar"):
+            shards.append(path)
+        else:
+            others[os.path.splitext(path)[1].lower() or "no suffix"] += 1
+    if kept:
+        return _from_folder(sorted(kept, key=os.fsencode), root)
+    if shards:
+        return open_tars(place, sorted(shards, key=os.fsencode), endings)
+    if not others:
+        what = "nothing matches this pattern" if glob.has_magic(place) else "the folder holds no files"
+        raise ValueError(f"{place}: {what} (hidden ones do not count); put files there or correct the path")
+    there = ", ".join(suffix for suffix, _ in others.most_common(5))
+    raise ValueError(
+        f"{place}: none of its {others.total()} files ends in {', '.join(endings)} (found {there}); "
+        "correct the path, convert the files, or name them in a list file"
+    )
+
+
+def _from_folder(paths: list[str], root: str) -> Paths:
+    skip = len(root.rstrip("/")) + 1
+    insides = [path[skip:].split("/", 1) for path in paths]
+    flat = any(len(inside) == 1 for inside in insides)
+    return paths_of([(path, None if flat else inside[0]) for path, inside in zip(paths, insides, strict=True)])
+
+
+def _from_file(place: str, endings: tuple[str, ...]) -> Paths:
+    suffix = os.path.splitext(place)[1].lower()
+    if suffix and not place.lower().endswith(endings):  # a file without any suffix may be anything, so it is tried
+        raise ValueError(f"{place}: ends in none of {', '.join(endings)}; convert it, or name it in a list file")
+    return paths_of([(place, None)])

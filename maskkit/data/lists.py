@@ -1,0 +1,169 @@
+"""List files: lines, tables or JSON that name a path and perhaps a label for each sample."""
+
+import codecs
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskkit.data.paths import Entry, Paths, paths_of
+
+LISTS = (".txt", ".csv", ".tsv", ".lst", ".list", ".json")
+
+# What columns of a csv and keys of a json are called, in the order they are looked for. "wav" is AudioSet's.
+_PATH_NAMES = ("path", "filepath", "file_path", "file", "filename", "file_name", "image", "video", "audio", "wav")
+
+_LABEL_NAMES = ("label", "labels", "class", "category", "target")
+
+_LONGEST_LINE = 8192  # Linux ends a path at 4096 bytes; the rest is room for labels
+
+_GAP = re.compile(r"\s*[\s,;]\s*")  # between a path and its label
+
+_QUOTED = re.compile(r'"((?:[^"]|"")+)"(?:\s*[\s,;]\s*(.*))?')
+
+
+def is_list(place: str, endings: tuple[str, ...]) -> bool:
+    """Say whether a file is a list of samples."""
+    if not place.lower().endswith(LISTS):
+        return False
+    if not place.lower().endswith(endings):
+        return True
+    # Samples may be .txt too (point clouds are). It is a list if its first line names a file that exists.
+    lines = (line for _, line in _lines(place))
+    first = next(lines, "")
+    return bool(first) and os.path.exists(_parse(first, os.path.dirname(place), endings)[0])
+
+
+def from_list(place: str, endings: tuple[str, ...]) -> Paths:
+    """Return the paths and labels that a list names. Raises ValueError where it names none."""
+    read = _json_entries if place.lower().endswith(".json") else _text_entries
+    entries = list(read(place, endings))
+    if not entries:
+        raise ValueError(f"{place}: the list names no files; write one path a line, and a label after it if it has one")
+    return paths_of(entries)
+
+
+def _text(place: str) -> str:
+    try:
+        raw = Path(place).read_bytes()
+        wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = raw.decode("utf-16") if wide else raw.decode("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ValueError(f"{place}: cannot read the list ({reason}); mend its rights or name another") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ValueError(f"{place}: not a text file; a list has one path a line")
+    return text
+
+
+def _lines(place: str) -> Iterator[tuple[int, str]]:
+    """Lines that say something, with their numbers."""
+    # not splitlines(), which also cuts at characters that a file name may hold
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", _text(place)), start=1):
+        if len(line) > _LONGEST_LINE:
+            raise ValueError(f"{place}: line {number} is longer than any path; a list has one path a line")
+        if (line := line.strip()) and not line.startswith("#"):
+            yield number, line
+
+
+def _text_entries(place: str, endings: tuple[str, ...]) -> Iterator[Entry]:
+    folder = os.path.dirname(place)
+    columns = None
+    for position, (_, line) in enumerate(_lines(place)):
+        if position == 0 and (columns := _header(line, folder)):
+            continue
+        cells = next(csv.reader([line], delimiter=columns.gap, skipinitialspace=True)) if columns else []
+        if columns and len(cells) == columns.count:
+            label = cells[columns.label].strip() if columns.label is not None else ""
+            yield _locate(cells[columns.path].strip(), folder)[0], label or None
+        else:
+            yield _parse(line, folder, endings)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where a header line says that paths and labels stand."""
+
+    gap: str
+    count: int
+    path: int
+    label: int | None
+
+
+def _header(line: str, folder: str) -> _Columns | None:
+    gap = next((mark for mark in "\t,;" if mark in line), " ")
+    cells = [cell.strip().strip('"') for cell in line.split(gap)]
+    words = [cell.lower() for cell in cells]
+    path = next((words.index(name) for name in _PATH_NAMES if name in words), None)
+    label = next((words.index(name) for name in _LABEL_NAMES if name in words), None)
+    named = all(re.fullmatch(r"[\w -]*", word) for word in words)  # a dot or a slash is a path's
+    if path is None or not named or _locate(line, folder)[1] or _locate(cells[path], folder)[1]:
+        return None
+    return _Columns(gap, len(words), path, label)
+
+
+def _parse(line: str, folder: str, endings: tuple[str, ...]) -> Entry:
+    """Split a line into path and label. Both may hold blanks and commas, so the file system has the say."""
+    path, exists = _locate(line, folder)
+    if exists or line.lower().endswith(endings):
+        return path, None
+    if quoted := _QUOTED.fullmatch(line):
+        return _locate(quoted[1].replace('""', '"'), folder)[0], _unquoted(quoted[2] or "")
+    for gap in reversed([*_GAP.finditer(line)]):
+        head = line[: gap.start()]
+        cut, exists = _locate(head, folder)
+        if head and (exists or head.lower().endswith(endings)):
+            return cut, _unquoted(line[gap.end() :])
+    return path, None
+
+
+def _unquoted(label: str) -> str | None:
+    if len(label) > 1 and label[0] == label[-1] == '"':
+        label = label[1:-1].replace('""', '"')
+    return label.strip() or None
+
+
+def _locate(name: str, folder: str) -> tuple[str, bool]:
+    """Where a listed path lies, and whether it exists: beside the list first, then in the working directory."""
+    beside = os.path.join(folder, name)
+    if os.path.exists(beside):
+        return beside, True
+    return (name, True) if os.path.exists(name) else (beside, False)
+
+
+def _json_entries(place: str, endings: tuple[str, ...]) -> Iterator[Entry]:
+    try:
+        found = json.loads(_text(place))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: not valid JSON (line {error.lineno}: {error.msg}); mend or rewrite it") from None
+    if isinstance(found, dict):
+        found = found.get("data")
+    if not isinstance(found, list):
+        raise ValueError(f'{place}: holds no list of files; write ["a", "b"] or {{"data": [{{"path": "a"}}]}}')
+    folder = os.path.dirname(place)
+    for number, item in enumerate(found, start=1):
+        path, label = _json_entry(item)
+        if not isinstance(path, str) or not path:
+            raise ValueError(f'{place}: entry {number} names no file; write it as {{"path": "a", "label": "b"}}')
+        # Whether an absolute path exists changes nothing, and a million questions to a network disk take minutes.
+        yield path if os.path.isabs(path) else _locate(path, folder)[0], label
+
+
+def _json_entry(item: Any) -> tuple[Any, str | None]:
+    if isinstance(item, dict):
+        lower = {str(key).lower(): value for key, value in item.items()}
+        path = next((lower[name] for name in _PATH_NAMES if name in lower), None)
+        label = next((lower[name] for name in _LABEL_NAMES if name in lower), None)
+    elif isinstance(item, list) and len(item) == 2:
+        path, label = item
+    else:
+        path, label = item, None
+    if isinstance(label, list):
+        label = ",".join(str(part) for part in label)
+    return path, None if label is None else str(label).strip() or None

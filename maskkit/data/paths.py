@@ -1,0 +1,149 @@
+"""Files that samples are read from: a protocol, and paths on this machine."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskkit.data.source import BadSampleError
+
+Entry = tuple[str, str | None]  # a path and its label
+
+
+class Files(Protocol):
+    """Samples that lie in files, or in members of tar shards: what a modality's source reads from.
+
+    Tar shards have an ``order`` as well (see ``data.source.Source``), which a source hands on.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of files, broken ones included."""
+
+    def path(self, index: int) -> str:
+        """Name file ``index``."""
+
+    def label(self, index: int) -> str | None:
+        """Return the class name of file ``index``, None where nothing names one."""
+
+    def open(self, index: int) -> BinaryIO:
+        """Open file ``index`` as a stream that can seek. Raises BadSampleError where there is nothing to read."""
+
+    def local(self, index: int) -> AbstractContextManager[str]:
+        """Give file ``index`` a path inside ``with``, for libraries that take nothing else. Raises as ``open`` does."""
+
+    def spread(self, count: int) -> list[int]:
+        """Return up to ``count`` indices, evenly spread, to judge all files by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource:
+    """What sources of samples that lie in files have in common: an abstract ``data.source.Source``."""
+
+    files: Files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> str:
+        """Return the file of sample ``index``."""
+        return self.files.path(index)
+
+    def label(self, index: int) -> str | None:
+        """Return its class, where a sub-folder or a list names one."""
+        return self.files.label(index)
+
+    @property
+    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
+        """The order in which an epoch visits the samples, where the files have one of their own (tar shards)."""
+        return getattr(self.files, "order", None)
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Paths with their labels, in arrays.
+
+    Arrays, because a forked worker that merely looks at a Python object writes its reference count, and so copies a
+    list of a million paths page by page. ``labels`` index ``classes``; -1 is a file without one among labelled files.
+    """
+
+    paths: NDArray[np.bytes_]
+    labels: NDArray[np.int32] | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, index: int) -> str:
+        """Return path ``index``; bytes that are no UTF-8 survive the round trip to the file system."""
+        return os.fsdecode(self.paths[index])
+
+    def label(self, index: int) -> str | None:
+        """Return the class name of file ``index``, None where nothing names one."""
+        if self.labels is None or self.labels[index] < 0:
+            return None
+        return self.classes[int(self.labels[index])]
+
+    def open(self, index: int) -> BinaryIO:
+        """Open file ``index``. Raises BadSampleError."""
+        return open_file(self.path(index))
+
+    @contextmanager
+    def local(self, index: int) -> Iterator[str]:
+        """Return the path itself. Raises BadSampleError."""
+        path = self.path(index)
+        _check_file(path, "file")
+        yield path
+
+    def spread(self, count: int) -> list[int]:
+        """Return up to ``count`` indices, evenly spread."""
+        picked: list[int] = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist()
+        return picked
+
+
+def open_file(path: str, wanted: str = "file") -> BinaryIO:
+    """Open a file that samples are read from. Raises BadSampleError where there is nothing to read."""
+    _check_file(path, wanted)
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise BadSampleError(path, _reason(error)) from None
+
+
+def _check_file(path: str, wanted: str) -> None:
+    """Say what is plain before a decoder says it worse; and opening a pipe would wait for ever."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise BadSampleError(path, _reason(error)) from None
+    except ValueError as error:  # a null byte
+        raise BadSampleError(path, f"cannot be opened: {error}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise BadSampleError(path, f"a folder, not a {wanted}")
+    if not stat.S_ISREG(status.st_mode):
+        raise BadSampleError(path, "not an ordinary file")
+    if status.st_size == 0:
+        raise BadSampleError(path, "empty file")
+
+
+def _reason(error: OSError) -> str:
+    message = error.strerror or str(error)
+    return message[:1].lower() + message[1:]  # "no such file or directory", "permission denied"
+
+
+def paths_of(entries: Sequence[Entry]) -> Paths:
+    """Return paths with their labels as arrays; classes are sorted."""
+    paths = np.array([os.fsencode(path) for path, _ in entries])
+    names = {label for _, label in entries if label is not None}
+    # Class numbers keep their numeric order, so that class 10 does not come before class 2.
+    numbers = all(name.isdecimal() for name in names)
+    classes = tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
+    if not classes:
+        return Paths(paths, None, ())
+    position = {name: i for i, name in enumerate(classes)}
+    labels = [-1 if label is None else position[label] for _, label in entries]
+    return Paths(paths, np.array(labels, dtype=np.int32), classes)

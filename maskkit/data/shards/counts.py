@@ -1,0 +1,57 @@
+"""How many samples each shard holds, as ``counts.json`` beside it says."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from maskkit.data.shards.download import file_system, is_remote
+
+COUNTS = "counts.json"  # beside shards: {"shard-000000.tar": {".jpg": 812}}, samples by suffix, or just a number
+
+
+def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
+    """How many samples each shard holds as ``counts.json`` beside it says; -1 where nothing says it."""
+    known = dict[str, Any]()
+    counts = []
+    for name in names:
+        folder, _, base = name.rpartition("/")
+        if folder not in known:
+            known[folder] = _counts_of(f"{folder}/{COUNTS}" if "/" in name else COUNTS)
+        count = known[folder].get(base, -1)
+        counts.append(sum(count.get(ending, 0) for ending in endings) if isinstance(count, dict) else count)
+    return counts
+
+
+def _counts_of(place: str) -> dict[str, Any]:
+    try:
+        found = json.loads(_contents(place))
+    except (FileNotFoundError, PermissionError):  # S3 refuses what is not there to those who may not list
+        return {}
+    except json.JSONDecodeError:
+        found = None
+    entries = found.values() if isinstance(found, dict) else [None]
+    flat = [each for entry in entries for each in (entry.values() if isinstance(entry, dict) else [entry])]
+    if not all(isinstance(each, int) and each >= 0 for each in flat):
+        raise ValueError(f'{place}: must be {{"shard.tar": {{".jpg": 812}}}}; delete it, and samples are counted')
+    return dict(found)
+
+
+def _contents(place: str) -> bytes:
+    if not is_remote(place):
+        return Path(place).read_bytes()
+    system, path = file_system(place)
+    try:
+        found: bytes = system.cat_file(path)
+        return found
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # clients of stores raise what they like
+        raise ValueError(f"{place}: cannot be read ({short_reason(error)})") from error
+
+
+def short_reason(error: Exception) -> str:
+    """Return what went wrong in a few words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,0 +1,149 @@
+"""Where the samples of one shard lie: found by reading the headers of its members once."""
+
+import errno
+import os
+import stat
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskkit.data.shards.counts import COUNTS, short_reason
+from maskkit.data.shards.download import is_remote, open_anywhere
+from maskkit.data.shards.headers import Damage, Member, members
+
+LABELS = (".cls", ".json", ".txt")  # the first that a sample has counts
+
+MISSING = "no such shard"
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Where the samples of one shard lie, in bytes. A sample without a label has one of size 0."""
+
+    count: int
+    names: bytes
+    name_ends: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    label_kinds: NDArray[np.int8]
+    label_offsets: NDArray[np.int64]
+    label_sizes: NDArray[np.int64]
+    troubles: dict[int, str]
+    lost: str
+    """Why the samples beyond those that were found cannot be read."""
+
+    def name(self, place: int) -> str:
+        """Return the name of a sample, without its suffix."""
+        if place >= len(self.name_ends):
+            return f"sample {place}"
+        return os.fsdecode(self.names[self.name_ends[place - 1] if place else 0 : self.name_ends[place]])
+
+    def trouble(self, place: int) -> str:
+        """Return why a sample cannot be read; empty where it can."""
+        return self.troubles.get(place, "") if place < len(self.offsets) else self.lost
+
+
+class Finds:
+    """What the headers of one shard say about its samples, while they are read."""
+
+    def __init__(self, endings: tuple[str, ...], *, with_damage: bool) -> None:
+        self.endings = frozenset(ending.encode() for ending in endings)
+        self.labels = [label.encode() for label in LABELS]
+        self.with_damage = with_damage
+        self.names = bytearray()
+        self.name_ends, self.offsets, self.sizes = array("q"), array("q"), array("q")
+        self.label_kinds, self.label_offsets, self.label_sizes = array("b"), array("q"), array("q")
+        self.troubles: dict[int, str] = {}
+        self.first_damage = ""
+        self.others = Counter[str]()
+        self._key, self._sample = b"", -1
+        self._label = (len(LABELS), 0, 0)  # of the sample at hand: kind, offset, size
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def add(self, item: Member | Damage) -> None:
+        """Take in what comes next in the shard."""
+        if isinstance(item, Damage):
+            self.damage(f"byte {item.offset}", item.reason)
+            return
+        key, suffix = split_name(item.name)
+        if not suffix:
+            return
+        if key != self._key:
+            self._key, self._sample, self._label = key, -1, (len(LABELS), 0, 0)
+        if suffix in self.endings:
+            if self._sample < 0:  # of several members that would do, the first
+                self._sample = len(self)
+                self._append(item, self._label)
+        elif suffix in self.labels and self.labels.index(suffix) < self._label[0] and not item.trouble:
+            self._label = (self.labels.index(suffix), item.offset, item.size)
+            if self._sample >= 0:
+                labels = self.label_kinds, self.label_offsets, self.label_sizes
+                for values, value in zip(labels, self._label, strict=True):
+                    values[self._sample] = value
+        else:
+            self.others[suffix.decode(errors="replace")] += 1
+
+    def damage(self, where: str, reason: str) -> None:
+        """Note what cannot be read; where nobody knows how many samples it was, it counts as one."""
+        self.first_damage = self.first_damage or reason
+        if self.with_damage:
+            self._append(Member(os.fsencode(where), 0, 0, reason), (len(LABELS), 0, 0))
+
+    def _append(self, member: Member, label: tuple[int, int, int]) -> None:
+        if member.trouble:
+            self.troubles[len(self)] = member.trouble
+        self.names += member.name
+        self.name_ends.append(len(self.names))
+        self.offsets.append(member.offset)
+        self.sizes.append(member.size)
+        for values, value in zip((self.label_kinds, self.label_offsets, self.label_sizes), label, strict=True):
+            values.append(value)
+
+    def index(self, count: int) -> Index:
+        """Return what was found, for a shard that is known to hold ``count`` samples."""
+        kept = len(self) if len(self) <= count else 0  # too many: then no number can be trusted to be what it was
+        lost = self.first_damage if 0 < kept or len(self) == 0 else ""
+        return Index(
+            count=count,
+            names=bytes(self.names),
+            name_ends=np.array(self.name_ends[:kept], np.int64),
+            offsets=np.array(self.offsets[:kept], np.int64),
+            sizes=np.array(self.sizes[:kept], np.int64),
+            label_kinds=np.array(self.label_kinds[:kept], np.int8),
+            label_offsets=np.array(self.label_offsets[:kept], np.int64),
+            label_sizes=np.array(self.label_sizes[:kept], np.int64),
+            troubles=self.troubles,
+            lost=lost or f"the shard holds {len(self)} samples, not {count}; mend it, or delete {COUNTS}",
+        )
+
+
+def look_into(name: str, finds: Finds) -> int:
+    """Read a shard's headers. Returns the open file, or -1 where there is none; what is wrong is among the finds."""
+    try:
+        descriptor = open_anywhere(name)
+    except Exception as error:  # clients of stores raise what they like
+        place = getattr(error, "filename", None)
+        where = f" ({place})" if is_remote(name) and place else ""  # the cache's trouble is not the shard's
+        finds.damage("", MISSING if isinstance(error, FileNotFoundError) else short_reason(error) + where)
+        return -1
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "a folder, not a shard" if stat.S_ISDIR(mode) else "not an ordinary file")
+        for item in members(descriptor):
+            finds.add(item)
+    except OSError as error:
+        finds.damage("", short_reason(error))
+    return descriptor
+
+
+def split_name(name: bytes) -> tuple[bytes, bytes]:
+    """Cut a member's name at the first dot of its last part; no suffix for hidden files and folders."""
+    folder, slash, base = name.rpartition(b"/")
+    stem, dot, suffix = base.partition(b".")
+    return (folder + slash + stem, dot + suffix.lower()) if stem and dot else (name, b"")

@@ -1,0 +1,86 @@
+"""The manifest of a checkpoint: where the run stood, and the size and checksum of every file."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands, in plain numbers."""
+
+    step: int = 0
+    rewinds: int = 0
+    """How often the run went back because the loss was not finite; another order of the data belongs to each."""
+    micro_batch: int = 0
+    samples: int = 0
+    """Of the data set. Another number means another order."""
+    metrics_bytes: int = 0
+    """Length of metrics.jsonl; what follows was written by steps that will be repeated."""
+    skipped_bytes: int = 0
+
+
+def read_place(path: Path) -> Place:
+    """Return the numbers of a checkpoint."""
+    return Place(**json.loads((path / MANIFEST).read_text())["place"])
+
+
+def find_damage(path: Path, rank: int = 0, size: int = 1) -> str | None:
+    """Say what is wrong with a checkpoint, naming the file; None when it is whole. Reads every ``size``-th file."""
+    try:
+        text = (path / MANIFEST).read_text()
+        record = json.loads(text)
+        if text != _manifest(record["place"], record["files"]):
+            return f"{MANIFEST} does not match its own checksum"
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is not readable"
+    for name, facts in sorted(record["files"].items())[rank::size]:
+        file = path / name
+        if not file.exists():
+            return f"{name} is missing"
+        if file.stat().st_size != facts["bytes"]:
+            return f"{name} has {file.stat().st_size} bytes instead of {facts['bytes']}"
+        if _checksum(file) != facts["sha256"]:
+            return f"{name} does not match its checksum"
+    return None
+
+
+def seal(aside: Path, place: Place) -> None:
+    """Flush every file to disk and write the manifest."""
+    files = {}
+    for file in sorted(aside.iterdir()):
+        sync(file)
+        files[file.name] = {"bytes": file.stat().st_size, "sha256": _checksum(file)}
+    with (aside / MANIFEST).open("w") as opened:
+        opened.write(_manifest(asdict(place), files))
+        opened.flush()
+        os.fsync(opened.fileno())
+    sync(aside)
+
+
+def _manifest(place: Mapping[str, object], files: Mapping[str, object]) -> str:
+    """Write a manifest in one way only, under a checksum of its own, so that any other byte shows."""
+    content = {"place": place, "files": files}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"sha256": digest, **content}, sort_keys=True, indent=1) + "\n"
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,32 @@
+"""Signals that stop a run after its step."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+
+class Stopped(SystemExit):  # noqa: N818  # not an error: the run was saved and can go on
+    """A signal stopped the run after it was saved; exit code 3."""
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Let SIGINT, SIGTERM and SIGUSR1 finish the step; a second one stops at once."""
+    caught: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        print(f"\n{signal.Signals(number).name}: saving after this step", file=sys.stderr)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    except ValueError:  # not in the main thread: the caller deals with signals
+        before = {}
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
