@@ -223,13 +223,14 @@ def probe(words: list[str]) -> int:
         from maskkit.engine.device import check_device
         from maskkit.evaluate.features import embed as features_of
         from maskkit.evaluate.probe import Kind, accuracy, split
-        from maskkit.parts import build, describe
+        from maskkit.model import MaskedModel
+        from maskkit.parts import build_as, describe
 
         check_device(device)
         model, _, settings = _open_run(run)
         rows: dict[str, MaskedModel | None] = {"pretrained": model}
         if baselines:
-            untrained = build(describe(model))
+            untrained = build_as(MaskedModel, describe(model))
             rows = {"raw contents": None, "untrained": untrained} | rows
         kinds: tuple[Kind, ...] = ("knn", "linear") if kind == "all" else (kind,)
         results: dict[str, dict[str, float]] = {}
@@ -399,7 +400,8 @@ def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType, DataSettings]":
     from maskkit import weights
     from maskkit.engine.checkpoints import all_checkpoints, read_model
     from maskkit.engine.run import RunFolder, from_plain
-    from maskkit.parts import build
+    from maskkit.model import MaskedModel
+    from maskkit.parts import build_as
 
     run, config = RunFolder(path), path / "config.json"
     if not config.exists():
@@ -412,7 +414,7 @@ def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType, DataSettings]":
     places = all_checkpoints(run.checkpoints)
     if not places:
         raise ValueError(f"{path} holds no model yet: no checkpoint was written")
-    model = build(record["model_parts"])
+    model = build_as(MaskedModel, record["model_parts"])
     weights.load(model, read_model(places[-1]), layout="maskkit")
     return model, modality, data
 

@@ -4,11 +4,10 @@ Two kinds. Sparse: only visible tokens enter (MAE, arXiv:2111.06377, section 3).
 by a learned mask token (SimMIM, arXiv:2111.09886, section 3.2; BEiT).
 """
 
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
-from einops import repeat
 from jaxtyping import Bool, Float
 from timm.layers import LayerNorm
 from torch import Tensor, nn
@@ -19,14 +18,24 @@ from maskkit.parts import part
 from maskkit.types import Latent, Mask, Tokens, put, take
 
 
+class Encoder(Protocol):
+    """Encodes: (tokens, mask) -> Latent. ``dim`` is the width of the latents."""
+
+    dim: int
+
+    def __call__(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+        """Encode under a mask; all tokens without one."""
+
+
 class _Transformer(nn.Module):
     """What the two kinds share: an abstract vision transformer with prefix tokens.
 
     ``content`` is the width of ``Tokens.x``. ``embed`` makes vectors of contents, [B N content] to [B N dim]; by
-    default it is one linear layer. ``positions_again`` adds the positions before every block and not to the embedding
+    default it is one linear layer. ``pos_every_block`` adds the positions before every block and not to the embedding
     (Point-MAE; docs/official.md P1). ``prefix_tokens`` counts class and register tokens, which have no place
     and therefore no position vector (MAE's table holds a row of zeros for its class token). ``final_norm=False`` leaves
-    the last norm out (transformers' VideoMAE does where it pools by the mean).
+    the last norm out (transformers' VideoMAE does where it pools by the mean). ``keep`` says after how many
+    blocks the tokens come back as ``Latent.levels``, before the final norm; 0 is the input of the first block.
     """
 
     has_mask_token: ClassVar[bool]
@@ -46,8 +55,9 @@ class _Transformer(nn.Module):
         drop_path: float = 0.0,
         final_norm: bool = True,
         embed: nn.Module | None = None,
-        positions_again: bool = False,
+        pos_every_block: bool = False,
         embed_hidden: bool = False,
+        keep: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         if embed_hidden and self.has_mask_token:
@@ -56,7 +66,7 @@ class _Transformer(nn.Module):
         self.dim = dim
         self.embed = Linear(content, dim) if embed is None else embed
         self.positions = positions
-        self.positions_again = positions_again
+        self.pos_every_block = pos_every_block
         self.prefix = nn.Parameter(torch.empty(1, prefix_tokens, dim).normal_(std=0.02))
         self.prefix.requires_grad_(prefix_tokens > 0)  # sharding cannot reduce a gradient without elements
         if self.has_mask_token:
@@ -69,6 +79,7 @@ class _Transformer(nn.Module):
             qkv_bias=qkv_bias,
             norm_eps=norm_eps,
             drop_path=drop_path,
+            keep=keep,
         )
         self.norm = LayerNorm(dim, eps=norm_eps) if final_norm else nn.Identity()
 
@@ -77,12 +88,13 @@ class _Transformer(nn.Module):
     ) -> Latent:
         """Put the prefix in front, run the blocks, take the prefix off again: it never shifts an index."""
         num_prefix = self.prefix.shape[1]
-        again = F.pad(pos, (0, 0, num_prefix, 0)) if self.positions_again else None  # the prefix has no place
-        x = x if self.positions_again else x + pos
-        prefix = repeat(self.prefix, "1 r d -> b r d", b=len(x))
-        everything = None if valid is None else torch.cat([valid.new_ones(len(x), num_prefix), valid], dim=1)
-        x = self.norm(self.blocks(torch.cat([prefix.to(x.dtype), x], dim=1), everything, again))
-        return Latent(tokens=x[:, num_prefix:], prefix=x[:, :num_prefix], valid=valid)
+        again = F.pad(pos, (0, 0, num_prefix, 0)) if self.pos_every_block else None  # the prefix has no place
+        x = x if self.pos_every_block else x + pos
+        prefix = self.prefix.expand(x.shape[0], -1, -1)
+        everything = None if valid is None else torch.cat([valid.new_ones(x.shape[0], num_prefix), valid], dim=1)
+        levels: list[Tensor] = []
+        x = self.norm(self.blocks(torch.cat([prefix.to(x.dtype), x], dim=1), everything, again, levels))
+        return Latent(tokens=x[:, num_prefix:], prefix=x[:, :num_prefix], valid=valid, levels=tuple(levels))
 
 
 @part

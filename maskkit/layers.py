@@ -6,11 +6,12 @@ Borrowed: Block, DropPath and LayerNorm are timm's; what multiplies inside is ou
 
 import functools
 import math
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar, overload, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from timm.layers import LayerNorm
+from timm.layers import DropPath, LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -19,6 +20,19 @@ from maskkit.kernels.attention import attention
 from maskkit.kernels.linear import Linear, linear
 
 M = TypeVar("M", bound=nn.Module)
+
+
+@runtime_checkable
+class BlockStack(Protocol):
+    """A stack of blocks, one of which is compiled, recomputed and sharded at a time (``engine/distributed.py``).
+
+    A stack whose ``recompute`` is True keeps only the input of each block, and computes it again in the backward pass.
+    """
+
+    recompute: bool
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        """Yield the blocks, first to last."""
 
 
 class Attention(nn.Module):
@@ -55,11 +69,97 @@ class Mlp(nn.Module):
         return linear(self.fc1(x), self.fc2.weight, self.fc2.bias, gelu=True)
 
 
-class Blocks(nn.ModuleList):
-    """A stack of pre-norm transformer blocks; stochastic depth grows linearly from 0 to ``drop_path``.
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries to a context of another width. Vaswani et al. 2017, section 3.2.2."""
 
-    With ``recompute`` a block keeps only its input, and computes itself again in the backward pass: less memory, more
-    time. Under autocast the residual stream stays float32, because positions enter it as float32, and so do the norms.
+    def __init__(self, dim: int, context: int, num_heads: int, qkv_bias: bool = True) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"width {dim} is not divisible by {num_heads} heads")
+        self.num_heads = num_heads
+        self.q = Linear(dim, dim, bias=qkv_bias)
+        self.kv = Linear(context, 2 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
+
+    def forward(
+        self, x: Float[Tensor, "B K D"], context: Float[Tensor, "B N C"], valid: Bool[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B K D"]:
+        """Attend to the context; no query sees another query. ``valid`` is False for padding in the context."""
+        batch, count, dim = x.shape
+        q = self.q(x).view(batch, count, self.num_heads, -1).transpose(1, 2)
+        k, v = self.kv(context).view(batch, context.shape[1], 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        return self.proj(attention(q, k, v, valid).transpose(1, 2).reshape(batch, count, dim))
+
+
+class CrossBlock(nn.Module):
+    """Cross-attention and an MLP, pre-norm, without self-attention. CrossMAE (arXiv:2401.14391), section 3.3."""
+
+    def __init__(
+        self, dim: int, context: int, heads: int, *, mlp_ratio: float, qkv_bias: bool, norm_eps: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm(dim, eps=norm_eps)
+        self.attn = CrossAttention(dim, context, heads, qkv_bias)
+        self.norm2 = LayerNorm(dim, eps=norm_eps)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(
+        self, x: Float[Tensor, "B K D"], context: Float[Tensor, "B N C"], valid: Bool[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B K D"]:
+        """Attend to the context, then transform each query by itself."""
+        x = x + self.drop_path(self.attn(self.norm1(x), context, valid))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class CrossBlocks(nn.ModuleList):
+    """A stack of ``CrossBlock``, a ``BlockStack``. Each block has a context of its own, or all share one."""
+
+    recompute = False  # engine/distributed.py turns it on
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        context: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        norm_eps: float = 1e-6,
+        drop_path: float = 0.0,
+    ) -> None:
+        rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
+        super().__init__(
+            CrossBlock(dim, context, heads, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias, norm_eps=norm_eps, drop_path=rate)
+            for rate in rates
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "B K D"],
+        contexts: Sequence[Float[Tensor, "B N C"]],
+        valid: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "B K D"]:
+        """Apply every block to queries ``x``; ``contexts`` holds one a block, or one for all."""
+        if len(contexts) not in (1, len(self)):
+            raise ValueError(f"{len(self)} blocks need 1 or {len(self)} contexts, got {len(contexts)}")
+        for number, block in enumerate(self):
+            context = contexts[number % len(contexts)]
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, context, valid, use_reentrant=False)
+            else:
+                x = block(x, context, valid)
+        return x
+
+
+class Blocks(nn.ModuleList):
+    """A stack of pre-norm transformer blocks, a ``BlockStack``; its stochastic depth grows linearly to ``drop_path``.
+
+    With ``recompute`` a block keeps only its input and computes itself again in the backward pass, which takes less
+    memory and more time. ``forward`` adds to ``levels`` what the tokens are after as many blocks as each number in
+    ``keep`` says: 0 is the input of the first block, ``depth`` the output of the last. Under autocast the residual
+    stream stays float32, because positions enter it as float32, and so do the norms.
     """
 
     recompute = False  # engine/distributed.py turns it on
@@ -74,7 +174,10 @@ class Blocks(nn.ModuleList):
         qkv_bias: bool = True,
         norm_eps: float = 1e-6,
         drop_path: float = 0.0,
+        keep: tuple[int, ...] = (),
     ) -> None:
+        if not all(0 <= number <= depth for number in keep) or sorted(set(keep)) != list(keep):
+            raise ValueError(f"keep must hold numbers of blocks from 0 to {depth} in ascending order, got {keep}")
         rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
         super().__init__(
             Block(
@@ -89,22 +192,43 @@ class Blocks(nn.ModuleList):
             )
             for rate in rates
         )
+        self.keep = tuple(keep)
+
+    @overload
+    def __getitem__(self, idx: slice) -> nn.ModuleList: ...
+    @overload
+    def __getitem__(self, idx: int) -> nn.Module: ...
+    def __getitem__(self, idx: int | slice) -> nn.Module | nn.ModuleList:
+        """Return a block, or a plain list of some: torch would build another stack, without its settings."""
+        chosen = list(self)[idx]
+        return nn.ModuleList(chosen) if isinstance(chosen, list) else chosen
 
     def forward(
-        self, x: Float[Tensor, "B N D"], valid: Bool[Tensor, "B N"] | None = None, again: Tensor | None = None
+        self,
+        x: Float[Tensor, "B N D"],
+        valid: Bool[Tensor, "B N"] | None = None,
+        again: Float[Tensor, "B|1 N D"] | None = None,
+        levels: list[Float[Tensor, "B N D"]] | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Apply every block. ``again`` is added before each of them (Point-MAE's positions)."""
-        for block in self:
+        """Apply every block. ``again`` is added before each of them (Point-MAE's positions).
+
+        The levels in ``keep`` are appended to ``levels``.
+        """
+        if levels is not None and 0 in self.keep:
+            levels.append(x)
+        for number, block in enumerate(self, start=1):
             x = x if again is None else x + again
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(block, x, attn_mask=valid, use_reentrant=False)
             else:
                 x = block(x, attn_mask=valid)
+            if levels is not None and number in self.keep:
+                levels.append(x)
         return x
 
 
 @torch.no_grad()
-def start_as_mae(module: M) -> M:
+def init_mae_weights(module: M) -> M:
     """Start the weights of an encoder or decoder as ``models_mae.py`` does (docs/official.md M4, M5); returns it.
 
     Every Linear is Xavier uniform with zero bias, class and mask tokens are normal with standard deviation 0.02.
@@ -123,3 +247,6 @@ def start_as_mae(module: M) -> M:
         if name in ("prefix", "mask_token"):
             nn.init.normal_(token, std=0.02)
     return module
+
+
+start_as_mae = init_mae_weights  # the name before 0.2

@@ -1,13 +1,24 @@
-"""Losses compare prediction and value, per token, in float32: ``(prediction, value) -> [B H]``."""
+"""Losses compare prediction and value, per token, in float32: ``(prediction, value) -> losses [B K]``.
+
+Shapes: B samples, K tokens asked for, T width of a target.
+"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkit.kernels.chamfer import chamfer
 from maskkit.parts import part
+
+
+class Loss(Protocol):
+    """Compares: (prediction, value) -> [B K]. A loss that needs more writes ``*, step`` in its signature."""
+
+    def __call__(self, prediction: Tensor, value: Tensor, *_: Any, **__: Any) -> Float[Tensor, "B K"]:
+        """Return one float32 number a token."""
 
 
 @part
@@ -15,20 +26,86 @@ from maskkit.parts import part
 class MeanSquared:
     """The mean over T of squared differences. MAE (arXiv:2111.06377), section 3."""
 
-    def __call__(self, prediction: Float[Tensor, "B H T"], value: Float[Tensor, "B H T"]) -> Float[Tensor, "B H"]:
-        """Return one number a hidden token."""
+    def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
+        """Return one number a token."""
         return (prediction.float() - value.float()).square().mean(dim=-1)
+
+
+@part
+@dataclass(frozen=True)
+class L1:
+    """The mean over T of absolute differences. SimMIM (arXiv:2111.09886), equation 1."""
+
+    def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
+        """Return one number a token."""
+        return (prediction.float() - value.float()).abs().mean(dim=-1)
+
+
+@part
+@dataclass(frozen=True, kw_only=True)
+class SmoothL1:
+    """The mean over T of Huber's loss divided by ``beta``, as data2vec (arXiv:2202.03555), equation 2, has it.
+
+    Differences up to ``beta`` are squared, ``d^2 / (2 beta)``; larger ones are ``|d| - beta / 2``.
+    """
+
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.beta <= 0:
+            raise ValueError(f"beta must be positive, got {self.beta}; choose L1 for 0")
+
+    def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
+        """Return one number a token."""
+        return F.smooth_l1_loss(prediction.float(), value.float(), reduction="none", beta=self.beta).mean(dim=-1)
+
+
+@part
+@dataclass(frozen=True)
+class Cosine:
+    """One minus the cosine between prediction and value, in [0, 2]. EVA (arXiv:2211.07636), section 2.1."""
+
+    def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
+        """Return one number a token."""
+        return 1 - F.cosine_similarity(prediction.float(), value.float(), dim=-1)
+
+
+@part
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy:
+    """The cross-entropy between scores over T classes and codes ``[B K]`` or probabilities ``[B K T]``.
+
+    BEiT (arXiv:2106.08254), equation 1. A code of -1 counts nothing. ``smoothing`` in [0, 1) spreads that share of the
+    label over all classes.
+    """
+
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing must lie in [0, 1), got {self.smoothing}")
+
+    def __call__(
+        self, prediction: Float[Tensor, "B K T"], value: Int[Tensor, "B K"] | Float[Tensor, "B K T"]
+    ) -> Float[Tensor, "B K"]:
+        """Return one number a token."""
+        scores = prediction.float().flatten(0, 1)
+        classes = value.flatten(0, 1) if value.is_floating_point() else value.long().flatten()
+        losses = F.cross_entropy(scores, classes, reduction="none", ignore_index=-1, label_smoothing=self.smoothing)
+        return losses.view(prediction.shape[:2])
 
 
 @part
 @dataclass(frozen=True, kw_only=True)
 class Chamfer:
-    """The Chamfer distance between the points predicted for a token and its own: order among them does not count.
+    """The Chamfer distance between the points predicted for a token and its own points, whatever their order.
 
     T is read as points of ``axes`` coordinates. With each point's distance to the nearest of the other set,
     ``norm="l2"`` is mean(d²) + mean(d²) and ``norm="l1"`` is (mean(d) + mean(d)) / 2: both as Point-MAE's
     ``chamfer_dist/__init__.py`` has them. Its training log shows the loss times 1000 (docs/official.md P11); ours
-    shows the loss.
+    shows the loss. The unit is that of the coordinates, squared for l2.
     """
 
     norm: Literal["l1", "l2"] = "l2"
@@ -39,8 +116,8 @@ class Chamfer:
         if self.norm not in ("l1", "l2"):
             raise ValueError(f"norm must be l1 or l2, got {self.norm!r}")
 
-    def __call__(self, prediction: Float[Tensor, "B H T"], value: Float[Tensor, "B H T"]) -> Float[Tensor, "B H"]:
-        """Return one number a hidden token, in the unit of the coordinates, squared for l2."""
+    def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
+        """Return one number a token."""
         sets = (x.float().reshape(-1, x.shape[-1] // self.axes, self.axes) for x in (prediction, value))
         there, back = chamfer(*sets)
         if self.norm == "l1":

@@ -1,18 +1,23 @@
-"""Maskers decide which tokens are seen and which are predicted: ``(tokens, rng) -> Mask``.
+"""Maskers decide which tokens are seen and which are predicted: ``(tokens, rng) -> Mask``, or several masks.
+
+Shapes: B samples, N tokens, A axes of a grid.
 
 Most maskers only score tokens; the lowest scores stay visible, and ``mask_from_scores`` does the rest. Papers round
 the ratio on different sides (docs/official.md Q1), so every masker states its rule.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maskkit.parts import part
+from maskkit.step import Step, call
 from maskkit.types import Mask, Tokens, take
 
 Rounding = Literal["keep", "hide"]
@@ -20,10 +25,16 @@ Rounding = Literal["keep", "hide"]
 
 @runtime_checkable
 class Masker(Protocol):
-    """Decides: (tokens, rng) -> Mask. The same state of ``rng`` gives the same mask."""
+    """Decides: (tokens, rng) -> a mask, or several masks of a sample. The same state of ``rng`` gives the same mask.
 
-    def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw a mask from ``rng``, or from torch's global generator."""
+    A masker that looks at the model or at the progress of the run writes ``*, step``. One whose counts of visible and
+    hidden tokens change from call to call has an attribute ``varies = True``.
+    """
+
+    def __call__(
+        self, tokens: Tokens, rng: torch.Generator | None = None, *_: Any, **__: Any
+    ) -> Mask | tuple[Mask, ...]:
+        """Draw from ``rng``, or from torch's global generator."""
 
 
 def count_visible(num_tokens: int, ratio: float, rounding: Rounding) -> int:
@@ -233,7 +244,7 @@ def _slots_and_cells(tokens: Tokens, what: str) -> tuple[int, int]:
 
 @part
 @dataclass(frozen=True, kw_only=True)
-class Ball:
+class BlockMasker:
     """Hide the tokens nearest to one of them, drawn at random per sample. Point-MAE (arXiv:2203.06604), "block" mask.
 
     Nearness is that of ``Tokens.pos``. Padding is left out as ``Uniform`` does.
@@ -271,3 +282,123 @@ def uniform_scores(tokens: Tokens, rng: torch.Generator | None) -> Float[Tensor,
 def _uniform(batch: int, count: int, tokens: Tokens, rng: torch.Generator | None) -> Float[Tensor, "B N"]:
     device = tokens.x.device if rng is None else rng.device
     return torch.rand(batch, count, generator=rng, device=device).to(tokens.x.device)
+
+
+class Score(Protocol):
+    """Scores tokens: (tokens, rng) -> [B N]. A score that looks at the model writes ``*, step``."""
+
+    def __call__(self, tokens: Tokens, rng: torch.Generator | None = None, *_: Any, **__: Any) -> Float[Tensor, "B N"]:
+        """Return one number a token; the highest are hidden first."""
+
+
+@part
+@dataclass(frozen=True, kw_only=True)
+class ByScore:
+    """Hide the tokens of the highest score, as AttMask (arXiv:2203.12719) and HPM (arXiv:2304.05919) do.
+
+    ``ratio`` of the tokens are hidden; it goes to ``end_ratio`` linearly over the run. Of the hidden ones a share is
+    chosen by score, from ``start_share`` at the beginning of the run to ``end_share`` at its end, rounded down; the
+    others are drawn evenly among the rest. HPM goes from 0 to 0.5, AttMask has 1 throughout. The mask carries the
+    scores, without their gradient.
+    """
+
+    score: Score
+    ratio: float = 0.75
+    end_ratio: float | None = None
+    start_share: float = 1.0
+    end_share: float = 1.0
+    rounding: Rounding = "keep"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        for ratio in (self.ratio, self.ratio if self.end_ratio is None else self.end_ratio):
+            check_ratio(ratio)
+        if not (0 <= self.start_share <= 1 and 0 <= self.end_share <= 1):
+            raise ValueError(f"shares must lie in [0, 1], got {self.start_share} and {self.end_share}")
+
+    @property
+    def varies(self) -> bool:
+        """Whether the counts change over the run."""
+        return self.end_ratio is not None and self.end_ratio != self.ratio
+
+    def __call__(self, tokens: Tokens, rng: torch.Generator | None = None, *, step: Step) -> Mask:
+        """Draw one uniform number a token, on the device of ``rng``."""
+        end = self.ratio if self.end_ratio is None else self.end_ratio
+        ratio = self.ratio + (end - self.ratio) * step.progress
+        share = self.start_share + (self.end_share - self.start_share) * step.progress
+        num_tokens, num_visible = count_both(tokens, ratio, self.rounding)
+        noise = uniform_scores(tokens, rng)
+        with torch.no_grad():
+            scores = call(self.score, tokens, rng, step=step).float()
+        if tokens.valid is not None:
+            scores = scores.masked_fill(~tokens.valid, -torch.inf)
+        forced = scores.argsort(dim=1, descending=True)[:, : int((num_tokens - num_visible) * share)]
+        order = noise.scatter_add(1, forced, torch.ones_like(noise))  # above all that are drawn evenly
+        mask = mask_from_scores(order, num_visible, num_hidden=num_tokens - num_visible, valid=tokens.valid)
+        return Mask(visible=mask.visible, hidden=mask.hidden, scores=scores)
+
+
+@part
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """Draw several masks of each sample in a step: each masker ``times`` times. V-JEPA (arXiv:2404.08471), section 3.1.
+
+    Masks of one shape are encoded in one pass. The loss is the mean over all masks.
+    """
+
+    maskers: tuple[Masker, ...]
+    times: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not self.maskers or self.times < 1:
+            raise ValueError(f"several masks need a masker and times of at least 1, got {self.times}")
+
+    def __call__(self, tokens: Tokens, rng: torch.Generator | None = None, *, step: Step) -> tuple[Mask, ...]:
+        """Draw the masks one after another from ``rng``."""
+        masks: list[Mask] = []
+        for masker in self.maskers:
+            for _ in range(self.times):
+                drawn = call(masker, tokens, rng, step=step)
+                masks += [drawn] if isinstance(drawn, Mask) else drawn
+        return tuple(masks)
+
+
+_OURS: dict[str, Callable[..., Masker]] = {
+    "uniform": Uniform,
+    "stripes": Stripes,
+    "tube": TubeMasker,
+    "frame": FrameMasker,
+    "block": BlockMasker,
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names that ``make`` knows: maskkit's and those of installed packages (group ``maskkit.maskers``)."""
+    return (*_OURS, *(entry.name for entry in entry_points(group="maskkit.maskers") if entry.name not in _OURS))
+
+
+def make(name: str, **settings: object) -> Masker:
+    """Build a masker by name. Raises ValueError for an unknown name or settings that it does not have.
+
+    >>> make("uniform", ratio=0.5)
+    Uniform(ratio=0.5, rounding='keep')
+    """
+    if name in _OURS:
+        kind = _OURS[name]
+    else:
+        found = [entry for entry in entry_points(group="maskkit.maskers") if entry.name == name]
+        if not found:
+            raise ValueError(f"masker must be one of {', '.join(names())}, got {name!r}")
+        kind = found[0].load()
+    try:
+        return kind(**settings)
+    except TypeError as error:
+        raise ValueError(f"masker {name!r}: {str(error).removeprefix(f'{kind.__name__}.__init__() ')}") from None
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    """Look up ``NAMES`` when it is asked for, since installed packages add to it."""
+    if name == "NAMES":
+        return names()
+    raise AttributeError(f"module maskkit.maskers has no attribute {name!r}")

@@ -1,87 +1,178 @@
 """The masked model: the only place that knows all six parts."""
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from maskkit.losses import MeanSquared
+from maskkit.decoder import Decoder
+from maskkit.encoder import Encoder
+from maskkit.losses import Loss, MeanSquared
 from maskkit.maskers import Masker
 from maskkit.parts import part
+from maskkit.step import OneProcess, Result, Step, World, call
+from maskkit.targets import Painted, Target
+from maskkit.terms import Term, predict
 from maskkit.tokenizers import Tokenizer
-from maskkit.types import Latent, Mask, Output
+from maskkit.types import Batch, Latent, Mask, Output, Tokens
+
+FIRST = "predict"  # name of the term that the six parts make
 
 
 @part
 class MaskedModel(nn.Module):
-    """Tokenize, mask, encode, decode. A published method is a choice of the six parts; see ``maskkit.modalities``."""
+    """Tokenize, mask, encode, decode. A method is a choice of parts; see ``maskkit.methods``.
 
-    encoder: Any  # torch types a submodule as Module | Tensor, which says less than the protocols in the other files
-    decoder: Any
-    target: Any
+    Decoder, target and loss make the first term of the objective, on the tokens that ``on`` names: "hidden", "visible"
+    or a named set of the mask. ``also`` holds further terms by name; each is added with its own weight.
+
+    Any part, and any module inside one, may have ``setup(model)``, called once when the model is put together, and
+    ``after_step(model, progress)``, called after each optimiser step.
+    """
 
     def __init__(
         self,
         *,
         tokenizer: Tokenizer,
         masker: Masker,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        target: nn.Module,
-        loss: Any = MeanSquared(),  # noqa: B008  # frozen, without state
+        encoder: Encoder,
+        decoder: Decoder,
+        target: Target,
+        loss: Loss | None = None,
+        also: Mapping[str, Term] | None = None,
+        on: str = "hidden",
     ) -> None:
         super().__init__()
         self.tokenizer, self.masker = tokenizer, masker
         self.encoder, self.decoder, self.target = encoder, decoder, target
-        self.loss = loss
+        self.loss: Loss = MeanSquared() if loss is None else loss
+        self.on = on
+        if FIRST in (also or {}):
+            raise ValueError(f"{FIRST!r} is the name of the first term; call a further term something else")
+        self.further: dict[str, Term] = dict(also or {})
+        self.also = nn.ModuleDict({name: term for name, term in self.further.items() if isinstance(term, nn.Module)})
+        self.progress = 0.0  # share of the run that is done, in [0, 1]; the engine sets it before each pass
+        self.world: World = OneProcess()
+        self.setup()
 
-    def forward(self, batch: Any, mask: Mask | None = None, rng: torch.Generator | None = None) -> Output:
-        """Hide, predict and compare. A mask given from outside is obeyed; otherwise the masker draws one from ``rng``.
+    def forward(
+        self, batch: Batch, mask: Mask | Sequence[Mask] | None = None, rng: torch.Generator | None = None
+    ) -> Output:
+        """Hide, predict and compare. A mask given from outside is obeyed; otherwise the masker draws from ``rng``.
 
-        The loss is the mean over all hidden tokens of the batch (docs/official.md M8).
+        ``out.loss`` is the weighted sum of the terms. The first one is the mean over all hidden tokens of the batch
+        (docs/official.md M8).
         """
         tokens = self.tokenizer(batch)
-        if mask is None:
-            mask = self.masker(tokens, rng)
-        else:
-            mask = mask.to(tokens.x.device)
-            mask.check(tokens)
-        with torch.autocast(tokens.x.device.type, enabled=False):
-            value = self.target(tokens, mask, batch)
-        latent = self.encoder(tokens, mask)
-        prediction = self.decoder(latent, tokens, mask)
-        with torch.autocast(tokens.x.device.type, enabled=False):
-            losses = self.loss(prediction, value)
-            loss = losses.mean()
-        return Output(
-            loss=loss, losses=losses, prediction=prediction, value=value, mask=mask, tokens=tokens, latent=latent
-        )
+        step = Step(self, batch, tokens, rng, self.progress, self.world)
+        masks = self._masks(step, mask)
+        views = [step.under(each, latent) for each, latent in zip(masks, self._encode(tokens, masks), strict=True)]
+        for view in views:
+            view.results[FIRST] = predict(view, self.decoder, self.target, self.loss, self.on)
+            for name, term in self.further.items():
+                view.results[name] = term(view)
+        return self._output(step, views)
 
-    def encode(self, batch: Any) -> Latent:
+    def encode(self, batch: Batch) -> Latent:
         """Return the latents of a whole batch: nothing hidden, tokens in their own order."""
         return self.encoder(self.tokenizer(batch))
 
     @torch.no_grad()
-    def reconstruct(self, batch: Any, mask: Mask | None = None, rng: torch.Generator | None = None) -> Any:
+    def reconstruct(
+        self, batch: Batch, mask: Mask | Sequence[Mask] | None = None, rng: torch.Generator | None = None
+    ) -> Batch:
         """Return the batch with hidden tokens replaced by predictions, in the batch's own units."""
         return self.paint(self(batch, mask, rng), batch)
 
-    def paint(self, output: Output, batch: Any, contents: Tensor | None = None) -> Any:
-        """Paint a forward pass: hidden tokens show the prediction, or ``contents`` where given (grey, say)."""
+    def paint(self, output: Output, batch: Batch, contents: Tensor | None = None) -> Batch:
+        """Paint a forward pass: hidden tokens show the prediction, or ``contents`` where given (grey, say).
+
+        Raises ValueError where the target has no contents, as that of latents has none.
+        """
         if contents is None:
+            if not isinstance(self.target, Painted):
+                raise ValueError(
+                    f"{type(self.target).__name__} predicts no contents of tokens, so it makes no pictures"
+                )
             contents = self.target.contents(output.prediction.float(), output.tokens, output.mask)
         return self.tokenizer.to_input(self.tokenizer.paint(output.tokens, output.mask.hidden, contents), batch)
 
+    def setup(self) -> None:
+        """Let parts take what they need of the model, such as a copy. Call it again after weights were replaced."""
+        for each in self._parts():
+            begin = getattr(each, "setup", None)
+            if begin is not None:
+                begin(self)
+
     def after_step(self, progress: float) -> None:
         """Move teachers, clusters and schedules; called after each optimiser step with progress in [0, 1]."""
-        move = getattr(self.target, "after_step", None)
-        if move is not None:
-            move(self, progress)
+        for each in self._parts():
+            move = getattr(each, "after_step", None)
+            if move is not None:
+                move(self, progress)
+
+    def _parts(self) -> Iterator[object]:
+        """Yield every module but this one, and every part that is no module."""
+        modules = [module for module in self.modules() if module is not self]
+        others = (self.tokenizer, self.masker, self.loss, *self.further.values())
+        yield from modules
+        yield from (each for each in others if not isinstance(each, nn.Module))
+
+    def _masks(self, step: Step, given: Mask | Sequence[Mask] | None) -> tuple[Mask, ...]:
+        """Return the masks of a pass: those given, once they were checked, or those of the masker."""
+        if given is None:
+            drawn = call(self.masker, step.tokens, step.rng, step=step)
+            return (drawn,) if isinstance(drawn, Mask) else tuple(drawn)
+        masks = (given,) if isinstance(given, Mask) else tuple(given)
+        masks = tuple(mask.to(step.device) for mask in masks)
+        for mask in masks:
+            mask.check(step.tokens)
+        return masks
+
+    def _encode(self, tokens: Tokens, masks: tuple[Mask, ...]) -> tuple[Latent, ...]:
+        """Encode under each mask; masks of one shape in one pass, unless a module keeps statistics of its batch."""
+        alone = len(masks) == 1 or len({mask.visible.shape for mask in masks}) > 1
+        if alone or any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in self.modules()):
+            return tuple(self.encoder(tokens, mask) for mask in masks)
+        count = len(masks)
+        repeated = tokens.replace(
+            x=tokens.x.repeat(count, 1, 1),
+            pos=tokens.pos if tokens.pos.shape[0] == 1 else tokens.pos.repeat(count, 1, 1),
+            valid=None if tokens.valid is None else tokens.valid.repeat(count, 1),
+        )
+        visible, hidden = torch.cat([mask.visible for mask in masks]), masks[0].hidden.repeat(count, 1)
+        return self.encoder(repeated, Mask(visible=visible, hidden=hidden)).split(count)
+
+    def _output(self, step: Step, views: list[Step]) -> Output:
+        """Sum the terms. A term is the mean over the masks of its weighted mean over tokens."""
+        with step.float32():
+            terms = {name: _mean([view.results[name].mean() for view in views]) for name in views[0].results}
+            loss = terms[FIRST]
+            for name, term in self.further.items():
+                loss = loss + term.weight * terms[name]
+        first: Result = views[0].results[FIRST]
+        assert first.prediction is not None and first.value is not None and first.mask is not None
+        return Output(
+            loss=loss,
+            losses=first.losses,
+            prediction=first.prediction,
+            value=first.value,
+            mask=first.mask,
+            tokens=step.tokens,
+            latent=views[0].latent,
+            terms=terms,
+            metrics={name: _mean(values) for name, values in step.metrics.items()},
+            views=tuple(view.results for view in views),
+        )
 
 
-def check_parts(name: str, parts: Mapping[str, Any]) -> None:
+def _mean(values: list[Tensor]) -> Tensor:
+    """Return the mean of some numbers; one number is returned as it is."""
+    return values[0] if len(values) == 1 else torch.stack(values).mean()
+
+
+def check_parts(name: str, parts: Mapping[str, object]) -> None:
     """Raise ValueError where a preset called ``name`` is given keyword arguments that are no parts of a model."""
     unknown = parts.keys() - inspect.signature(MaskedModel).parameters.keys()
     if unknown:

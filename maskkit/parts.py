@@ -1,28 +1,40 @@
 """Parts know how they were made, so that a configuration can be written down and built again.
 
-``@part`` records the arguments a class was called with. ``describe`` turns a built part into plain JSON, and ``build``
-turns that back into the part. Only classes marked ``@part`` that are already imported can be built: a file names a
-part, it never names code to run.
+``@part`` records the arguments that a class was called with. ``describe`` turns a built part into plain JSON, and
+``build`` turns that back into the part. A file names a part; it never names code to run. Only classes that are already
+imported, maskkit's own and those of installed packages that announce them (``maskkit.registry``) can be built.
 """
 
 import dataclasses
 import functools
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from importlib.metadata import entry_points
+from typing import TypeVar, cast
 
-T = TypeVar("T", bound=type)
+C = TypeVar("C", bound=type)
+T = TypeVar("T")
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+
+ROOMS = ("maskkit", "maskkit.methods")  # packages whose modules hold maskkit's own parts
+GROUPS = ("maskkit.modalities", "maskkit.methods", "maskkit.maskers", "maskkit.targets")  # of entry points
+
+# Names that parts and their arguments had in files that earlier versions wrote.
+RENAMED_PARTS = {"Ball": "BlockMasker"}
+RENAMED_ARGUMENTS = {"positions_again": "pos_every_block"}
 
 _PARTS: dict[str, type] = {}
-_COLLECTIVE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # of nn.Module where a part has no own
 
 
-def part(cls: T) -> T:
+def part(cls: C) -> C:
     """Register a class under its name and let its instances remember their arguments.
 
-    Arguments may be numbers, strings, booleans, None, sequences and dicts of these, and other parts.
+    Arguments may be numbers, strings, booleans, None, sequences and dicts of these, and other parts. A class outside
+    maskkit carries its module in its name. Raises ValueError for a name that is taken.
     """
-    name = cls.__name__
+    name = name_of(cls)
     known = _PARTS.get(name)
     if known is not None and known.__module__ != cls.__module__:
         raise ValueError(f"a part named {name} exists already in {known.__module__}; rename one of the two")
@@ -32,28 +44,44 @@ def part(cls: T) -> T:
     return cls
 
 
+def name_of(cls: type) -> str:
+    """Return the name under which a class is written down: ``SinCos``, or ``package.module:Name`` outside maskkit."""
+    ours = cls.__module__.split(".")[0] == "maskkit"
+    return cls.__name__ if ours else f"{cls.__module__}:{cls.__qualname__}"
+
+
 def _recording(init: Callable[..., None]) -> Callable[..., None]:
     """Wrap ``__init__`` so that it keeps its arguments, defaults included, under ``_arguments``."""
     signature = inspect.signature(init)
+    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
 
     @functools.wraps(init)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+    def wrapped(self: object, *args: object, **kwargs: object) -> None:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()  # a default that changes later must not change a file written today
-        named = list(bound.arguments.items())[1:]
-        arguments = {name: value for name, value in named if signature.parameters[name].kind not in _COLLECTIVE}
+        arguments: dict[str, object] = {}
+        for name, value in list(bound.arguments.items())[1:]:
+            if kinds[name] is inspect.Parameter.VAR_KEYWORD:
+                arguments |= value
+            elif kinds[name] is not inspect.Parameter.VAR_POSITIONAL:
+                arguments[name] = value
+            elif value:
+                raise TypeError(f"{type(self).__name__} is a part, so it takes its arguments by name, got {value}")
         init(self, *args, **kwargs)
         object.__setattr__(self, "_arguments", arguments)
 
     return wrapped
 
 
-def describe(value: Any) -> Any:
-    """Return the plain-JSON description of a part, with the parts it was made from inside."""
+def describe(value: object) -> Plain:
+    """Return the plain-JSON description of a part, with the parts it was made from inside.
+
+    Raises TypeError for a value that cannot be written down.
+    """
     if type(value) in _PARTS.values():
         fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
         arguments = {f.name: getattr(value, f.name) for f in fields if f.init} or getattr(value, "_arguments", {})
-        return {"part": type(value).__name__, **{key: describe(item) for key, item in arguments.items()}}
+        return {"part": name_of(type(value)), **{key: describe(item) for key, item in arguments.items()}}
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -63,28 +91,58 @@ def describe(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written into a configuration; mark its class with @part")
 
 
-def build(description: Any) -> Any:
-    """Build what ``describe`` described. Raises ValueError for a part that no imported module defines."""
+def build(description: object) -> object:
+    """Build what ``describe`` described. Raises ValueError for a part that cannot be found or does not fit."""
     if isinstance(description, Mapping):
-        items = {key: build(item) for key, item in description.items()}
-        name = items.pop("part", None)
-        if name is None:
+        items = {RENAMED_ARGUMENTS.get(str(key), str(key)): build(item) for key, item in description.items()}
+        if "part" not in items:
             return items
-        if name not in _PARTS:
-            raise ValueError(f"the configuration names a part {name!r} that is not loaded; import the module with it")
+        name = str(items.pop("part"))
         try:
-            return _PARTS[name](**items)
+            return find(RENAMED_PARTS.get(name, name))(**items)
         except TypeError as error:
             raise ValueError(
                 f"the configuration of part {name} does not fit this version of maskkit: {error}"
             ) from error
-    if isinstance(description, list):
+    if isinstance(description, list | tuple):
         return tuple(build(item) for item in description)
     return description
 
 
-def exchange(owner: Any, **parts: Any) -> None:
+def build_as(kind: type[T], description: object) -> T:
+    """Build a part of a class. Raises ValueError where the description is of another one."""
+    built = build(description)
+    if not isinstance(built, kind):
+        raise ValueError(f"the configuration describes a {type(built).__name__}, not a {kind.__name__}")
+    return built
+
+
+def find(name: str) -> type:
+    """Return the class of a part by its name. Raises ValueError where no installed package announces it."""
+    if name not in _PARTS:
+        _import_parts()
+    if name not in _PARTS:
+        module = name.partition(":")[0] if ":" in name else ""
+        mend = f"import {module} first (--import {module})" if module else "import the module that defines it"
+        raise ValueError(f"the configuration names a part {name!r} that is not loaded; {mend}")
+    return _PARTS[name]
+
+
+@functools.cache
+def _import_parts() -> None:
+    """Import the modules that hold maskkit's own parts, and what installed packages announce by entry points."""
+    for room in ROOMS:
+        package = importlib.import_module(room)
+        for module in pkgutil.iter_modules(package.__path__, f"{room}."):
+            if not module.ispkg and not module.name.endswith((".cli", ".doctor", ".testing")):
+                importlib.import_module(module.name)
+    for group in GROUPS:
+        for entry in entry_points(group=group):
+            entry.load()
+
+
+def replace_part(owner: object, **parts: object) -> None:
     """Replace parts inside a built part, in its attributes and in its description."""
     for name, value in parts.items():
         setattr(owner, name, value)
-        owner._arguments[name] = value
+        cast(dict[str, object], getattr(owner, "_arguments"))[name] = value  # noqa: B009  # set by _recording

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from maskkit.cached import tracing
 from maskkit.kernels.linear import Linear
 from maskkit.parts import part
 from maskkit.types import Tokens
@@ -78,10 +79,11 @@ class SinCos(nn.Module):
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
         """Return float32 vectors. A grid's places are one shared tensor, so its table is computed once."""
-        if self._last is not None and self._last[0] is tokens.pos:
+        if self._last is not None and self._last[0] is tokens.pos and not tracing():
             return self._last[1]
         table = self.table(tokens.pos)
-        self._last = (tokens.pos, table)
+        if not tracing():
+            self._last = (tokens.pos, table)
         return table
 
     def table(self, pos: Float[Tensor, "B N A"]) -> Float[Tensor, "B N D"]:
@@ -117,7 +119,7 @@ class FlatSinCos(nn.Module):
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
         """Return float32 vectors. A grid's places are one shared tensor, so its table is computed once."""
-        if self._last is not None and self._last[0] is tokens.pos and self._last[1] == tokens.grid:
+        if self._last is not None and self._last[0] is tokens.pos and self._last[1] == tokens.grid and not tracing():
             return self._last[2]
         if tokens.grid is None or len(tokens.grid) != tokens.pos.shape[-1]:
             raise ValueError("flattened positions need tokens on a grid; choose SinCos for tokens anywhere")
@@ -126,7 +128,8 @@ class FlatSinCos(nn.Module):
             number = number * length + tokens.pos[..., axis]
         angle = self.wavelengths(number)
         table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).float()
-        self._last = (tokens.pos, tokens.grid, table)
+        if not tracing():
+            self._last = (tokens.pos, tokens.grid, table)
         return table
 
 

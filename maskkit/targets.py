@@ -1,6 +1,9 @@
-"""Targets say what has to be predicted for a hidden token: ``(tokens, mask, batch) -> value [B H T]``."""
+"""Targets say what has to be predicted for a token: ``(tokens, mask, batch) -> value [B H T]``, or codes ``[B H]``.
 
-from typing import Any, Literal
+A target may offer ``contents(value, tokens, mask)``, which turns a value back into contents of tokens, for pictures.
+"""
+
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -8,7 +11,25 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from maskkit.parts import part
-from maskkit.types import Mask, Tokens, take
+from maskkit.types import Batch, Mask, Tokens, take
+
+
+class Target(Protocol):
+    """Says what to predict: (tokens, mask, batch) -> value, for the tokens that ``mask.hidden`` names, in float32.
+
+    A target that needs more than these three, such as the model or the run's precision, writes ``*, step``.
+    """
+
+    def __call__(self, tokens: Tokens, mask: Mask, batch: Batch, *_: Any, **__: Any) -> Tensor:
+        """Return the value, [B H T] or codes [B H]."""
+
+
+@runtime_checkable
+class Painted(Protocol):
+    """A target whose values can be turned back into contents."""
+
+    def contents(self, value: Float[Tensor, "B H T"], tokens: Tokens, mask: Mask) -> Float[Tensor, "B H D"]:
+        """Return contents of the hidden tokens."""
 
 
 @part
@@ -23,7 +44,7 @@ class Contents(nn.Module):
         super().__init__()
         self.units = _Units(mean, std)
 
-    def forward(self, tokens: Tokens, mask: Mask, batch: Any) -> Float[Tensor, "B H T"]:
+    def forward(self, tokens: Tokens, mask: Mask, batch: Batch) -> Float[Tensor, "B H T"]:
         """Return float32 contents; those of visible tokens are not touched."""
         return self.units.raw(take(tokens.x, mask.hidden).float())
 
@@ -62,7 +83,7 @@ class NormalizedContents(nn.Module):
         self.epsilon, self.groups = epsilon, channels if per_channel else 1
         self.units = _Units(mean, std)
 
-    def forward(self, tokens: Tokens, mask: Mask, batch: Any) -> Float[Tensor, "B H T"]:
+    def forward(self, tokens: Tokens, mask: Mask, batch: Batch) -> Float[Tensor, "B H T"]:
         """Return normalised float32 contents."""
         hidden = self._hidden(tokens, mask)
         mean, scale = self._statistics(hidden)
@@ -102,20 +123,19 @@ class SlicedContents(nn.Module):
     they are 0 2 4 6 8 10 12 and 15, each within its own token.
     """
 
-    def __init__(self, *, target: nn.Module, slices: int, kept: int) -> None:
+    def __init__(self, *, target: Contents | NormalizedContents, slices: int, kept: int) -> None:
         super().__init__()
         if not 0 < kept <= slices:
             raise ValueError(f"kept must lie between 1 and the {slices} slices of a token, got {kept}")
         self.target, self.slices, self.kept = target, slices, kept
 
-    def forward(self, tokens: Tokens, mask: Mask, batch: Any) -> Float[Tensor, "B H T"]:
+    def forward(self, tokens: Tokens, mask: Mask, batch: Batch) -> Float[Tensor, "B H T"]:
         """Return the inner target's value of the slices kept."""
         value: Tensor = self.target(self._thinned(tokens), mask, batch)
         return value
 
     def contents(self, value: Float[Tensor, "B H T"], tokens: Tokens, mask: Mask) -> Float[Tensor, "B H D"]:
         """Turn a value back into contents, for pictures: a slice that is not predicted shows the nearest that is."""
-        assert isinstance(self.target, Contents | NormalizedContents)
         known = self.target.contents(value, self._thinned(tokens), mask)
         known = rearrange(known, "b h (s p) -> b h s p", s=self.kept)
         chosen = self._chosen(tokens)

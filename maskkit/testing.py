@@ -4,18 +4,19 @@ Call these from a test. They raise AssertionError with one line that names the l
 """
 
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from maskkit.maskers import Masker
-from maskkit.model import MaskedModel
+from maskkit.model import FIRST, MaskedModel
+from maskkit.parts import build_as, describe
+from maskkit.step import Step, call
 from maskkit.tokenizers import Tokenizer
-from maskkit.types import Mask, Tokens, put, take
+from maskkit.types import Batch, Fields, Mask, Output, Tokens, batch_size, input_of, put, take
 
 
-def check_tokenizer(tokenizer: Tokenizer, batch: Any) -> Tokens:
+def check_tokenizer(tokenizer: Tokenizer, batch: Batch) -> Tokens:
     """Hold a tokenizer to its laws on a batch of at least two samples; returns the tokens.
 
     Shapes agree · cutting is deterministic and per sample · contents painted back give the batch. Where tokens overlap
@@ -37,7 +38,7 @@ def check_tokenizer(tokenizer: Tokenizer, batch: Any) -> Tokens:
 
     again = tokenizer(batch)
     _law(torch.equal(tokens.x, again.x) and torch.equal(tokens.pos, again.pos), "the same batch cuts the same", again.x)
-    alone = tokenizer(batch[:1])
+    alone = tokenizer(_first(batch))
     _law(torch.equal(alone.x[0], tokens.x[0, : alone.shape[1]]), "a sample cuts the same alone as in a batch", alone.x)
 
     everything = torch.arange(num_tokens, device=tokens.x.device).expand(size, -1).flip(1)
@@ -54,7 +55,7 @@ def check_tokenizer(tokenizer: Tokenizer, batch: Any) -> Tokens:
     return tokens
 
 
-def _check_overlapping(tokenizer: Tokenizer, tokens: Tokens, batch: Any) -> Tokens:
+def _check_overlapping(tokenizer: Tokenizer, tokens: Tokens, batch: Batch) -> Tokens:
     """Hold the painting of tokens that are no partition of the batch to what still has to be true."""
     everything = torch.arange(tokens.shape[1], device=tokens.x.device).expand(tokens.shape[0], -1).flip(1)
     plain = tokenizer.to_input(tokenizer.paint(tokens, everything[:, :0], tokens.x[:, :0]), batch)
@@ -62,86 +63,130 @@ def _check_overlapping(tokenizer: Tokenizer, tokens: Tokens, batch: Any) -> Toke
     _law(_same(painted, plain), "painting a token's own contents changes nothing", painted)
     others = torch.zeros_like(tokens.x[:, :1]) - 7.0
     touched = tokenizer.to_input(tokenizer.paint(tokens, everything[:, :1], others), batch)
+    assert isinstance(touched, Tensor) and isinstance(plain, Tensor)
     changed = (touched != plain).flatten(1).sum(dim=1)
     _law(bool((changed > 0).all()), "painting one token changes that token", touched)
     _law(bool((changed <= tokenizer.width).all()), "painting one token leaves the others", touched)
     return tokens
 
 
-def check_masker(masker: Masker, tokens: Tokens) -> Mask:
-    """Hold a masker to its laws on tokens; returns a mask.
+def check_masker(masker: Masker, tokens: Tokens, *, step: Step | None = None) -> Mask:
+    """Hold a masker to its laws on tokens; returns a mask, the first of several.
 
-    Visible and hidden are disjoint, in range and equally many in every sample · padding is in neither · the same
-    generator state gives the same mask, another state another · counts depend on the shape alone.
+    Visible and hidden are disjoint and in range · a token stands at most once in a block · weights lie in [0, 1] and
+    are not all 0 · padding is in neither set · the same generator state gives the same masks, another state others ·
+    counts depend on the shape alone, unless ``varies`` says otherwise. ``step`` is for maskers that look at the model.
     """
     size, num_tokens = tokens.shape
 
-    def draw(seed: int) -> Mask:
-        return masker(tokens, torch.Generator().manual_seed(seed))
+    def draw(seed: int) -> tuple[Mask, ...]:
+        rng = torch.Generator().manual_seed(seed)
+        drawn = masker(tokens, rng) if step is None else call(masker, tokens, rng, step=step)
+        return (drawn,) if isinstance(drawn, Mask) else tuple(drawn)
 
-    mask = draw(0)
-    try:
-        mask.check(tokens)
-    except ValueError as error:
-        raise AssertionError(str(error)) from error
-    if tokens.valid is not None:
-        for name, index in (("visible", mask.visible), ("hidden", mask.hidden)):
-            _law(bool(tokens.valid.gather(1, index).all()), f"{name} holds no padding", index)
-    _law(mask.hidden.shape[1] % mask.blocks == 0, "hidden is made of equal blocks", mask.hidden)
-    _law(_equal(mask, draw(0)), "the same state of rng gives the same mask", mask.visible)
+    masks = draw(0)
+    for mask in masks:
+        try:
+            mask.check(tokens)
+        except ValueError as error:
+            raise AssertionError(str(error)) from error
+        _check_padding(mask, tokens)
+    _law(_all_equal(masks, draw(0)), "the same state of rng gives the same mask", masks[0].visible)
     others = [draw(seed) for seed in range(1, 9)]
-    for other in others:
-        same = other.visible.shape == mask.visible.shape and other.hidden.shape == mask.hidden.shape
-        _law(same, "counts do not depend on chance", other.visible)
+    if not getattr(masker, "varies", False):
+        for other in others:
+            _law(_counts(other) == _counts(masks), "counts do not depend on chance", other[0].visible)
     global_state = torch.get_rng_state()
     draw(0)
-    _law(
-        torch.equal(global_state, torch.get_rng_state()), "an rng given leaves the global generator alone", mask.visible
-    )
+    same = torch.equal(global_state, torch.get_rng_state())
+    _law(same, "an rng given leaves the global generator alone", masks[0].visible)
     if num_tokens > 8 and size > 1:
-        _law(any(not _equal(mask, other) for other in others), "another state gives another mask", mask.visible)
-    return mask
+        differ = any(not _all_equal(masks, other) for other in others)
+        _law(differ, "another state gives another mask", masks[0].visible)
+    return masks[0]
 
 
-def check_model(model: MaskedModel, batch: Any) -> None:
+def _check_padding(mask: Mask, tokens: Tokens) -> None:
+    if tokens.valid is None:
+        return
+    sets = {"visible": mask.visible, "hidden": mask.hidden} | {name: each.index for name, each in mask.sets.items()}
+    for name, index in sets.items():
+        _law(bool(tokens.valid.gather(1, index).all()), f"{name} holds no padding", index)
+
+
+def check_model(model: MaskedModel, batch: Batch) -> None:
     """Hold a model to the laws of masked modelling on a batch.
 
-    Shapes and loss agree · a mask given is obeyed · nothing hidden leaks into the prediction · every trained weight
-    gets a gradient · encode returns every token.
+    Shapes and losses agree, term by term · the loss is the weighted sum of the terms · masks given are obeyed ·
+    nothing hidden leaks into a prediction, unless the decoder says by ``reads_hidden`` that it reads hidden contents ·
+    every trained weight gets a gradient · encode returns every token, or the latents' own grid · a model built again
+    from its description gives the same loss with the same weights.
     """
     model = model.eval()
     tokens = model.tokenizer(batch)
     out = model(batch, rng=torch.Generator().manual_seed(0))
-    hidden = out.mask.hidden.shape
-    _law(
-        out.prediction.shape[:2] == hidden and out.prediction.shape == out.value.shape,
-        "prediction is [B H T]",
-        out.value,
-    )
-    _law(out.losses.shape == hidden and out.losses.dtype == torch.float32, "losses are float32 [B H]", out.losses)
-    _law(torch.allclose(out.loss, out.losses.mean()), "the loss is the mean over hidden tokens", out.loss)
+    _check_output(model, out)
 
-    again = model(batch, mask=out.mask)
-    _law(torch.equal(again.prediction, out.prediction), "a mask given from outside is obeyed", again.prediction)
+    given = model.on == "hidden"  # of another set, out.mask is what was asked for and not what was drawn
+    masks = [result.mask for view in out.views if (result := view[FIRST]).mask is not None]
+    if given:
+        again = model(batch, mask=masks)
+        _law(torch.equal(again.prediction, out.prediction), "a mask given from outside is obeyed", again.prediction)
+    if given and not getattr(model.decoder, "reads_hidden", False):
+        _check_leaks(model, batch, tokens, out)
 
-    noise = torch.randn(tokens.x.shape, generator=torch.Generator().manual_seed(1)).to(tokens.x)
-    poisoned = tokens.replace(x=put(tokens.x, out.mask.hidden, take(noise, out.mask.hidden)))
-    blind = model.decoder(model.encoder(poisoned, out.mask), poisoned, out.mask)
-    _law(torch.equal(blind, out.prediction), "hidden contents do not leak", blind)
-    changed = model.tokenizer.paint(tokens, out.mask.hidden, take(noise, out.mask.hidden))
-    if _floats(changed) and getattr(model.tokenizer, "partition", True):
-        before = model(model.tokenizer.paint(tokens, out.mask.hidden[:, :0], noise[:, :0]), mask=out.mask)
-        after = model(changed, mask=out.mask)
-        _law(torch.equal(before.prediction, after.prediction), "hidden contents do not leak", after.prediction)
-
+    torch.manual_seed(0)
     out.loss.backward()
     idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     _law(not idle, f"every trained weight gets a gradient, not so {', '.join(idle[:3])}", out.loss)
     model.zero_grad()
 
     latent = model.encode(batch)
-    _law(latent.tokens.shape[:2] == tokens.shape, "encode returns every token", latent.tokens)
+    count = tokens.shape[1] if latent.grid is None else int(torch.tensor(latent.grid).prod())
+    _law(latent.tokens.shape[:2] == (tokens.shape[0], count), "encode returns every token", latent.tokens)
     _law(latent.pooled.shape == (tokens.shape[0], latent.tokens.shape[2]), "pooled is [B D]", latent.pooled)
+    _check_description(model, batch, out)
+
+
+def _check_output(model: MaskedModel, out: Output) -> None:
+    """Hold the shapes and sums of a forward pass to their laws."""
+    for view in out.views:
+        for name, result in view.items():
+            losses = result.losses
+            _law(losses.dtype == torch.float32, f"losses of {name} are float32", losses)
+            if result.mask is None or result.prediction is None or result.value is None:
+                continue
+            asked = result.mask.hidden.shape
+            _law(result.prediction.shape[:2] == asked, f"prediction of {name} is [B K T]", result.prediction)
+            _law(result.value.shape[:2] == asked, f"value of {name} is [B K] or [B K T]", result.value)
+            _law(losses.shape == asked, f"losses of {name} are [B K]", losses)
+    weights = {name: term.weight for name, term in model.further.items()}
+    total = sum(value.item() * weights.get(name, 1.0) for name, value in out.terms.items())
+    close = torch.allclose(out.loss, torch.tensor(total).to(out.loss), rtol=1e-4, atol=1e-6)
+    _law(close, "the loss is the weighted sum of the terms", out.loss)
+
+
+def _check_leaks(model: MaskedModel, batch: Batch, tokens: Tokens, out: Output) -> None:
+    """Change the hidden contents: predictions must stay the same to the bit."""
+    noise = torch.randn(tokens.x.shape, generator=torch.Generator().manual_seed(1)).to(tokens.x)
+    poisoned = tokens.replace(x=put(tokens.x, out.mask.hidden, take(noise, out.mask.hidden)))
+    step = Step(model, batch, poisoned)
+    view = step.under(out.mask, model.encoder(poisoned, out.mask))
+    blind = call(model.decoder, view.latent, poisoned, out.mask, step=view)
+    _law(torch.equal(blind, out.prediction), "hidden contents do not leak", blind)
+    changed = model.tokenizer.paint(tokens, out.mask.hidden, take(noise, out.mask.hidden))
+    if _floats(changed) and not isinstance(batch, Fields) and getattr(model.tokenizer, "partition", True):
+        before = model(model.tokenizer.paint(tokens, out.mask.hidden[:, :0], noise[:, :0]), mask=out.mask)
+        after = model(changed, mask=out.mask)
+        _law(torch.equal(before.prediction, after.prediction), "hidden contents do not leak", after.prediction)
+
+
+def _check_description(model: MaskedModel, batch: Batch, out: Output) -> None:
+    """Build the model again from what is written into its file."""
+    again = build_as(MaskedModel, describe(model)).to(out.loss.device).eval()
+    again.load_state_dict(model.state_dict())
+    loss = again(batch, rng=torch.Generator().manual_seed(0)).loss
+    _law(torch.equal(loss, out.loss), "a model built from its description gives the same loss", loss)
 
 
 def check_modality(module: ModuleType) -> None:
@@ -157,21 +202,32 @@ def check_modality(module: ModuleType) -> None:
     check_model(model, batch)
 
 
-def _law(holds: bool, law: str, where: Tensor | None) -> None:
+def _law(holds: bool, law: str, where: object) -> None:
     if not holds:
         shape = "" if not isinstance(where, Tensor) else f" (tensor {list(where.shape)}, {where.dtype})"
         raise AssertionError(f"broken law: {law}{shape}")
 
 
-def _floats(batch: Any) -> bool:
+def _floats(batch: Batch) -> bool:
     return isinstance(batch, Tensor) and batch.is_floating_point()
 
 
-def _same(left: Any, right: Any) -> bool:
+def _first(batch: Batch) -> Batch:
+    """Return a batch of the first sample."""
+    return Fields(**{name: x[:1] for name, x in batch.items()}) if isinstance(batch, Fields) else batch[:1]
+
+
+def _same(left: Batch, right: Batch) -> bool:
+    left, right = input_of(left), input_of(right)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
         return left.shape == right.shape and torch.allclose(left.float(), right.float(), atol=1e-6)
-    return len(left) == len(right) and all(_same(a, b) for a, b in zip(left, right, strict=True))
+    return batch_size(left) == batch_size(right) and all(_same(a, b) for a, b in zip(left, right, strict=True))
 
 
-def _equal(left: Mask, right: Mask) -> bool:
-    return torch.equal(left.visible, right.visible) and torch.equal(left.hidden, right.hidden)
+def _counts(masks: tuple[Mask, ...]) -> list[tuple[int, int]]:
+    return [(mask.visible.shape[1], mask.hidden.shape[1]) for mask in masks]
+
+
+def _all_equal(left: tuple[Mask, ...], right: tuple[Mask, ...]) -> bool:
+    pairs = zip(left, right, strict=True)
+    return all(torch.equal(a.visible, b.visible) and torch.equal(a.hidden, b.hidden) for a, b in pairs)

@@ -4,19 +4,19 @@ Borrowed: the order of a patch's contents, (rows, columns, channels), is that of
 with time in front, of VideoMAE; both checkpoints depend on it.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from maskkit.cached import cached, tracing
 from maskkit.parts import part
-from maskkit.types import Tokens, put
+from maskkit.types import Batch, Tokens, input_of, put
 
 
 @runtime_checkable
@@ -27,13 +27,13 @@ class Tokenizer(Protocol):
     def width(self) -> int:
         """Numbers in the contents of one token: D of ``Tokens.x``."""
 
-    def __call__(self, batch: Any) -> Tokens:
-        """Cut. Raises ValueError for a batch that does not fit."""
+    def __call__(self, batch: Batch) -> Tokens:
+        """Cut a batch. Raises ValueError for one that does not fit."""
 
-    def paint(self, tokens: Tokens, index: Int[Tensor, "B K"], value: Float[Tensor, "B K D"]) -> Any:
+    def paint(self, tokens: Tokens, index: Int[Tensor, "B K"], value: Float[Tensor, "B K D"]) -> Batch:
         """Put contents back: the batch that ``tokens`` came from, with ``value`` at ``index``."""
 
-    def to_input(self, painted: Any, batch: Any) -> Any:
+    def to_input(self, painted: Batch, batch: Batch) -> Batch:
         """Turn what ``paint`` returned into the units of ``batch`` (raw pixels for a uint8 batch)."""
 
 
@@ -96,10 +96,11 @@ class Patches:
                 )
         return tuple(length // step for length, step in zip(size, self.size, strict=True))
 
-    def __call__(self, batch: Tensor | Sequence[Tensor]) -> Tokens:
+    def __call__(self, batch: Batch) -> Tokens:
         """Cut ``[B C *size]`` into tokens of ``prod(size) * C`` numbers, ordered as the grid, last axis fastest."""
+        batch = input_of(batch)
         if not isinstance(batch, Tensor):
-            batch = self.together(batch)
+            batch = self.pad_to_batch(batch)
         if batch.ndim < 2 or batch.shape[1] != self.channels:
             raise ValueError(f"batch must have {self.channels} channels as its second axis, got {list(batch.shape)}")
         grid = self.grid(tuple(batch.shape[2:]))
@@ -112,14 +113,24 @@ class Patches:
         elif not x.is_floating_point():
             raise ValueError(f"batch must be float or uint8, got {x.dtype}")
         valid = None
-        if self.fill is not None and bool((missing := x.isnan()).any()):
-            # Where every patch counts, valid stays None, and attention need not look for padding.
-            present = ~missing.all(dim=-1)
-            valid = None if bool(present.all()) else present
-            x = x.masked_fill(missing, self.fill)
-        return Tokens(x=x, pos=grid_places(grid, x.device), valid=valid, grid=grid)
+        if self.fill is not None:
+            x, valid = self._without_nan(x, self.fill)
+        return Tokens(x=x, pos=grid_coordinates(grid, x.device), valid=valid, grid=grid)
 
-    def together(self, samples: Sequence[Tensor]) -> Tensor:
+    @staticmethod
+    def _without_nan(
+        x: Float[Tensor, "B N D"], fill: float
+    ) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"] | None]:
+        """Fill NaN, and say which tokens hold anything; None where all do, so that attention skips its mask."""
+        missing = x.isnan()
+        if tracing():  # a graph cannot branch on data
+            return x.masked_fill(missing, fill), ~missing.all(dim=-1)
+        if not bool(missing.any()):
+            return x, None
+        present = ~missing.all(dim=-1)
+        return x.masked_fill(missing, fill), None if bool(present.all()) else present
+
+    def pad_to_batch(self, samples: Sequence[Tensor]) -> Tensor:
         """Pad samples ``[C *size]`` with NaN to one batch, in whole patches."""
         if self.fill is None:
             raise ValueError("this tokenizer takes one tensor; samples of different sizes in a list need its fill")
@@ -142,8 +153,10 @@ class Patches:
         grid = {f"g{axis}": length for axis, length in enumerate(tokens.grid)}
         return rearrange(put(tokens.x, index, value), f"b {cut[1]} -> b {cut[0]}", **sizes, **grid)
 
-    def to_input(self, painted: Tensor, batch: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+    def to_input(self, painted: Batch, batch: Batch) -> Tensor | list[Tensor]:
         """Undo the normalisation where ``batch`` was uint8; rounded and clamped to [0, 255]. NaN comes back as NaN."""
+        batch = input_of(batch)
+        assert isinstance(painted, Tensor)
         if not isinstance(batch, Tensor):
             return [
                 row[(slice(None), *map(slice, sample.shape[1:]))].to(sample.dtype)
@@ -172,14 +185,13 @@ class Patches:
         )
 
 
-@functools.lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # what is kept is to serve training too
-def grid_places(grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "1 N A"]:
+@cached
+def grid_coordinates(grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "1 N A"]:
     """Return the coordinates of every cell of a grid, counted in cells, last axis fastest.
 
     The same tensor comes back for the same grid, so that position tables can tell that nothing has changed.
 
-    >>> grid_places((2, 2), torch.device("cpu")).tolist()
+    >>> grid_coordinates((2, 2), torch.device("cpu")).tolist()
     [[[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]]
     """
     axes = [torch.arange(length, dtype=torch.float32, device=device) for length in grid]

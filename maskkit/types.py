@@ -1,31 +1,51 @@
-"""The nouns every part speaks: tokens, mask, latent, output.
+"""The nouns every part speaks: tokens, mask, latent, output, and a batch of named tensors.
 
-Shapes: B batch, N tokens, V visible, H hidden, D width, A axes of a place, R prefix tokens, T width of a target.
+Shapes: B batch, N tokens, V visible, H hidden, K asked for, D width, A axes of a coordinate, R prefix tokens, T width
+of a target.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from maskkit.step import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Tokens of one kind among several kinds: places ``start`` to ``stop`` of the token axis.
+
+    ``dim`` is the width of their contents, which may be smaller than that of ``Tokens.x``. ``grid`` is the number of
+    tokens along each axis when they fill one.
+    """
+
+    start: int
+    stop: int
+    dim: int
+    grid: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """What a tokenizer cuts a batch into.
 
-    ``x`` holds the contents (patch pixels, points of a group), ``pos`` the places in A real coordinates counted in
-    tokens (row, column; time, row, column; x, y, z), shared by the batch where its first axis is 1. ``valid`` is False
-    where a token only pads a shorter sample. ``grid`` is the number of tokens along each axis when they fill one, last
-    axis fastest.
+    ``x`` holds the contents (pixels of a patch, points of a group). ``pos`` holds A real coordinates of each token,
+    counted in tokens (row, column; time, row, column; x, y, z); its first axis is 1 when all samples share them.
+    ``valid`` is False where a token only pads a shorter sample. ``grid`` is the number of tokens along each axis when
+    they fill one, last axis fastest. ``spans`` names the kinds of token when there are several, side by side on the
+    token axis, with ``x`` padded to the widest.
     """
 
     x: Float[Tensor, "B N D"]
     pos: Float[Tensor, "B|1 N A"]
     valid: Bool[Tensor, "B N"] | None = None
     grid: tuple[int, ...] | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -38,15 +58,35 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Mask:
-    """Which tokens are seen and which are predicted: ``visible`` and ``hidden`` are disjoint in every row.
+class Query:
+    """Tokens that a decoder is asked for beside the hidden ones.
 
-    A token may be in neither. ``blocks`` says how many equal target blocks ``hidden`` is made of (I-JEPA).
+    ``index [B K]`` names them. ``weight [B K]`` in [0, 1] says how much each one counts; None counts all alike.
+    ``blocks`` is the number of equal blocks that ``index`` is made of.
+    """
+
+    index: Int[Tensor, "B K"]
+    weight: Float[Tensor, "B K"] | None = None
+    blocks: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which tokens are seen and which are predicted, as indices.
+
+    ``visible`` and ``hidden`` are disjoint in every row, and a token may be in neither. ``visible`` may be empty.
+    ``blocks`` is the number of equal target blocks that ``hidden`` is made of (I-JEPA); a token may stand in several
+    blocks, and once in each. ``weight [B H]`` in [0, 1] says how much a hidden token counts: 0 fills up a row that has
+    fewer than others. ``sets`` names further sets of tokens that a term or a decoder may ask for. ``scores [B N]`` are
+    the numbers that the masker chose by; they may carry a gradient (AdaMAE).
     """
 
     visible: Int[Tensor, "B V"]
     hidden: Int[Tensor, "B H"]
     blocks: int = 1
+    weight: Float[Tensor, "B H"] | None = None
+    sets: Mapping[str, Query] = field(default_factory=dict)
+    scores: Float[Tensor, "B N"] | None = None
 
     @classmethod
     def hide(cls, hidden: Int[Tensor, "B H"], num_tokens: int) -> Self:
@@ -63,32 +103,86 @@ class Mask:
         visible = is_hidden.int().argsort(dim=1, stable=True)[:, : num_tokens - num_hidden]
         return cls(visible=visible, hidden=hidden)
 
+    def asking(self, name: str) -> Self:
+        """Return the same mask with another set of tokens as ``hidden``: "visible", or a name in ``sets``.
+
+        The result serves a decoder and a target. It is not checked, as "visible" then stands in both fields.
+        """
+        if name == "hidden":
+            return self
+        if name == "visible":
+            return replace(self, hidden=self.visible, weight=None, blocks=1)
+        if name not in self.sets:
+            known = ", ".join(("hidden", "visible", *self.sets))
+            raise ValueError(f"the mask has no set {name!r}, it has {known}; choose one of them or another masker")
+        query = self.sets[name]
+        return replace(self, hidden=query.index, weight=query.weight, blocks=query.blocks)
+
     def to(self, device: torch.device | str) -> Self:
         """Return the same mask on a device."""
-        return replace(self, visible=self.visible.to(device), hidden=self.hidden.to(device))
+        return replace(
+            self,
+            visible=self.visible.to(device),
+            hidden=self.hidden.to(device),
+            weight=None if self.weight is None else self.weight.to(device),
+            sets={
+                name: Query(each.index.to(device), None if each.weight is None else each.weight.to(device), each.blocks)
+                for name, each in self.sets.items()
+            },
+            scores=None if self.scores is None else self.scores.to(device),
+        )
 
     def check(self, tokens: Tokens) -> None:
         """Raise ValueError unless this mask fits the tokens. It waits for the device; only masks from outside pay."""
         batch, num_tokens = tokens.shape
-        for name, index in (("visible", self.visible), ("hidden", self.hidden)):
-            if index.ndim != 2 or index.shape[0] != batch:
-                raise ValueError(f"mask.{name} must be [{batch} K] for this batch, got {list(index.shape)}")
-            if index.shape[1] == 0:
-                raise ValueError(f"mask.{name} names no token; leave at least one visible and one hidden")
-            if index.dtype not in (torch.int64, torch.int32):
-                raise ValueError(f"mask.{name} must hold integer indices, got {index.dtype}; a boolean mask is no Mask")
-            if int(index.min()) < 0 or int(index.max()) >= num_tokens:
-                raise ValueError(
-                    f"mask.{name} must lie in [0, {num_tokens}), got [{int(index.min())}, {int(index.max())}]"
-                )
-        count = torch.zeros(batch, num_tokens, dtype=torch.int32, device=self.visible.device)
-        for index in (self.visible, self.hidden):
-            count.scatter_add_(1, index.long(), torch.ones_like(index, dtype=torch.int32))
-        if int(count.max()) > 1:
-            row, token = divmod(int(count.argmax()), num_tokens)
-            raise ValueError(
-                f"mask names token {token} of sample {row} more than once; visible and hidden are disjoint"
-            )
+        _check_index("visible", self.visible, batch, num_tokens)
+        seen = _counts(self.visible, None, num_tokens)
+        _refuse_repeats(seen, "in visible; name it once")
+        asked = {"hidden": Query(self.hidden, self.weight, self.blocks)}
+        asked |= {f"sets[{name!r}]": query for name, query in self.sets.items()}
+        for name, query in asked.items():
+            _check_query(name, query, batch, num_tokens)
+        hidden = _counts(self.hidden, self.weight, num_tokens).clamp(max=1)
+        _refuse_repeats(seen + hidden, "; visible and hidden are disjoint")
+
+
+def _counts(index: Int[Tensor, "B K"], weight: Float[Tensor, "B K"] | None, num_tokens: int) -> Int[Tensor, "B N"]:
+    """Return how often a row names each token; a weight of 0 does not count."""
+    ones = torch.ones_like(index, dtype=torch.int32) if weight is None else (weight > 0).int()
+    count = torch.zeros(len(index), num_tokens, dtype=torch.int32, device=index.device)
+    return count.scatter_add_(1, index.long(), ones)
+
+
+def _refuse_repeats(count: Int[Tensor, "B N"], where: str) -> None:
+    if count.numel() and int(count.max()) > 1:
+        row, token = divmod(int(count.argmax()), count.shape[1])
+        raise ValueError(f"mask names token {token} of sample {row} more than once {where}".replace(" ;", ";"))
+
+
+def _check_index(name: str, index: Tensor, batch: int, num_tokens: int) -> None:
+    if index.ndim != 2 or index.shape[0] != batch:
+        raise ValueError(f"mask.{name} must be [{batch} K] for this batch, got {list(index.shape)}")
+    if index.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"mask.{name} must hold integer indices, got {index.dtype}; a boolean mask is no Mask")
+    if index.numel() and (int(index.min()) < 0 or int(index.max()) >= num_tokens):
+        raise ValueError(f"mask.{name} must lie in [0, {num_tokens}), got [{int(index.min())}, {int(index.max())}]")
+
+
+def _check_query(name: str, query: Query, batch: int, num_tokens: int) -> None:
+    if query.index.ndim == 2 and query.index.shape[1] == 0:
+        raise ValueError(f"mask.{name} names no token; leave at least one to predict")
+    _check_index(name, query.index, batch, num_tokens)
+    count, weight = query.index.shape[1], query.weight
+    if query.blocks < 1 or count % query.blocks:
+        raise ValueError(f"mask.{name} of {count} tokens cannot be made of {query.blocks} equal blocks")
+    if weight is not None:
+        if weight.shape != query.index.shape:
+            raise ValueError(f"the weight of mask.{name} must be {list(query.index.shape)}, got {list(weight.shape)}")
+        if not bool(((weight >= 0) & (weight <= 1)).all()) or not bool((weight > 0).any()):
+            raise ValueError(f"the weight of mask.{name} must lie in [0, 1] and must not be 0 everywhere")
+    weights = [None] * query.blocks if weight is None else list(weight.chunk(query.blocks, dim=1))
+    for block, its_weight in zip(query.index.chunk(query.blocks, dim=1), weights, strict=True):
+        _refuse_repeats(_counts(block, its_weight, num_tokens), f"in a block of {name}")
 
 
 class Fields(Mapping[str, Tensor]):
@@ -134,7 +228,30 @@ class Fields(Mapping[str, Tensor]):
         return Fields(**{name: x.pin_memory() for name, x in self._tensors.items()})
 
 
+Batch = Tensor | Sequence[Tensor] | Fields  # what a model takes: one tensor, a list of samples of any size, or several
 Sample = Tensor | Mapping[str, Tensor]  # what a source gives: one tensor, or several by name
+
+
+def input_of(batch: Batch) -> Tensor | Sequence[Tensor]:
+    """Return what a tokenizer of one tensor cuts: the batch, or the tensor ``x`` of several."""
+    if not isinstance(batch, Fields):
+        return batch
+    if "x" not in batch:
+        raise ValueError(f"the batch has tensors {', '.join(batch)} and none named x; name the model's input x")
+    return batch["x"]
+
+
+def tensor_of(batch: Batch) -> Tensor:
+    """Return the input of a batch that must be one tensor, as for a figure. Raises ValueError for a list."""
+    found = input_of(batch)
+    if not isinstance(found, Tensor):
+        raise ValueError(f"one tensor is needed, got a list of {len(found)}; pad the samples to one size")
+    return found
+
+
+def batch_size(batch: Batch) -> int:
+    """Return the number of samples."""
+    return batch.shape[0] if isinstance(batch, Tensor | Fields) else len(batch)
 
 
 def stack(samples: Sequence[Sample]) -> Tensor | Fields:
@@ -165,11 +282,19 @@ def _stacked(tensors: list[Tensor], count: int, name: str) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """What an encoder returns. ``tokens`` follow the order of ``index``; ``prefix`` are class and register tokens."""
+    """What an encoder returns.
+
+    ``tokens`` follow the order of the mask's ``visible`` (sparse encoders) or are all tokens in their own order (dense
+    encoders, and encoding without a mask). ``prefix`` are class and register tokens. ``levels`` are the outputs of the
+    blocks or stages that the encoder was told to keep, prefix tokens in front. ``grid`` is the number of latents along
+    each axis, for encoders whose latents have a grid of their own (Swin, Hiera).
+    """
 
     tokens: Float[Tensor, "B V D"]
     prefix: Float[Tensor, "B R D"]
     valid: Bool[Tensor, "B V"] | None = None
+    levels: tuple[Float[Tensor, "B R+V D"], ...] = ()
+    grid: tuple[int, ...] | None = None
 
     @property
     def pooled(self) -> Float[Tensor, "B D"]:
@@ -182,10 +307,24 @@ class Latent:
         weight = self.valid.to(self.tokens.dtype)[..., None]
         return (self.tokens * weight).sum(dim=1) / weight.sum(dim=1)
 
+    def split(self, parts: int) -> "tuple[Latent, ...]":
+        """Return the latents of ``parts`` batches that were encoded as one, [parts*B ...]."""
+        if parts == 1:
+            return (self,)
+        valid = [None] * parts if self.valid is None else self.valid.chunk(parts)
+        levels = zip(*(level.chunk(parts) for level in self.levels), strict=True) if self.levels else [()] * parts
+        pieces = zip(self.tokens.chunk(parts), self.prefix.chunk(parts), valid, levels, strict=True)
+        return tuple(Latent(tokens, prefix, its_valid, its, self.grid) for tokens, prefix, its_valid, its in pieces)
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a masked model returns for a batch."""
+    """What a masked model returns for a batch.
+
+    ``loss`` is the weighted sum of ``terms``, the named summands of the objective; ``metrics`` are further numbers by
+    name. ``losses``, ``prediction``, ``value`` and ``mask`` are those of the first term under the first mask.
+    ``views`` holds all results by name, one mapping a mask.
+    """
 
     loss: Float[Tensor, ""]
     losses: Float[Tensor, "B H"]
@@ -194,6 +333,9 @@ class Output:
     mask: Mask
     tokens: Tokens
     latent: Latent
+    terms: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+    metrics: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+    views: "tuple[Mapping[str, Result], ...]" = ()
 
 
 def take(x_BND: Float[Tensor, "B|1 N D"], index_BK: Int[Tensor, "B K"]) -> Float[Tensor, "B K D"]:

@@ -8,8 +8,6 @@ along both axes, pads without hiding the padding, and has become another in smal
 know.
 """
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -19,6 +17,7 @@ from timm.models.swin_transformer_v2_cr import window_partition, window_reverse
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from maskkit.cached import cached
 from maskkit.kernels.linear import Linear
 from maskkit.layers import Mlp
 
@@ -128,7 +127,7 @@ class WindowBlocks(nn.ModuleList):
         window = (min(self.window[0], rows), min(self.window[1], columns))
         shift = (self.shift[0] if rows > window[0] else 0, self.shift[1] if columns > window[1] else 0)
         padding = (-rows % window[0], -columns % window[1])
-        x = x.view(len(x), *grid, -1)
+        x = x.view(x.shape[0], *grid, -1)
         if any(padding):
             present = x.new_ones(1, rows * columns, dtype=torch.bool) if present is None else present
             x = F.pad(x, (0, 0, 0, padding[1], 0, padding[0]))
@@ -145,8 +144,7 @@ class WindowBlocks(nn.ModuleList):
         return x[:, :rows, :columns].flatten(1, 2)
 
 
-@functools.lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # what is kept is to serve training too
+@cached
 def log_distances(window: Pair, device: torch.device) -> Float[Tensor, "LL 2"]:
     """Return ``sign(d) log(1 + |d|)`` for rows and columns between all places of a window. Swin V2, equation 4."""
     axes = [torch.arange(length, dtype=torch.float32, device=device) for length in window]
@@ -155,8 +153,7 @@ def log_distances(window: Pair, device: torch.device) -> Float[Tensor, "LL 2"]:
     return apart.sign() * apart.abs().log1p()
 
 
-@functools.lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # what is kept is to serve training too
+@cached
 def closed_pairs(grid: Pair, window: Pair, shift: Pair, device: torch.device) -> Float[Tensor, "1 M L L"] | None:
     """Return what is added between places that a shift brought together from opposite edges; None without one."""
     if not any(shift):

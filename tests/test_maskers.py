@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskkit.maskers import Ball, FrameMasker, Stripes, TubeMasker, Uniform, count_visible
+from maskkit.maskers import BlockMasker, FrameMasker, Stripes, TubeMasker, Uniform, count_visible
 from maskkit.testing import check_masker
 from maskkit.types import Mask, Tokens
 
@@ -96,7 +96,7 @@ def test_hide_shows_the_rest(batch, num_tokens, data):
         ([[0]], [[-1]], r"mask.hidden must lie in \[0, 4\), got \[-1, -1\]"),
         ([[0], [0]], [[1], [1]], r"mask.visible must be \[1 K\]"),
         ([[True, False]], [[1]], "boolean mask is no Mask"),
-        ([[]], [[1]], "names no token"),
+        ([[1]], [[]], "names no token"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_refused(visible, hidden, message):
@@ -191,7 +191,7 @@ def test_tubes_and_frames_need_a_whole_grid(masker):
             masker(bad)
 
 
-@pytest.mark.parametrize("masker", [Uniform(ratio=0.9), Stripes(ratios=(0.9,)), Ball(ratio=0.9)], ids=repr)
+@pytest.mark.parametrize("masker", [Uniform(ratio=0.9), Stripes(ratios=(0.9,)), BlockMasker(ratio=0.9)], ids=repr)
 def test_a_short_sample_in_a_padded_batch_leaves_one_token_of_each_kind(masker):
     mask = check_masker(masker, tokens(2, 40, torch.arange(40)[None] < torch.tensor([[40], [3]])))
     assert mask.visible.shape[1] == 1 and mask.hidden.shape[1] == 2

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from maskkit.positions import FlatSinCos, SeparableTable, SinCos, Table
-from maskkit.tokenizers import grid_places
+from maskkit.tokenizers import grid_coordinates
 from maskkit.types import Tokens
 
 CPU = torch.device("cpu")
 
 
 def on_grid(*grid: int) -> Tokens:
-    places = grid_places(grid, CPU)
+    places = grid_coordinates(grid, CPU)
     return Tokens(x=places, pos=places, grid=grid)
 
 

@@ -100,7 +100,7 @@ def test_samples_of_different_sizes_are_padded_and_the_padding_is_told():
     everything = torch.arange(6).expand(3, -1)
     again = tokenizer.to_input(tokenizer.paint(tokens, everything, tokens.x), clips)
     assert all(torch.equal(one, other) for one, other in zip(again, clips, strict=True))
-    padded = tokenizer.together(clips)
+    padded = tokenizer.pad_to_batch(clips)
     assert torch.equal(tokenizer(padded).x, tokens.x) and torch.equal(tokenizer(padded).valid, tokens.valid)
     assert tokenizer.to_input(tokenizer.paint(tokens, everything, tokens.x), padded).isnan().equal(padded.isnan())
 

@@ -8,7 +8,7 @@ from timm.models.swin_transformer_v2_cr import SwinTransformerV2CrBlock
 from maskkit import Mask, Tokens
 from maskkit.decoder import WindowDecoder
 from maskkit.positions import SinCos
-from maskkit.tokenizers import grid_places
+from maskkit.tokenizers import grid_coordinates
 from maskkit.types import Latent
 from maskkit.windows import WindowBlocks, closed_pairs, log_distances
 
@@ -110,7 +110,7 @@ def decoder(**settings):
 def test_tokens_in_neither_set_are_attended_by_nobody():
     made = decoder()
     grid = (8, 4)
-    places = grid_places(grid, torch.device("cpu"))
+    places = grid_coordinates(grid, torch.device("cpu"))
     tokens = Tokens(x=torch.zeros(1, 32, 5), pos=places, grid=grid)
     order = torch.randperm(32)[None]
     mask = Mask(visible=order[:, :8], hidden=order[:, 8:20])
@@ -128,7 +128,7 @@ def test_tokens_in_neither_set_are_attended_by_nobody():
 
 def test_a_class_token_is_left_out_and_a_missing_grid_is_refused():
     made, grid = decoder(), (4, 4)
-    tokens = Tokens(x=torch.zeros(1, 16, 5), pos=grid_places(grid, torch.device("cpu")), grid=grid)
+    tokens = Tokens(x=torch.zeros(1, 16, 5), pos=grid_coordinates(grid, torch.device("cpu")), grid=grid)
     mask = Mask.hide(torch.arange(8)[None], 16)
     latent = torch.randn(1, 8, 16)
     one, other = (made(Latent(tokens=latent, prefix=torch.randn(1, r, 16)), tokens, mask) for r in (1, 3))
@@ -149,7 +149,7 @@ def test_latents_of_all_tokens_are_refused():
 
 def test_a_model_that_first_ran_in_inference_mode_trains():
     """What is computed once and kept must not be bound to the mode it was first asked for in."""
-    for kept in (log_distances, closed_pairs, grid_places):
+    for kept in (log_distances, closed_pairs, grid_coordinates):
         kept.cache_clear()
     model = audio.audiomae("tiny", frames=96, mels=64)
     batch = torch.randn(2, 1, 96, 64)

@@ -31,7 +31,7 @@ from torch.distributed.tensor import DTensor
 
 from maskkit.engine.distributed import World
 from maskkit.engine.manifest import Place, find_damage, read_place, seal, sync
-from maskkit.engine.optim import Average
+from maskkit.engine.optim import EMA
 from maskkit.model import MaskedModel
 
 
@@ -41,7 +41,7 @@ class TrainState:
 
     model: MaskedModel
     optimizer: torch.optim.Optimizer
-    average: Average | None
+    average: EMA | None
     step: int = 0
 
     def tensors(self) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ class World:
 
 
 @contextlib.contextmanager
-def open_world(device: str, sharding: Sharding = "full") -> Iterator[World]:
+def init_distributed(device: str, sharding: Sharding = "full") -> Iterator[World]:
     """Join the processes that torchrun started; alone otherwise. ``device`` is cpu, cuda or auto."""
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -125,13 +125,13 @@ def distribute(model: nn.Module, world: World, *, recompute: bool = False, compi
         fully_shard(model, mesh=world.mesh)
 
 
-def communicate(model: nn.Module, now: bool) -> None:
+def set_gradient_sync(model: nn.Module, now: bool) -> None:
     """Say whether the next backward pass shares gradients; with accumulation only the last one need."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(now)
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor without its sharding; every process must ask."""
     return tensor.full_tensor() if isinstance(tensor, dist.tensor.DTensor) else tensor
 

@@ -18,16 +18,16 @@ from maskkit.data.skips import Skips
 from maskkit.data.source import Source
 from maskkit.engine.checkpoints import Checkpoints, TrainState
 from maskkit.engine.device import check_device, keep_freed_memory, peak_memory
-from maskkit.engine.distributed import World, communicate, distribute, open_world, whole
+from maskkit.engine.distributed import World, distribute, full_tensor, init_distributed, set_gradient_sync
 from maskkit.engine.forecast import forecast
 from maskkit.engine.log import Log, Silence
 from maskkit.engine.manifest import Place
-from maskkit.engine.nonfinite import NotFinite, copy_buffers, restore_buffers
-from maskkit.engine.optim import Average, WarmupCosine
+from maskkit.engine.nonfinite import NonFinite, copy_buffers, restore_buffers
+from maskkit.engine.optim import EMA, WarmupCosine
 from maskkit.engine.run import Pretrain, RunFolder
 from maskkit.engine.signals import Stopped, interruptible
 from maskkit.model import MaskedModel
-from maskkit.parts import build, describe
+from maskkit.parts import build_as, describe
 from maskkit.seeds import generator, seed_of
 from maskkit.types import Output
 
@@ -67,7 +67,7 @@ def train(
         raise ValueError("the data set is empty; give a path with at least one sample")
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:  # torchrun brought a broken run back
         settings = replace(settings, resume=True)
-    with open_world(settings.device, settings.sharding) as world:
+    with init_distributed(settings.device, settings.sharding) as world:
         _train(model, source, settings, world, modality, draw, pictures_from)
 
 
@@ -95,7 +95,7 @@ def _train(
     expected = forecast(model, source, device, autocast, settings.micro_batch or settings.batch)
     distribute(model, world, recompute=settings.recompute, compiled=settings.compile)
     optimizer = settings.optim.build(model)
-    average = Average(model, settings.ema) if settings.ema is not None else None
+    average = EMA(model, settings.ema) if settings.ema is not None else None
     state = TrainState(model, optimizer, average)
     checkpoints = Checkpoints(
         run.checkpoints, world, settings.keep, keep_every=settings.keep_every, background=settings.save_in_background
@@ -109,7 +109,7 @@ def _train(
     files = len(source) // getattr(source, "repeats", 1)  # a broken video is one, however often it is sampled
     skips = Skips(total=files, limit=settings.max_bad, file=run.skipped if world.is_main else None)
     skips.take_up(run.skipped, place.skipped_bytes)
-    trouble = NotFinite(run.not_finite, world.is_main, settings.max_not_finite, settings.max_rewinds)
+    trouble = NonFinite(run.not_finite, world.is_main, settings.max_not_finite, settings.max_rewinds)
     trouble.take_up(state.step)
     for line in expected.lines(steps=steps, batch=settings.batch, processes=world.size, workers=settings.workers):
         say(line)
@@ -132,7 +132,7 @@ def _train(
                 waited += time.perf_counter() - asked
                 torch.manual_seed(seed_of(order, state.step, part))  # dropout depends on the micro-batch alone, as
                 rng = generator(order, MASKS, state.step, part)  # masks do: on neither the processes nor the past
-                communicate(model, now=part + world.size >= parts)
+                set_gradient_sync(model, now=part + world.size >= parts)
                 with autocast:
                     out = model(batch.samples.to(device, non_blocking=True), rng=rng)
                 (out.loss * world.size / parts).backward()  # the mean over processes is taken when they communicate
@@ -140,7 +140,7 @@ def _train(
                 seen.append(batch)
 
             norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-            norm = whole(norm)
+            norm = full_tensor(norm)
             mean, unread, stop = world.total([loss.item(), sum(len(b.bad) for b in seen), interrupted()])
             if unread:
                 skips.add(pair for batches_ in world.gather([b.bad for b in seen]) for bad in batches_ for pair in bad)
@@ -245,7 +245,7 @@ def read_from(source: Source, first: int, place: Place, order: int, world: World
     return load(source, stream, workers=workers)
 
 
-def rewind(checkpoints: Checkpoints, state: TrainState, trouble: NotFinite, say: Callable[[str], None]) -> Place:
+def rewind(checkpoints: Checkpoints, state: TrainState, trouble: NonFinite, say: Callable[[str], None]) -> Place:
     """Go back to the last checkpoint."""
     bad = state.step
     checkpoints.finish()
@@ -259,17 +259,15 @@ def rewind(checkpoints: Checkpoints, state: TrainState, trouble: NotFinite, say:
     return place
 
 
-def save_models(
-    run: RunFolder, model: MaskedModel, record: dict[str, Any], average: Average | None, world: World
-) -> None:
+def save_models(run: RunFolder, model: MaskedModel, record: object, average: EMA | None, world: World) -> None:
     """Write the last model, and its average where there is one, as files that need no run folder."""
     finished = {run.model: model.state_dict()}
     if average is not None:
         finished[run.path / "ema.safetensors"] = average.weights
     for path, tensors in finished.items():
-        state = {name: whole(tensor.detach()).cpu() for name, tensor in tensors.items()}
+        state = {name: full_tensor(tensor.detach()).cpu() for name, tensor in tensors.items()}
         if world.is_main:
-            alone = build(record)  # the model itself may be spread over many processes
+            alone = build_as(MaskedModel, record)  # the model itself may be spread over many processes
             alone.load_state_dict(state)
             weights.save(alone, path)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 @dataclass
-class NotFinite:
+class NonFinite:
     """The steps of a run whose loss or gradient was NaN or infinite, in ``not_finite.jsonl``."""
 
     file: Path

@@ -66,7 +66,7 @@ def scaled_lr(base: float, batch: int) -> float:
     return round(base * batch / 256, 12)
 
 
-class Average:
+class EMA:
     """An exponential moving average of the weights: ``average += (1 - decay) (weight - average)`` after each step."""
 
     def __init__(self, model: MaskedModel, decay: float) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.seeds import generator
+from maskkit.targets import Painted
 from maskkit.types import take
 
 
@@ -21,6 +22,8 @@ def errors(model: MaskedModel, batches: Iterable[Tensor], *, seed: int = 0) -> t
     ours, filled, count = 0.0, 0.0, 0
     rng = generator(seed)
     model.eval()
+    if not isinstance(model.target, Painted):
+        raise ValueError(f"{type(model.target).__name__} predicts no contents, so there is no error of hidden contents")
     for batch in batches:
         out = model(batch, rng=rng)
         hidden = take(out.tokens.x, out.mask.hidden)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from maskkit.model import MaskedModel
-from maskkit.parts import build, describe
+from maskkit.parts import build_as, describe
 from maskkit.weights import audiomae, hf, mae, own, point_mae, timm, videomae
 from maskkit.weights.files import read, read_metadata, write
 
@@ -74,7 +74,7 @@ def load(
     state = dict(source) if isinstance(source, Mapping) else read(source)
     state = {_WRAPPERS.sub("", name): tensor for name, tensor in state.items()}
     where = "the state dict" if isinstance(source, Mapping) else str(source)
-    chosen = _recognise(state, where) if layout == "auto" else _layout(layout)
+    chosen = _recognise(state, model, source, where) if layout == "auto" else _layout(layout)
     translation = LAYOUTS[chosen].to_maskkit(state, model, resize_positions=resize_positions)
 
     wanted = {name: tensor for name, tensor in model.state_dict().items() if _in_part(name, part, LAYOUTS[chosen])}
@@ -141,7 +141,7 @@ def open_model(path: str | Path) -> MaskedModel:
     if "maskkit" not in metadata:
         raise ValueError(f"{path} carries no maskkit configuration; build the model, then call weights.load")
     with torch.random.fork_rng(devices=[]):  # building draws weights that are overwritten at once
-        model: MaskedModel = build(json.loads(metadata["maskkit"]))
+        model = build_as(MaskedModel, json.loads(metadata["maskkit"]))
     load(model, path, layout="maskkit")
     return model
 
@@ -152,7 +152,13 @@ def _layout(name: str) -> str:
     return name
 
 
-def _recognise(state: State, where: str) -> str:
+def _recognise(state: State, model: MaskedModel, source: str | Path | State, where: str) -> str:
+    """Return the layout of a source: what its file says, ours where all names are the model's, or a known one."""
+    written = None if isinstance(source, Mapping) else read_metadata(source).get("layout")
+    if written in LAYOUTS:
+        return written
+    if state and state.keys() <= model.state_dict().keys():
+        return "maskkit"
     for name, layout in LAYOUTS.items():
         if layout.recognises(state):
             return name

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.weights import mae
-from maskkit.weights.translation import Translation, patch_tokenizer, position_table
+from maskkit.weights.translation import Translation, grid_decoder, patch_tokenizer, position_table
 
 PARTS = mae.PARTS
 
@@ -31,5 +31,5 @@ def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, T
     renamed = mae.named(state, model, "audiomae")
     if "decoder_embed.weight" in renamed:
         tokenizer = patch_tokenizer(model, "audiomae")
-        renamed["decoder_pos_embed"] = position_table(model.decoder.positions, tokenizer, 1).cpu()
+        renamed["decoder_pos_embed"] = position_table(grid_decoder(model).positions, tokenizer, 1).cpu()
     return renamed

@@ -14,7 +14,7 @@ from maskkit.decoder import JointDecoder
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents
 from maskkit.weights import hf_videomae, mae
-from maskkit.weights.translation import Translation, fuse_qkv, patch_tokenizer, replace_first, split_qkv
+from maskkit.weights.translation import Translation, fuse_qkv, patch_tokenizer, replace_first, split_qkv, transformer
 
 PARTS = ("encoder", "decoder")
 
@@ -90,7 +90,7 @@ def config(model: MaskedModel) -> dict[str, Any]:
     """Return the ``config.json`` of ViTMAEForPreTraining, or of VideoMAEForPreTraining, for this model."""
     if _is_video(model):
         return hf_videomae.config(model)
-    tokenizer, encoder, decoder = patch_tokenizer(model, "hf"), model.encoder, model.decoder
+    tokenizer, encoder, decoder = patch_tokenizer(model, "hf"), transformer(model), model.decoder
     if not isinstance(decoder, JointDecoder) or tokenizer.input_size is None:
         raise ValueError("layout hf holds MAE models with a joint decoder and a known image_size")
     first: Any = encoder.blocks[0]

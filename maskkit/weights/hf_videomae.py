@@ -12,11 +12,19 @@ from torch import Tensor, nn
 
 from maskkit.decoder import JointDecoder
 from maskkit.model import MaskedModel
-from maskkit.parts import exchange
+from maskkit.parts import replace_part
 from maskkit.positions import FlatSinCos
 from maskkit.targets import NormalizedContents
 from maskkit.weights import videomae
-from maskkit.weights.translation import Translation, fuse_qkv, patch_tokenizer, replace_first, split_qkv
+from maskkit.weights.translation import (
+    Translation,
+    fuse_qkv,
+    grid_decoder,
+    patch_tokenizer,
+    replace_first,
+    split_qkv,
+    transformer,
+)
 
 # From transformers' names to those of the authors' layout, with q, k and v still apart. First match wins.
 TO_VIDEOMAE = [
@@ -77,17 +85,19 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
         translation.replaced |= norm
 
         def without_norm() -> None:
-            model.encoder.norm = nn.Identity()
-            exchange(model.encoder, final_norm=False)
+            encoder = transformer(model)
+            encoder.norm = nn.Identity()
+            replace_part(encoder, final_norm=False)
 
         translation.actions.append(without_norm)
         note = "the source has no final norm in its encoder (use_mean_pooling): the model's was taken out"
         translation.notes.append(note)
-    if model.decoder.norm.eps != DECODER_NORM_EPS:
+    decoder = grid_decoder(model)
+    if decoder.norm.eps != DECODER_NORM_EPS:
 
         def as_theirs() -> None:
-            model.decoder.norm.eps = DECODER_NORM_EPS
-            exchange(model.decoder, final_norm_eps=DECODER_NORM_EPS)
+            decoder.norm.eps = DECODER_NORM_EPS
+            replace_part(decoder, final_norm_eps=DECODER_NORM_EPS)
 
         translation.actions.append(as_theirs)
         translation.notes.append(f"the decoder's last norm now has transformers' epsilon, {DECODER_NORM_EPS:g}")
@@ -107,9 +117,14 @@ def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, T
 
 def config(model: MaskedModel) -> dict[str, Any]:
     """Return the ``config.json`` of VideoMAEForPreTraining for this model."""
-    tokenizer, encoder, decoder = patch_tokenizer(model, "hf"), model.encoder, model.decoder
+    tokenizer, encoder, decoder = patch_tokenizer(model, "hf"), transformer(model), model.decoder
     fits = isinstance(decoder, JointDecoder) and not decoder.keep_prefix and decoder.project.bias is None
-    if not fits or tokenizer.input_size is None or not isinstance(encoder.positions, FlatSinCos):
+    if (
+        not isinstance(decoder, JointDecoder)
+        or not fits
+        or tokenizer.input_size is None
+        or not isinstance(encoder.positions, FlatSinCos)
+    ):
         raise ValueError("layout hf holds videos of VideoMAE's architecture, with known frames and image_size")
     tubelet, *patch_size = tokenizer.size
     if len(set(patch_size)) > 1:  # its head has patch_size ** 2 outputs

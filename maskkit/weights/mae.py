@@ -8,15 +8,18 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from maskkit.decoder import JointDecoder
 from maskkit.model import MaskedModel
 from maskkit.weights.translation import (
     Translation,
+    grid_decoder,
     kernel_to_linear,
     linear_to_kernel,
     patch_tokenizer,
     position_table,
     read_table,
     rename,
+    transformer,
 )
 
 PARTS = ("encoder", "decoder")
@@ -63,8 +66,10 @@ def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, T
     renamed = named(state, model, "mae")
     if "decoder_embed.weight" in renamed:
         tokenizer = patch_tokenizer(model, "mae")
-        num_prefix = model.encoder.prefix.shape[1] if model.decoder.keep_prefix else 0
-        renamed["decoder_pos_embed"] = position_table(model.decoder.positions, tokenizer, num_prefix).cpu()
+        decoder = grid_decoder(model)
+        keeps_prefix = isinstance(decoder, JointDecoder) and decoder.keep_prefix
+        num_prefix = transformer(model).prefix.shape[1] if keeps_prefix else 0
+        renamed["decoder_pos_embed"] = position_table(decoder.positions, tokenizer, num_prefix).cpu()
     return renamed
 
 
@@ -79,6 +84,6 @@ def named(state: Mapping[str, Tensor], model: MaskedModel, layout: str) -> dict[
         raise ValueError(f"layout {layout} has no place for {', '.join(unknown[:4])}; choose layout maskkit")
     if "patch_embed.proj.weight" in renamed:
         renamed["patch_embed.proj.weight"] = linear_to_kernel(renamed["patch_embed.proj.weight"], tokenizer)
-        num_prefix = model.encoder.prefix.shape[1]
-        renamed["pos_embed"] = position_table(model.encoder.positions, tokenizer, num_prefix).cpu()
+        encoder = transformer(model)
+        renamed["pos_embed"] = position_table(encoder.positions, tokenizer, encoder.prefix.shape[1]).cpu()
     return renamed

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.weights import mae
-from maskkit.weights.translation import Translation, kernel_to_linear, read_table, rename
+from maskkit.weights.translation import Translation, kernel_to_linear, read_table, rename, transformer
 
 PARTS = ("encoder",)
 
@@ -29,10 +29,10 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
     renamed, unknown = rename(state, mae.ENCODER)
     if "encoder.embed.weight" in renamed:
         renamed["encoder.embed.weight"] = kernel_to_linear(renamed["encoder.embed.weight"])
-    width = model.encoder.prefix.shape[-1]
+    width = transformer(model).prefix.shape[-1]
     renamed["encoder.prefix"] = torch.cat(prefix, dim=1) if prefix else torch.empty(1, 0, width)
     translation = Translation(state=renamed, unused=unknown)
-    if table is not None and renamed["encoder.prefix"].shape == model.encoder.prefix.shape:
+    if table is not None and renamed["encoder.prefix"].shape == transformer(model).prefix.shape:
         read_table(translation, model, "encoder", table, resize=resize_positions, source="pos_embed")
     return translation
 
@@ -40,8 +40,8 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
     """Name the encoder as timm does. Only models with one class token have a timm name."""
     encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
-    if model.encoder.prefix.shape[1] != 1:
+    if transformer(model).prefix.shape[1] != 1:
         raise ValueError(
-            f"layout timm writes one class token, this encoder has {model.encoder.prefix.shape[1]} prefix tokens"
+            f"layout timm writes one class token, this encoder has {transformer(model).prefix.shape[1]} prefix tokens"
         )
     return mae.from_maskkit(encoder, model)

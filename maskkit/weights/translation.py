@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from maskkit.decoder import JointDecoder, WindowDecoder
+from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.model import MaskedModel
-from maskkit.parts import exchange
+from maskkit.parts import replace_part
 from maskkit.positions import SinCos, Table
-from maskkit.tokenizers import Patches, grid_places
+from maskkit.tokenizers import Patches, grid_coordinates
 from maskkit.types import Tokens
 
 
@@ -67,6 +69,28 @@ def patch_tokenizer(model: MaskedModel, layout: str) -> Patches:
     return model.tokenizer
 
 
+def transformer(model: MaskedModel) -> SparseEncoder | DenseEncoder:
+    """Return the encoder of a model, a plain vision transformer; other encoders do not fit these layouts."""
+    encoder = model.encoder
+    if not isinstance(encoder, SparseEncoder | DenseEncoder):
+        raise ValueError(
+            f"this layout holds plain vision transformers, and this encoder is a {type(encoder).__name__}; "
+            "choose layout maskkit"
+        )
+    return encoder
+
+
+def grid_decoder(model: MaskedModel) -> JointDecoder | WindowDecoder:
+    """Return the decoder of a model, one with positions and blocks; other decoders do not fit these layouts."""
+    decoder = model.decoder
+    if not isinstance(decoder, JointDecoder | WindowDecoder):
+        raise ValueError(
+            f"this layout holds transformers as decoders, and this decoder is a {type(decoder).__name__}; "
+            "choose layout maskkit, or the encoder alone (part encoder)"
+        )
+    return decoder
+
+
 def kernel_to_linear(kernel: Float[Tensor, "D C *patch"]) -> Float[Tensor, "D content"]:
     """Turn a patch-embedding convolution into the linear layer that it is; contents run channel fastest."""
     return kernel.movedim(1, -1).flatten(1)
@@ -99,7 +123,7 @@ def fuse_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def position_table(positions: nn.Module, tokenizer: Patches, num_prefix: int) -> Float[Tensor, "1 R+N D"]:
     """Return the table of positions of the tokenizer's nominal grid, as layouts with a table store it."""
     grid = nominal_grid(tokenizer)
-    places = grid_places(grid, next(iter((*positions.parameters(), torch.empty(0)))).device)
+    places = grid_coordinates(grid, next(iter((*positions.parameters(), torch.empty(0)))).device)
     with torch.no_grad():
         table = positions(Tokens(x=places, pos=places, grid=grid))
     return torch.cat([table.new_zeros(1, num_prefix, table.shape[-1]), table], dim=1)
@@ -113,9 +137,9 @@ def read_table(
     A sine-cosine table of the model's grid needs nothing. One of another grid raises, naming both, unless ``resize``.
     Any other table replaces the model's positions. Vectors of prefix tokens are added to those tokens.
     """
-    module = getattr(model, part)
+    module = transformer(model) if part == "encoder" else grid_decoder(model)
     grid = nominal_grid(patch_tokenizer(model, "with a position table"))
-    num_prefix = module.prefix.shape[1] if part == "encoder" else table.shape[1] - _cells(table, grid)
+    num_prefix = transformer(model).prefix.shape[1] if part == "encoder" else table.shape[1] - _cells(table, grid)
     rows, table = table[:, :num_prefix], table[:, num_prefix:]
     if rows.abs().max() > 0 if rows.numel() else False:
         _add_to_prefix(translation, part, rows, source)
@@ -138,7 +162,7 @@ def read_table(
     def put_in() -> None:
         with torch.no_grad():
             new.weight.copy_(values)
-        exchange(module, positions=new.to(next(module.parameters()).device))
+        replace_part(module, positions=new.to(next(module.parameters()).device))
 
     translation.actions.append(put_in)
     translation.replaced |= {f"{part}.positions.{name}" for name, _ in positions.named_parameters()}
@@ -178,7 +202,7 @@ def _check_orientation(table: Tensor, positions: SinCos, model: MaskedModel, nam
 
 def _same(table: Tensor, positions: SinCos, grid: tuple[int, ...]) -> bool:
     """Say whether a table is what these positions compute for a grid."""
-    ours = positions.table(grid_places(grid, torch.device("cpu")))
+    ours = positions.table(grid_coordinates(grid, torch.device("cpu")))
     return ours.shape == table.shape and torch.allclose(ours, table, atol=1e-3)
 
 
@@ -229,7 +253,7 @@ def _sincos_grid(table: Tensor, positions: SinCos, prefer: tuple[int, ...]) -> t
     """Return the grid whose sine-cosine table this is, or None."""
     grids = sorted(_factorings(table.shape[1], positions.axes), key=lambda grid: grid != prefer)
     for grid in grids:
-        ours = positions.table(grid_places(grid, torch.device("cpu")))
+        ours = positions.table(grid_coordinates(grid, torch.device("cpu")))
         if ours.shape == table.shape and torch.allclose(ours, table.float().cpu(), atol=1e-3):
             return grid
     return None

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from maskkit.model import MaskedModel
-from maskkit.weights.translation import Translation, kernel_to_linear, linear_to_kernel, patch_tokenizer, rename
+from maskkit.weights.translation import (
+    Translation,
+    kernel_to_linear,
+    linear_to_kernel,
+    patch_tokenizer,
+    rename,
+    transformer,
+)
 
 PARTS = ("encoder", "decoder")
 
@@ -47,7 +54,7 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
     """Name everything as ``modeling_pretrain.py`` does."""
     tokenizer = patch_tokenizer(model, "videomae")
-    if model.encoder.prefix.numel():
+    if transformer(model).prefix.numel():
         raise ValueError("layout videomae has no place for class or register tokens; choose layout maskkit")
     state = {name: tensor for name, tensor in state.items() if name != "encoder.prefix"}
     renamed, unknown = rename(without_key_bias(state), {ours: theirs for theirs, ours in NAMES.items()})

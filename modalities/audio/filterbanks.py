@@ -7,7 +7,6 @@ window_type="hanning", dither=0, frame_shift=10 and 128 bands; all else is its d
 within the recording, their mean taken out, pre-emphasis 0.97, power spectrum of 512 points, bands from 20 Hz to 8 kHz.
 """
 
-import functools
 import importlib
 import math
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from maskkit.cached import cached
 
 RATE = 16_000  # samples a second
 FRAME, SHIFT, POINTS = 400, 160, 512  # samples: 25 ms, 10 ms, and the next power of two
@@ -63,8 +64,7 @@ def num_samples(frames: int) -> int:
     return FRAME + (frames - 1) * SHIFT
 
 
-@functools.lru_cache(maxsize=16)
-@torch.inference_mode(mode=False)  # what is kept is to serve training too
+@cached
 def mel_bands(mels: int, device: torch.device) -> Float[Tensor, "M K"]:
     """Return Kaldi's triangular bands, evenly spaced in mel between 20 Hz and 8 kHz; the last bin is in none."""
     edges = torch.linspace(to_mel(LOWEST), to_mel(HIGHEST), mels + 2, dtype=torch.float64)

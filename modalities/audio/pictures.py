@@ -11,8 +11,8 @@ from maskkit.modalities.audio.filterbanks import RATE, SECONDS_PER_FRAME, band_h
 from torch import Tensor
 
 from maskkit.model import MaskedModel
-from maskkit.targets import NormalizedContents
-from maskkit.types import Output, put, take
+from maskkit.targets import NormalizedContents, Painted
+from maskkit.types import Output, put, take, tensor_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,12 +77,14 @@ def write_sound(spectrogram: Float[Tensor, "1 T M"], model: MaskedModel, path: P
 
 def _seen_and_filled(batch: Tensor, output: Output, model: MaskedModel) -> tuple[Tensor, Tensor]:
     """Return what was visible, and that with the prediction; tokens that are in neither set are in neither picture."""
-    tokens, mask = output.tokens, output.mask
+    tokens, mask, target = output.tokens, output.mask, model.target
+    if not isinstance(target, Painted):
+        raise ValueError(f"{type(target).__name__} predicts no contents of tokens, so it makes no pictures")
     seen = put(torch.full_like(tokens.x, torch.nan), mask.visible, take(tokens.x, mask.visible))
-    filled = put(seen, mask.hidden, model.target.contents(output.prediction.float(), tokens, mask))
+    filled = put(seen, mask.hidden, target.contents(output.prediction.float(), tokens, mask))
     everything = torch.arange(tokens.shape[1], device=seen.device).expand(len(seen), -1)
     first, second = (
-        model.tokenizer.to_input(model.tokenizer.paint(tokens, everything, x), batch) for x in (seen, filled)
+        tensor_of(model.tokenizer.to_input(model.tokenizer.paint(tokens, everything, x), batch)) for x in (seen, filled)
     )
     return first, second
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from maskkit.decoder import JointDecoder, WindowDecoder
 from maskkit.encoder import SparseEncoder
-from maskkit.layers import start_as_mae
+from maskkit.layers import init_mae_weights
 from maskkit.maskers import Masker, Stripes, Uniform
 from maskkit.model import MaskedModel, check_parts
 from maskkit.positions import SinCos
@@ -108,7 +108,7 @@ def audiomae(
     if "encoder" not in parts:
         places = SinCos(dim=dim, axes=2, order=(1, 0), misread=misread)
         encoder = SparseEncoder(content=tokenizer.width, dim=dim, depth=depth, heads=heads, positions=places)
-        parts["encoder"] = start_as_mae(encoder)
+        parts["encoder"] = init_mae_weights(encoder)
     if isinstance(decoder, str):
         decoder = _decoder(decoder, size, parts["encoder"].dim, tokenizer.width, misread)
     parts.setdefault("target", NormalizedContents(epsilon="inside") if norm_target else Contents())
@@ -125,5 +125,5 @@ def _decoder(
     places = SinCos(dim=dim, axes=2, order=(1, 0), misread=misread)
     common: dict[str, Any] = {"latent": latent, "dim": dim, "depth": depth, "heads": heads, "output": output}
     if kind == "global":
-        return start_as_mae(JointDecoder(**common, positions=places))
-    return start_as_mae(WindowDecoder(**common, positions=places, window=(4, 4), shift=(2, 0), bias_dropout=0.1))
+        return init_mae_weights(JointDecoder(**common, positions=places))
+    return init_mae_weights(WindowDecoder(**common, positions=places, window=(4, 4), shift=(2, 0), bias_dropout=0.1))

@@ -10,7 +10,7 @@ from torch import Tensor
 from maskkit.evaluate.pixels import grey, shown
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents
-from maskkit.types import Output
+from maskkit.types import Output, tensor_of
 
 GAP, MARGIN = 4, 10  # pixels
 SMALLEST = 128  # pixels that a cell is enlarged to, at least
@@ -20,7 +20,7 @@ def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
     """Write a PNG with one row a sample: input, what the encoder saw, what the model made of it."""
     masked = model.paint(output, batch, contents=grey(batch, output, model))
     pictures = (batch, masked, model.paint(output, batch))
-    columns = [shown(each, model, like=batch) for each in pictures]
+    columns = [shown(tensor_of(each), model, like=batch) for each in pictures]
     hidden = output.mask.hidden.shape[1] / output.tokens.shape[1]
     titles = ["input", f"visible {1 - hidden:.0%}", "reconstruction"]
     note = "visible patches are the input's own"

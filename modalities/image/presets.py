@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
-from maskkit.layers import start_as_mae
+from maskkit.layers import init_mae_weights
 from maskkit.maskers import Uniform
 from maskkit.model import MaskedModel, check_parts
 from maskkit.positions import SinCos
@@ -77,7 +77,7 @@ def mae(
     tokenizer = parts.pop("tokenizer", None) or patches(patch, channels, mean, std, image_size)
     columns_first = (1, 0)  # docs/official.md M2: the first half of the width encodes the column
     if "encoder" not in parts:
-        parts["encoder"] = start_as_mae(
+        parts["encoder"] = init_mae_weights(
             SparseEncoder(
                 content=tokenizer.width,
                 dim=dim,
@@ -87,7 +87,7 @@ def mae(
             )
         )
     if "decoder" not in parts:
-        parts["decoder"] = start_as_mae(
+        parts["decoder"] = init_mae_weights(
             JointDecoder(
                 latent=parts["encoder"].dim,
                 dim=decoder_dim,

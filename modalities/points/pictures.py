@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskkit.model import MaskedModel
-from maskkit.types import Output
+from maskkit.types import Output, tensor_of
 
 Up = Literal["y", "z"]
 TITLES = ("input", "visible {share:.0%} of the groups", "reconstruction")
@@ -48,7 +48,7 @@ def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path, *, up: U
 
 def look(batch: Tensor, output: Output, model: MaskedModel) -> list[View]:
     """Gather what is shown of each sample."""
-    painted = model.paint(output, batch).detach().float().cpu()
+    painted = tensor_of(model.paint(output, batch)).detach().float().cpu()
     num_groups, mask = output.tokens.shape[1], output.mask
     groups = painted[..., :3].unflatten(1, (num_groups, -1)).numpy()
     views = []

@@ -84,7 +84,7 @@ def group_max(x: Float[Tensor, "G*K D"], size: int) -> Float[Tensor, "G D"]:
 
 
 @torch.no_grad()
-def start_as_point_mae(model: nn.Module) -> None:
+def init_point_mae_weights(model: nn.Module) -> None:
     """Start the weights of a MaskedModel as ``Point_MAE.py`` does (docs/official.md P8)."""
     for layer in model.encoder.modules():  # type: ignore[union-attr]  # torch types a submodule as Module | Tensor
         if isinstance(layer, nn.Linear):

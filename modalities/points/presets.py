@@ -3,13 +3,13 @@
 from typing import Any, Literal
 
 from maskkit.modalities.points.groups import Groups
-from maskkit.modalities.points.pointnet import GroupPointNet, start_as_point_mae
+from maskkit.modalities.points.pointnet import GroupPointNet, init_point_mae_weights
 from maskkit.modalities.points.targets import Coordinates
 
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.losses import Chamfer
-from maskkit.maskers import Ball, Uniform
+from maskkit.maskers import BlockMasker, Uniform
 from maskkit.model import MaskedModel, check_parts
 from maskkit.positions import CoordinateMLP
 
@@ -66,7 +66,7 @@ def point_mae(
         ),
     )
     # torch's LayerNorm default, where the other methods have 1e-6; and no bias on queries, keys and values
-    common: dict[str, Any] = {"norm_eps": 1e-5, "qkv_bias": False, "drop_path": drop_path, "positions_again": True}
+    common: dict[str, Any] = {"norm_eps": 1e-5, "qkv_bias": False, "drop_path": drop_path, "pos_every_block": True}
     fresh = not {"encoder", "decoder"} & set(parts)
     parts.setdefault(
         "encoder",
@@ -97,11 +97,11 @@ def point_mae(
         ),
     )
     # hide int(0.6 x 64) = 38 of 64 (docs/official.md Q1); theirs draws on the CPU with numpy (P9), ours from ``rng``
-    kind = Uniform if mask == "random" else Ball
+    kind = Uniform if mask == "random" else BlockMasker
     parts.setdefault("masker", kind(ratio=mask_ratio, rounding="hide"))
     parts.setdefault("target", Coordinates(features=tokenizer.features))
     parts.setdefault("loss", Chamfer(norm=norm))
     model = MaskedModel(**parts)
     if fresh:
-        start_as_point_mae(model)
+        init_point_mae_weights(model)
     return model

@@ -10,7 +10,7 @@ from torch import Tensor
 from maskkit.evaluate.pixels import grey, shown
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents, SlicedContents
-from maskkit.types import Output
+from maskkit.types import Output, tensor_of
 
 GAP, MARGIN, BETWEEN, SIDE = 3, 10, 10, 20  # pixels; SIDE holds the titles, those of rows written upwards
 SMALLEST, LARGEST = 96, 160  # pixels of a cell's shorter side on the sheet
@@ -22,7 +22,9 @@ TITLES = ("input", "visible", "reconstruction")
 def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
     """Write a PNG with three rows a sample, and beside it an animated GIF; of a path that ends in .gif, only that."""
     masked = model.paint(output, batch, contents=grey(batch, output, model))
-    rows = [shown(each, model, like=batch)[:MOST_SAMPLES] for each in (batch, masked, model.paint(output, batch))]
+    rows = [
+        shown(tensor_of(each), model, like=batch)[:MOST_SAMPLES] for each in (batch, masked, model.paint(output, batch))
+    ]
     if path.suffix.lower() != ".gif":
         sheet(rows, note(output, model)).save(path)
     animate(rows, path.with_suffix(".gif"))

@@ -8,7 +8,7 @@ from torch import nn
 
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
-from maskkit.layers import Attention, start_as_mae
+from maskkit.layers import Attention, init_mae_weights
 from maskkit.maskers import TubeMasker, Uniform
 from maskkit.model import MaskedModel, check_parts
 from maskkit.positions import FlatSinCos, SeparableTable
@@ -92,7 +92,7 @@ def videomae(
     check_parts("video.videomae", parts)
     tokenizer = parts.pop("tokenizer", None) or patches(patch_size, tubelet, channels, mean, std, frames, image_size)
     if "encoder" not in parts:
-        parts["encoder"] = start_as_videomae(
+        parts["encoder"] = init_videomae_weights(
             SparseEncoder(
                 content=tokenizer.width,
                 dim=dim,
@@ -103,7 +103,7 @@ def videomae(
             )
         )
     if "decoder" not in parts:
-        parts["decoder"] = start_as_videomae(
+        parts["decoder"] = init_videomae_weights(
             JointDecoder(
                 latent=parts["encoder"].dim,
                 dim=decoder_dim,
@@ -172,13 +172,13 @@ def mae_st(
     kept = predicted // grid[0]
     if "encoder" not in parts:
         positions = SeparableTable(dim=dim, grid=grid)
-        parts["encoder"] = start_as_mae_st(
+        parts["encoder"] = init_mae_st_weights(
             SparseEncoder(content=tokenizer.width, dim=dim, depth=depth, heads=heads, positions=positions)
         )
         # The authors' class token is the sum of two vectors, itself and its position, each of deviation 0.02.
         nn.init.normal_(parts["encoder"].prefix, std=0.02 * math.sqrt(2))
     if "decoder" not in parts:
-        parts["decoder"] = start_as_mae_st(
+        parts["decoder"] = init_mae_st_weights(
             JointDecoder(
                 latent=parts["encoder"].dim,
                 dim=decoder_dim,
@@ -193,13 +193,13 @@ def mae_st(
     parts.setdefault("masker", Uniform(ratio=mask_ratio, rounding="keep"))
     if "target" not in parts:
         # Unlike VideoMAE's it is made of normalised input, and normalised over all channels, as MAE's.
-        whole: nn.Module = NormalizedContents(epsilon="inside") if norm_target else Contents()
+        whole = NormalizedContents(epsilon="inside") if norm_target else Contents()
         parts["target"] = whole if kept == tubelet else SlicedContents(target=whole, slices=tubelet, kept=kept)
     return MaskedModel(tokenizer=tokenizer, **parts)
 
 
 @torch.no_grad()
-def start_as_videomae(module: M) -> M:
+def init_videomae_weights(module: M) -> M:
     """Start the weights of an encoder or decoder as ``modeling_pretrain.py`` does (V1, V3, V4); returns it.
 
     Linear layers of blocks and head are Xavier uniform with zero bias. The patch embedding and the projection between
@@ -221,13 +221,13 @@ def start_as_videomae(module: M) -> M:
 
 
 @torch.no_grad()
-def start_as_mae_st(module: M) -> M:
+def init_mae_st_weights(module: M) -> M:
     """Start the weights of an encoder or decoder as MAE-ST's ``models_mae.py`` does; returns it.
 
     As MAE, except that q, k and v are a layer each (video_vit.py), whose bound sqrt(6 / 2D) is sqrt(2) times that of
     one layer of all three.
     """
-    start_as_mae(module)
+    init_mae_weights(module)
     for layer in module.modules():
         if isinstance(layer, Attention):
             for weight in layer.qkv.weight.chunk(3):

@@ -131,7 +131,7 @@ def test_torchrun_brings_a_run_back_after_a_process_dies(digits, tmp_path):
             assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
             time.sleep(0.05)
         os.kill(children(process.pid)[-1], signal.SIGKILL)
-        errors = process.communicate(timeout=200)[1]
+        errors = process.set_gradient_sync(timeout=200)[1]
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

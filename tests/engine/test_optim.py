@@ -6,7 +6,7 @@ import pytest
 import torch
 from maskkit.modalities import image
 
-from maskkit.engine.optim import AdamW, Average, WarmupCosine, scaled_lr
+from maskkit.engine.optim import AdamW, EMA, WarmupCosine, scaled_lr
 
 
 def test_the_schedule_is_lr_sched_py():
@@ -49,13 +49,13 @@ def test_groups_of_papers_that_do_not_decay_tokens():
 
 def test_the_average_follows_the_weights():
     model = image.tiny()
-    average = Average(model, decay=0.9)
+    average = EMA(model, decay=0.9)
     start = model.encoder.embed.weight.detach().clone()
     with torch.no_grad():
         model.encoder.embed.weight.add_(1)
     average.update(model)
     assert torch.allclose(average.weights["encoder.embed.weight"], start + 0.1)
     with pytest.raises(ValueError, match=r"ema must lie in \(0, 1\), got 1"):
-        Average(model, decay=1)
+        EMA(model, decay=1)
     with pytest.raises(ValueError, match="lr must be positive"):
         AdamW(lr=0)

@@ -8,7 +8,7 @@ from timm.models.vision_transformer import Block
 from torch import nn
 
 from maskkit import Mask, weights
-from maskkit.maskers import Ball
+from maskkit.maskers import BlockMasker
 from maskkit.parts import build, describe
 from maskkit.testing import check_masker, check_modality, check_model, check_tokenizer
 from maskkit.types import take
@@ -231,7 +231,7 @@ def test_what_is_no_cloud(batch, message):
 
 def test_the_block_mask_hides_a_ball():
     tokens = points.Groups(num_groups=32, group_size=4)(points.sample(3))
-    mask = check_masker(Ball(ratio=0.5), tokens)
+    mask = check_masker(BlockMasker(ratio=0.5), tokens)
     for row in range(3):
         hidden, visible = tokens.pos[row, mask.hidden[row]], tokens.pos[row, mask.visible[row]]
         reach = torch.cdist(hidden, hidden).amax(dim=1)

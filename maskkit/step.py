@@ -1,0 +1,167 @@
+"""A forward pass collects what is known in a ``Step``, which maskers, decoders, targets, losses and terms may read.
+
+Shapes: B samples, N tokens, K tokens asked for, T width of a target.
+"""
+
+import inspect
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from maskkit.types import Batch, Latent, Mask, Tokens
+
+if TYPE_CHECKING:
+    from maskkit.model import MaskedModel
+
+T = TypeVar("T")
+
+
+class World(Protocol):
+    """The processes of a run, as parts see them. ``rank`` is this process's number, ``size`` how many there are."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of a tensor over all processes. All of them must call it. No gradient passes through it."""
+
+
+@dataclass(frozen=True)
+class OneProcess:
+    """A run of one process."""
+
+    rank: int = 0
+    size: int = 1
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the tensor itself, detached."""
+        return tensor.detach()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a term returns: its losses, and what they compare.
+
+    ``losses`` are float32, one number a token asked for, or a single number. ``mask`` is the one whose ``hidden``
+    names those tokens.
+    """
+
+    losses: Float[Tensor, "B K"] | Float[Tensor, ""]
+    prediction: Float[Tensor, "B K T"] | None = None
+    value: Tensor | None = None
+    mask: Mask | None = None
+
+    def mean(self) -> Float[Tensor, ""]:
+        """Return the mean of the losses, weighted by ``mask.weight`` where the mask has one."""
+        if self.mask is None or self.mask.weight is None or self.losses.ndim == 0:
+            return self.losses.mean()
+        weight = self.mask.weight
+        return (self.losses * weight).sum() / weight.sum()
+
+
+@dataclass
+class Step:
+    """What is known in one forward pass under one mask.
+
+    ``results`` holds those of the terms that were computed before, by name. ``progress`` is the share of the run that
+    is done, in [0, 1]. ``mask`` and ``latent`` cannot be read before there are any, as by a masker.
+    """
+
+    model: "MaskedModel"
+    batch: Batch
+    tokens: Tokens
+    rng: torch.Generator | None = None
+    progress: float = 0.0
+    world: World = field(default_factory=OneProcess)
+    results: dict[str, Result] = field(default_factory=dict)
+    metrics: dict[str, list[Tensor]] = field(default_factory=dict)
+    _mask: Mask | None = None
+    _latent: Latent | None = None
+    _shared: dict[Hashable, object] = field(default_factory=dict)
+    _precision: torch.dtype | None = None
+
+    def __post_init__(self) -> None:
+        """Remember the precision that the pass began with."""
+        if self._precision is None and torch.is_autocast_enabled(self.device.type):
+            self._precision = torch.get_autocast_dtype(self.device.type)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the tokens."""
+        return self.tokens.x.device
+
+    @property
+    def mask(self) -> Mask:
+        """The mask of this pass."""
+        if self._mask is None:
+            raise ValueError("there is no mask yet; a masker cannot read step.mask")
+        return self._mask
+
+    @property
+    def latent(self) -> Latent:
+        """What the encoder made of the batch under this mask."""
+        if self._latent is None:
+            raise ValueError("there is no latent yet; a masker cannot read step.latent")
+        return self._latent
+
+    def under(self, mask: Mask, latent: Latent) -> "Step":
+        """Return the pass under one of several masks. It shares what ``once`` and ``log`` keep."""
+        return Step(
+            model=self.model,
+            batch=self.batch,
+            tokens=self.tokens,
+            rng=self.rng,
+            progress=self.progress,
+            world=self.world,
+            metrics=self.metrics,
+            _mask=mask,
+            _latent=latent,
+            _shared=self._shared,
+            _precision=self._precision,
+        )
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` returns, computed once in a forward pass, for all masks and all parts."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return cast(T, self._shared[key])
+
+    def log(self, name: str, value: Tensor | float) -> None:
+        """Note a number beside the loss. The engine logs its mean under this name."""
+        noted = torch.as_tensor(value, dtype=torch.float32, device=self.device).detach()
+        self.metrics.setdefault(name, []).append(noted)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return a context with the precision of the run, for a teacher: targets are called in float32."""
+        kind, dtype = self.device.type, self._precision
+        return torch.autocast(kind, dtype, enabled=dtype is not None)
+
+    def float32(self) -> AbstractContextManager[None]:
+        """Return a context without autocast."""
+        return torch.autocast(self.device.type, enabled=False)
+
+
+def call(owner: Callable[..., T], *inputs: object, step: Step) -> T:
+    """Call a part with its plain arguments, and with ``step`` where its signature names it."""
+    return owner(*inputs, step=step) if takes_step(type(owner)) else owner(*inputs)
+
+
+_TAKES_STEP: dict[type, bool] = {}  # signatures are looked up once a class
+
+
+def takes_step(kind: type) -> bool:
+    """Say whether the parts of a class write ``*, step`` in their signature."""
+    if kind not in _TAKES_STEP:
+        function = kind.forward if issubclass(kind, nn.Module) else kind.__call__
+        _TAKES_STEP[kind] = "step" in inspect.signature(function).parameters
+    return _TAKES_STEP[kind]

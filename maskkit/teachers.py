@@ -1,0 +1,97 @@
+"""Teachers: targets that are latents of an encoder which the optimiser does not train.
+
+Shapes: B samples, N tokens, H hidden, D width, R prefix tokens.
+"""
+
+import copy
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from maskkit.encoder import Encoder
+from maskkit.model import MaskedModel
+from maskkit.parts import part
+from maskkit.step import Step
+from maskkit.types import Batch, Mask, Tokens, take
+
+Norm = Literal["layer", "instance", "none"]
+
+
+@part
+class Teacher(nn.Module):
+    """Latents of a moving average of the encoder, which sees the whole sample. I-JEPA (arXiv:2301.08243), section 3.
+
+    The average follows the encoder after each step, ``teacher = decay teacher + (1 - decay) encoder``. The decay goes
+    from ``start`` to ``end`` linearly over the run. Its pass is computed once a step, for all masks and all terms.
+
+    ``layers`` names levels by the number of blocks before them (see ``layers.Blocks``), whose mean is the value;
+    without any it is the encoder's output. ``norm`` is applied to each of them before the mean: "layer" takes mean and
+    deviation of each token out (I-JEPA), "instance" those of each channel over the tokens (data2vec 2.0). Both without
+    affine, with an epsilon of 1e-5. A mean of several is normalised once more by "layer", as in data2vec 2.0.
+    """
+
+    def __init__(
+        self, *, start: float = 0.996, end: float = 1.0, layers: tuple[int, ...] = (), norm: Norm = "layer"
+    ) -> None:
+        super().__init__()
+        if not 0 <= start <= 1 or not 0 <= end <= 1:
+            raise ValueError(f"start and end are decays in [0, 1], got {start} and {end}")
+        if norm not in ("layer", "instance", "none"):
+            raise ValueError(f"norm must be layer, instance or none, got {norm!r}")
+        self.start, self.end, self.layers, self.norm = start, end, tuple(layers), norm
+
+    def setup(self, model: MaskedModel) -> None:
+        """Copy the encoder. Raises ValueError for one that cannot keep the layers asked for."""
+        encoder = copy.deepcopy(cast(nn.Module, model.encoder)).requires_grad_(False)
+        if self.layers:
+            blocks = getattr(encoder, "blocks", None)
+            if blocks is None or not hasattr(blocks, "keep"):
+                raise ValueError(f"{type(encoder).__name__} keeps no levels; leave the teacher's layers out")
+            blocks.keep = self.layers
+        self.encoder = encoder.eval()
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stay in evaluation mode: a teacher drops nothing out."""
+        super().train(mode)
+        if hasattr(self, "encoder"):
+            self.encoder.eval()
+        return self
+
+    def forward(self, tokens: Tokens, mask: Mask, batch: Batch, *, step: Step) -> Float[Tensor, "B H D"]:
+        """Return the values of the tokens asked for, float32."""
+        every = step.once(("teacher", id(self)), lambda: self.values(tokens, step))
+        return take(every, mask.hidden)
+
+    @torch.no_grad()
+    def values(self, tokens: Tokens, step: Step) -> Float[Tensor, "B N D"]:
+        """Return the values of all tokens."""
+        with step.autocast():
+            latent = cast(Encoder, self.encoder)(tokens)
+        num_prefix = latent.prefix.shape[1]
+        levels = [level[:, num_prefix:] for level in latent.levels] if self.layers else [latent.tokens]
+        values = [self._normalised(level.float()) for level in levels]
+        if len(values) == 1:
+            return values[0]
+        mean = torch.stack(values).mean(dim=0)
+        return mean if self.norm == "none" else F.layer_norm(mean, mean.shape[-1:])
+
+    def _normalised(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        if self.norm == "layer":
+            return F.layer_norm(x, x.shape[-1:])
+        if self.norm == "instance":
+            return F.instance_norm(x.transpose(1, 2)).transpose(1, 2)
+        return x
+
+    @torch.no_grad()
+    def after_step(self, model: MaskedModel, progress: float) -> None:
+        """Follow the encoder. Buffers, such as BatchNorm's statistics, are copied."""
+        decay = self.start + (self.end - self.start) * progress
+        encoder = cast(nn.Module, model.encoder)
+        ours: list[Tensor] = list(self.encoder.parameters())
+        theirs: list[Tensor] = list(encoder.parameters())
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        for mine, other in zip(self.encoder.buffers(), encoder.buffers(), strict=True):
+            mine.copy_(other)
