@@ -30,8 +30,8 @@ from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from torch.distributed.tensor import DTensor
 
 from maskkit.engine.distributed import World
-from maskkit.engine.manifest import Place, find_damage, read_place, seal, sync
-from maskkit.engine.optim import EMA
+from maskkit.engine.manifest import Progress, find_damage, read_progress, seal, sync
+from maskkit.optim import EMA
 from maskkit.model import MaskedModel
 
 
@@ -81,7 +81,7 @@ class Checkpoints:
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
     _writing: Future[None] | None = field(default=None, repr=False)
 
-    def save(self, state: TrainState, place: Place) -> None:
+    def save(self, state: TrainState, progress: Progress) -> None:
         """Write ``step-XXXXXXXX``. An OSError leaves what was there whole. Raises FloatingPointError on NaN weights."""
         began = time.perf_counter()
         self.finish()
@@ -89,9 +89,9 @@ class Checkpoints:
         self._refuse_nan(tensors)
         if self.background:
             copies = {name: _copy(tensor) for name, tensor in tensors.items()}
-            self._writing = self._writer.submit(self._write, copies, place)
+            self._writing = self._writer.submit(self._write, copies, progress)
         else:
-            self._write(tensors, place)
+            self._write(tensors, progress)
         self.seconds = time.perf_counter() - began
         self.saved += 1
 
@@ -110,18 +110,18 @@ class Checkpoints:
         if writing is not None:
             writing.result()
 
-    def resume(self, state: TrainState, say: Callable[[str], None]) -> Place | None:
+    def resume(self, state: TrainState, say: Callable[[str], None]) -> Progress | None:
         """Take up the newest whole checkpoint; None where there is none yet. Says which ones are damaged.
 
         Raises ValueError when there are checkpoints and none of them is whole.
         """
-        places = all_checkpoints(self.folder)
-        for path in reversed(places):
+        paths = all_checkpoints(self.folder)
+        for path in reversed(paths):
             damage = next((text for text in self.world.gather(self._damage(path)) if text), None)
             if damage is None:
                 return self._load(path, state)
             say(f"checkpoint {path.name} is damaged and not used: {damage}")
-        if places:
+        if paths:
             raise ValueError(
                 f"{self.folder}: no checkpoint is whole; restore one from a copy, or start in another --out"
             )
@@ -131,8 +131,8 @@ class Checkpoints:
         """Every process looks at its share of the files, so that large checkpoints are verified at full speed."""
         return find_damage(path, self.world.rank, self.world.size)
 
-    def _load(self, path: Path, state: TrainState) -> Place:
-        place = read_place(path)
+    def _load(self, path: Path, state: TrainState) -> Progress:
+        progress = read_progress(path)
         reader = HuggingFaceStorageReader(str(path))
         sizes = {name: found.size for name, found in reader.read_metadata().state_dict_metadata.items()}  # type: ignore[union-attr]  # only tensors are stored
         if state.average is not None and not any(name.startswith("average.") for name in sizes):
@@ -143,11 +143,11 @@ class Checkpoints:
         if missing:
             raise ValueError(f"{path} is of another model: {missing[0]} is missing or of another shape")
         _dcp(dcp_load, tensors, storage_reader=reader, world=self.world)
-        state.step = place.step
-        return place
+        state.step = progress.step
+        return progress
 
-    def _write(self, tensors: dict[str, Tensor], place: Place) -> None:
-        target = self.folder / f"step-{place.step:08d}"
+    def _write(self, tensors: dict[str, Tensor], progress: Progress) -> None:
+        target = self.folder / f"step-{progress.step:08d}"
         aside = self.folder / f".{target.name}.part"
         error: BaseException | None = None
         try:
@@ -158,7 +158,7 @@ class Checkpoints:
             writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
             _dcp(dcp_save, tensors, storage_writer=writer, world=self.world)
             if self.world.is_main:
-                seal(aside, place)
+                seal(aside, progress)
                 self._put(aside, target)
         except (OSError, SafetensorError, CheckpointException) as problem:
             shutil.rmtree(aside, ignore_errors=True)
@@ -184,7 +184,7 @@ class Checkpoints:
         norms = torch._foreach_norm([tensor for tensor in floats if tensor.numel()], torch.inf)
         wrong = self.world.total([float(not torch.stack(norms).isfinite().all())])
         if wrong[0]:
-            raise FloatingPointError("the weights hold NaN or infinite values and were not saved; lower --optim.lr")
+            raise FloatingPointError("the weights hold NaN or infinite values and were not saved; lower --lr (in a recipe: --optim.lr)")
 
 
 def all_checkpoints(folder: Path) -> list[Path]:

@@ -17,8 +17,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from maskkit.layers import Blocks
-from maskkit.windows import WindowBlocks
+from maskkit.layers import BlockStack
 
 Sharding = Literal["full", "node", "none"]
 
@@ -47,6 +46,13 @@ class World:
         summed = torch.tensor(numbers, dtype=torch.float64, device=self.device)
         dist.all_reduce(summed)
         return summed.tolist()
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor over all processes, for parts of a model (``step.World``)."""
+        summed = tensor.detach().clone()
+        if self.size > 1:
+            dist.all_reduce(summed)
+        return summed
 
     def average_statistics(self, model: nn.Module) -> None:
         """Give every process the mean of all processes' running statistics (BatchNorm's): one saves, all evaluate."""
@@ -106,7 +112,7 @@ def init_distributed(device: str, sharding: Sharding = "full") -> Iterator[World
 
 def distribute(model: nn.Module, world: World, *, recompute: bool = False, compiled: bool = False) -> None:
     """Prepare a model for training, in place. The order matters; each step says why it stands where it does."""
-    stacks = [module for module in model.modules() if isinstance(module, Blocks | WindowBlocks)]
+    stacks = [module for module in model.modules() if isinstance(module, BlockStack)]
     # 1. Recomputing comes first, so that what is compiled and gathered next is the function that runs twice.
     for stack in stacks:
         stack.recompute = recompute

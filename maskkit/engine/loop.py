@@ -1,14 +1,10 @@
 """The training loop. One function, top to bottom; everything it calls is a few lines elsewhere."""
 
-import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import torch
 
@@ -16,43 +12,42 @@ from maskkit import weights
 from maskkit.data.loader import Batch, Stream, load
 from maskkit.data.skips import Skips
 from maskkit.data.source import Source
-from maskkit.engine.checkpoints import Checkpoints, TrainState
-from maskkit.engine.device import check_device, keep_freed_memory, peak_memory
-from maskkit.engine.distributed import World, distribute, full_tensor, init_distributed, set_gradient_sync
+from maskkit.engine.checkpoints import Checkpoints, Progress, TrainState
+from maskkit.engine.device import check_device, keep_freed_memory
+from maskkit.engine.distributed import World, distribute, full_tensor, init_distributed
+from maskkit.engine.figures import Draw, draw_some
 from maskkit.engine.forecast import forecast
-from maskkit.engine.log import Log, Silence
-from maskkit.engine.manifest import Place
+from maskkit.engine.log import Log, NullLog
+from maskkit.engine.meters import Meters
 from maskkit.engine.nonfinite import NonFinite, copy_buffers, restore_buffers
-from maskkit.engine.optim import EMA, WarmupCosine
-from maskkit.engine.run import Pretrain, RunFolder
+from maskkit.engine.run import RunFolder
+from maskkit.engine.settings import DataSettings, ModelSettings, Pretrain
 from maskkit.engine.signals import Stopped, interruptible
+from maskkit.engine.step import accumulate, gradient_norm, update
+from maskkit.modality import Modality, as_modality
 from maskkit.model import MaskedModel
+from maskkit.optim import EMA, Schedule, WarmupCosine
 from maskkit.parts import build_as, describe
-from maskkit.seeds import generator, seed_of
-from maskkit.types import Output
+from maskkit.seeds import seed_of
 
-# (batch, output, model, path): draws input, masked input and reconstruction
-Draw = Callable[[Any, Output, MaskedModel, Path], None]
-
-NUM_PICTURES = 8
-
-MASKS = 2**31  # names the stream of random numbers that masks come from; no epoch reaches this number
+Settings = Pretrain[ModelSettings, DataSettings]
 
 
-def pretrain(settings: Pretrain[Any, Any], modality: ModuleType) -> Path:
+def pretrain(settings: Settings, modality: Modality | object) -> Path:
     """Build the model, open the data, train, and return the run's folder."""
+    found = as_modality(modality)
     torch.manual_seed(settings.seed)
     model = settings.model.build()
     source = settings.data.open(model.tokenizer, train=True)
     check = settings.data.open(model.tokenizer, train=False)
-    train(model, source, settings, modality=modality.NAME, draw=modality.draw, pictures_from=check)
+    train(model, source, settings, modality=found.name, draw=found.draw, pictures_from=check)
     return settings.out
 
 
 def train(
     model: MaskedModel,
     source: Source,
-    settings: Pretrain[Any, Any],
+    settings: Settings,
     *,
     modality: str,
     draw: Draw | None = None,
@@ -68,228 +63,263 @@ def train(
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:  # torchrun brought a broken run back
         settings = replace(settings, resume=True)
     with init_distributed(settings.device, settings.sharding) as world:
-        _train(model, source, settings, world, modality, draw, pictures_from)
+        run = Run.begin(model, source, settings.completed(len(source)), world, modality)
+        figures = Figures(draw, pictures_from)
+        with run.log, run.checkpoints, interruptible() as interrupted:
+            loop(run, figures, interrupted)
+        run.save_models()
 
 
-def _train(
-    model: MaskedModel,
-    source: Source,
-    settings: Pretrain[Any, Any],
-    world: World,
-    modality: str,
-    draw: Draw | None,
-    pictures_from: Source | None,
-) -> None:
-    device = world.device
-    if device.type == "cpu":
-        keep_freed_memory()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
-    run = RunFolder(settings.out)
-    open_folder(run, settings, model, modality, world)
-    steps, warmup = settings.length(len(source))
-    schedule = WarmupCosine(peak=settings.optim.lr, steps=steps, warmup=warmup, min_lr=settings.min_lr)
+@dataclass
+class Figures:
+    """What draws reconstructions while a run goes on, and the samples that it draws."""
 
-    record = describe(model)
-    model.to(device).train()
-    expected = forecast(model, source, device, autocast, settings.micro_batch or settings.batch)
-    distribute(model, world, recompute=settings.recompute, compiled=settings.compile)
-    optimizer = settings.optim.build(model)
-    average = EMA(model, settings.ema) if settings.ema is not None else None
-    state = TrainState(model, optimizer, average)
-    checkpoints = Checkpoints(
-        run.checkpoints, world, settings.keep, keep_every=settings.keep_every, background=settings.save_in_background
-    )
-    say = speak if world.is_main else hush
-    place = (checkpoints.resume(state, say) if settings.resume else None) or Place(samples=len(source))
-    place = replace(place, micro_batch=settings.micro(world.size, place.micro_batch))
-    if place.samples != len(source):
-        say(f"the data set has {len(source)} samples, {place.samples} when the run was saved: their order changes here")
-    parts = settings.batch // place.micro_batch
-    files = len(source) // getattr(source, "repeats", 1)  # a broken video is one, however often it is sampled
-    skips = Skips(total=files, limit=settings.max_bad, file=run.skipped if world.is_main else None)
-    skips.take_up(run.skipped, place.skipped_bytes)
-    trouble = NonFinite(run.not_finite, world.is_main, settings.max_not_finite, settings.max_rewinds)
-    trouble.take_up(state.step)
-    for line in expected.lines(steps=steps, batch=settings.batch, processes=world.size, workers=settings.workers):
-        say(line)
-    log: Log | Silence = Silence()
-    if world.is_main:
-        log = Log(run.metrics, run.path / "tensorboard", steps=steps, start=state.step, keep_bytes=place.metrics_bytes)
-    order = order_of(settings.seed, place.rewinds)
-    batches = read_from(source, state.step * parts, place, order, world, settings.workers)
-
-    with log, checkpoints, interruptible() as interrupted:
-        began, waited, logged = time.perf_counter(), 0.0, state.step
-        while state.step < steps:
-            rate = schedule(state.step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            buffers, seen, loss = copy_buffers(model), list[Batch](), torch.zeros((), device=device)
-            for part in range(world.rank, parts, world.size):
-                asked = time.perf_counter()
-                batch = next(batches)
-                waited += time.perf_counter() - asked
-                torch.manual_seed(seed_of(order, state.step, part))  # dropout depends on the micro-batch alone, as
-                rng = generator(order, MASKS, state.step, part)  # masks do: on neither the processes nor the past
-                set_gradient_sync(model, now=part + world.size >= parts)
-                with autocast:
-                    out = model(batch.samples.to(device, non_blocking=True), rng=rng)
-                (out.loss * world.size / parts).backward()  # the mean over processes is taken when they communicate
-                loss += out.loss.detach() / parts
-                seen.append(batch)
-
-            norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-            norm = full_tensor(norm)
-            mean, unread, stop = world.total([loss.item(), sum(len(b.bad) for b in seen), interrupted()])
-            if unread:
-                skips.add(pair for batches_ in world.gather([b.bad for b in seen]) for bad in batches_ for pair in bad)
-            if norm.isfinite():  # the same number in every process
-                if settings.clip is not None:
-                    torch.nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip, norm)
-                optimizer.step()
-                trouble.good()
-            else:
-                restore_buffers(model, buffers)
-                paths = world.gather([source.path(index) for batch in seen for index in batch.indices])
-                trouble.bad(state.step, mean, norm.item(), sum(paths, []))
-            optimizer.zero_grad()
-            if trouble.must_rewind(place.rewinds):
-                place = replace(rewind(checkpoints, state, trouble, say), rewinds=place.rewinds + 1)
-                order = order_of(settings.seed, place.rewinds)
-                batches = read_from(source, state.step * parts, place, order, world, settings.workers)
-                log.rewind(state.step, place.metrics_bytes)
-                began, waited, logged = time.perf_counter(), 0.0, state.step
-                continue
-            state.step += 1
-            world.average_statistics(model)
-            model.after_step(state.step / steps)
-            if average is not None:
-                average.update(model)
-
-            last = state.step == steps or stop > 0
-            if state.step % settings.log_every == 0 or last:
-                seconds = time.perf_counter() - began
-                pace = (state.step - logged) * settings.batch / seconds
-                log.write(
-                    {
-                        "step": state.step,
-                        "epoch": round(state.step * settings.batch / len(source), 4),
-                        "samples": state.step * settings.batch,
-                        "loss": mean,
-                        "lr": rate,
-                        "grad_norm": norm.item(),
-                        "samples_per_second": pace,
-                        "data_wait": waited / seconds,
-                        "mfu": expected.flops * pace / world.size / expected.peak,
-                        "memory": peak_memory(device),
-                        "skipped": len(skips),
-                        "not_finite": trouble.count,
-                        "rewinds": place.rewinds,
-                        "checkpoint_seconds": checkpoints.seconds,
-                    }
-                )
-                began, waited, logged = time.perf_counter(), 0.0, state.step
-            # In the middle of a row of bad steps nothing is saved: to go back there would not lead out of it.
-            if (state.step % settings.save_every == 0 and not trouble.in_a_row) or last:
-                numbers = {"metrics_bytes": log.bytes(), "skipped_bytes": skips.bytes(), "samples": len(source)}
-                checkpoints.save(state, replace(place, step=state.step, **numbers))
-                if checkpoints.saved == 1:
-                    log.say(f"a checkpoint takes {checkpoints.seconds:.2f} s (see --save-every, --save-in-background)")
-            if draw is not None and pictures_from is not None and (state.step % settings.picture_every == 0 or last):
-                path = run.pictures / f"step-{state.step:08d}.png"
-                try:
-                    draw_some(model, pictures_from, path, draw if world.is_main else None, autocast)
-                    log.picture(path, state.step)
-                except ValueError as error:  # samples that cannot be masked or drawn are no reason to end a run
-                    log.say(f"no picture: {error}")
-            if stop and state.step < steps:
-                checkpoints.finish()
-                log.say(f"stopped at step {state.step} of {steps} and saved; go on with --resume")
-                raise Stopped(3)
-    save_models(run, model, record, average, world)
+    draw: Draw | None
+    source: Source | None
 
 
-def open_folder(run: RunFolder, settings: Pretrain[Any, Any], model: MaskedModel, modality: str, world: World) -> None:
-    """Let the first process open the run's folder; what is wrong with it stops all of them."""
-    problem = None
-    if world.is_main:
-        try:
-            run.open(settings, model, modality)
-        except OSError as error:
-            problem = f"{error.filename or run.path}: {error.strerror or error}; choose another --out"
-        except ValueError as error:
-            problem = str(error)
-    for text in world.gather(problem):
-        if text:
-            raise ValueError(text)
+@dataclass
+class Run:
+    """Everything that a run holds while it goes on."""
+
+    settings: Settings
+    model: MaskedModel
+    source: Source
+    world: World
+    folder: RunFolder
+    record: object
+    """The description of the model, which builds it again."""
+    state: TrainState
+    schedule: Schedule
+    checkpoints: Checkpoints
+    progress: Progress
+    skips: Skips
+    nonfinite: NonFinite
+    log: Log | NullLog
+    meters: Meters
+    autocast: torch.autocast
+
+    @classmethod
+    def begin(cls, model: MaskedModel, source: Source, settings: Settings, world: World, modality: str) -> "Run":
+        """Open the folder, measure what the run will cost, spread the model over the processes, and resume."""
+        device = world.device
+        if device.type == "cpu":
+            keep_freed_memory()
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
+        folder, record = RunFolder(settings.out), describe(model)
+        folder.open_in_all(settings, model, modality, world)
+        steps, warmup = settings.length(len(source))
+        model.to(device).train()
+        model.world = world
+        expected = forecast(model, source, device, autocast, settings.micro_batch or settings.batch or 1)
+        settings.optim.freeze(model)
+        distribute(model, world, recompute=settings.recompute, compiled=settings.compile)
+        optimizer = settings.optim.build(model)
+        state = TrainState(model, optimizer, EMA(model, settings.ema) if settings.ema is not None else None)
+        checkpoints = Checkpoints(
+            folder.checkpoints,
+            world,
+            settings.keep,
+            keep_every=settings.keep_every,
+            background=settings.save_in_background,
+        )
+        say = report if world.is_main else report_nothing
+        found = checkpoints.resume(state, say) if settings.resume else None
+        progress = found or Progress(samples=len(source))
+        progress = replace(progress, micro_batch=settings.micro(world.size, progress.micro_batch))
+        if progress.samples != len(source):
+            say(
+                f"the data set has {len(source)} samples, {progress.samples} when the run was saved: "
+                "their order changes here"
+            )
+        for line in expected.lines(
+            steps=steps, batch=settings.batch or 1, processes=world.size, workers=settings.workers
+        ):
+            say(line)
+        assert settings.optim.lr is not None and settings.min_lr is not None and settings.batch is not None
+        rates = WarmupCosine(peak=settings.optim.lr, steps=steps, warmup=warmup, min_lr=settings.min_lr)
+        board = folder.path / "tensorboard"
+        return cls(
+            settings=settings,
+            model=model,
+            source=source,
+            world=world,
+            folder=folder,
+            record=record,
+            state=state,
+            schedule=Schedule(optimizer, settings.optim, rates),
+            checkpoints=checkpoints,
+            progress=progress,
+            skips=_skips(source, folder, settings, progress, world),
+            nonfinite=_nonfinite(folder, settings, state.step, world),
+            log=Log(folder.metrics, board, steps=steps, start=state.step, keep_bytes=progress.metrics_bytes)
+            if world.is_main
+            else NullLog(),
+            meters=Meters(settings.batch, device, expected, world.size, state.step),
+            autocast=autocast,
+        )
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Micro-batches of a step, over all processes."""
+        return (self.settings.batch or 1) // self.progress.micro_batch
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of everything random: another one after each time that the run went back."""
+        seed, rewinds = self.settings.seed, self.progress.rewinds
+        return seed_of(seed, rewinds) if rewinds else seed
+
+    def batches(self) -> Iterator[Batch]:
+        """Read on from the present step: this process's share of the micro-batches."""
+        first = self.state.step * self.num_micro_batches + self.world.rank
+        stream = Stream(self.source, self.progress.micro_batch, self.run_seed, first=first, stride=self.world.size)
+        return load(self.source, stream, workers=self.settings.workers)
+
+    def rewind(self) -> Iterator[Batch]:
+        """Go back to the last checkpoint, and read the data in another order from there."""
+        bad = self.state.step
+        self.checkpoints.finish()
+        found = self.checkpoints.resume(self.state, self.say)
+        if found is None:
+            raise FloatingPointError(
+                f"the loss is not finite and there is no checkpoint to go back to at step {bad}; "
+                f"{self.nonfinite.file} names the samples; lower --lr (in a recipe: --optim.lr), set --clip 1, "
+                "or use --precision fp32"
+            )
+        self.progress = replace(found, rewinds=self.progress.rewinds + 1)
+        self.say(
+            f"the loss was not finite {self.nonfinite.limit} times in a row: back from step {bad} to {found.step}, "
+            "in other order"
+        )
+        self.log.rewind(self.state.step, found.metrics_bytes)
+        self.meters.restart(self.state.step)
+        return self.batches()
+
+    def say(self, text: str) -> None:
+        """Print a line about the run, in one process."""
+        if self.world.is_main:
+            self.log.say(text)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.progress = replace(
+            self.progress,
+            step=self.state.step,
+            metrics_bytes=self.log.bytes(),
+            skipped_bytes=self.skips.bytes(),
+            samples=len(self.source),
+        )
+        self.checkpoints.save(self.state, self.progress)
+        if self.checkpoints.saved == 1:
+            seconds = self.checkpoints.seconds
+            self.say(f"a checkpoint takes {seconds:.2f} s (see --save-every, --save-in-background)")
+
+    def save_models(self) -> None:
+        """Write the last model, and its average where there is one, as files that need no run folder."""
+        finished = {self.folder.model: self.model.state_dict()}
+        if self.state.average is not None:
+            average = self.model.state_dict() | self.state.average.weights
+            finished[self.folder.path / "ema.safetensors"] = average
+        for path, tensors in finished.items():
+            whole = {name: full_tensor(tensor.detach()).cpu() for name, tensor in tensors.items()}
+            if self.world.is_main:
+                alone = build_as(MaskedModel, self.record)  # the model itself may be spread over many processes
+                alone.load_state_dict(whole)
+                weights.save(alone, path)
 
 
-def speak(text: str) -> None:
-    """Say something about the run as a whole."""
+def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
+    """Take the steps of a run, from where it stands to its end."""
+    settings, world, model, state, log = run.settings, run.world, run.model, run.state, run.log
+    steps, batches = run.schedule.run.steps, run.batches()
+    run.meters.restart(state.step)
+    while state.step < steps:
+        rate = run.schedule.set(state.step)
+        model.progress = state.step / steps
+        buffers = copy_buffers(model)
+        done = accumulate(
+            model,
+            batches,
+            num_micro_batches=run.num_micro_batches,
+            run_seed=run.run_seed,
+            step=state.step,
+            world=world,
+            autocast=run.autocast,
+        )
+        run.meters.waited += done.waited
+
+        norm = gradient_norm(model)
+        broken = [batch.bad for batch in done.seen]
+        loss, unread, stop = world.total([done.loss.item(), sum(map(len, broken)), interrupted()])
+        if unread:
+            run.skips.add(pair for each in world.gather(broken) for bad in each for pair in bad)
+        if norm.isfinite():  # the same number in every process
+            update(state.optimizer, norm, settings.clip)
+            run.nonfinite.good()
+        else:
+            restore_buffers(buffers)
+            paths = world.gather([run.source.path(index) for batch in done.seen for index in batch.indices])
+            run.nonfinite.bad(state.step, loss, norm.item(), sum(paths, []))
+        state.optimizer.zero_grad()
+        if run.nonfinite.must_rewind(run.progress.rewinds):
+            batches = run.rewind()
+            continue
+        state.step += 1
+        world.average_statistics(model)
+        model.after_step(state.step / steps)
+        if state.average is not None:
+            state.average.update(model)
+
+        last = state.step == steps or stop > 0
+        if state.step % settings.log_every == 0 or last:
+            samples = state.step * (settings.batch or 1)
+            log.write(
+                {
+                    **done.means(world),
+                    "step": state.step,
+                    "epoch": round(samples / len(run.source), 4),
+                    "samples": samples,
+                    "loss": loss,
+                    "lr": rate,
+                    "grad_norm": norm.item(),
+                    **run.meters.read(state.step),
+                    "skipped": len(run.skips),
+                    "not_finite": run.nonfinite.count,
+                    "rewinds": run.progress.rewinds,
+                    "checkpoint_seconds": run.checkpoints.seconds,
+                }
+            )
+        # In the middle of a row of bad steps nothing is saved: to go back there would not lead out of it.
+        if (state.step % settings.save_every == 0 and not run.nonfinite.in_a_row) or last:
+            run.save()
+        if figures.draw is not None and (state.step % settings.picture_every == 0 or last):
+            path = run.folder.pictures / f"step-{state.step:08d}.png"
+            draw_some(model, figures.source, path, figures.draw if world.is_main else None, run.autocast, log)
+        if stop and state.step < steps:
+            run.checkpoints.finish()
+            log.say(f"stopped at step {state.step} of {steps} and saved; go on with --resume")
+            raise Stopped(3)
+
+
+def report(text: str) -> None:
+    """Print a line about the run as a whole."""
     print(text, file=sys.stderr, flush=True)
 
 
-def hush(text: str) -> None:
-    """Say nothing: another process does."""
+def report_nothing(text: str) -> None:
+    """Print nothing: another process does."""
 
 
-def order_of(seed: int, rewinds: int) -> int:
-    """Return the seed of everything random in a run: another one after each time that it went back."""
-    return seed_of(seed, rewinds) if rewinds else seed
+def _skips(source: Source, folder: RunFolder, settings: Settings, progress: Progress, world: World) -> Skips:
+    files = len(source) // getattr(source, "repeats", 1)  # a broken video is one, however often it is sampled
+    skips = Skips(total=files, limit=settings.max_bad, file=folder.skipped if world.is_main else None)
+    skips.take_up(folder.skipped, progress.skipped_bytes)
+    return skips
 
 
-def read_from(source: Source, first: int, place: Place, order: int, world: World, workers: int) -> Iterator[Batch]:
-    """Read from micro-batch ``first`` of the run on: this process's share of them."""
-    stream = Stream(source, place.micro_batch, order, first=first + world.rank, stride=world.size)
-    return load(source, stream, workers=workers)
-
-
-def rewind(checkpoints: Checkpoints, state: TrainState, trouble: NonFinite, say: Callable[[str], None]) -> Place:
-    """Go back to the last checkpoint."""
-    bad = state.step
-    checkpoints.finish()
-    place = checkpoints.resume(state, say)
-    if place is None:
-        raise FloatingPointError(
-            f"the loss is not finite and there is no checkpoint to go back to at step {bad}; {trouble.file} names the "
-            "samples; lower --optim.lr, set --clip 1, or use --precision fp32"
-        )
-    say(f"the loss was not finite {trouble.limit} times in a row: back from step {bad} to {place.step}, in other order")
-    return place
-
-
-def save_models(run: RunFolder, model: MaskedModel, record: object, average: EMA | None, world: World) -> None:
-    """Write the last model, and its average where there is one, as files that need no run folder."""
-    finished = {run.model: model.state_dict()}
-    if average is not None:
-        finished[run.path / "ema.safetensors"] = average.weights
-    for path, tensors in finished.items():
-        state = {name: full_tensor(tensor.detach()).cpu() for name, tensor in tensors.items()}
-        if world.is_main:
-            alone = build_as(MaskedModel, record)  # the model itself may be spread over many processes
-            alone.load_state_dict(state)
-            weights.save(alone, path)
-
-
-@torch.no_grad()
-def draw_some(model: MaskedModel, source: Source, path: Path, draw: Draw | None, autocast: torch.autocast) -> None:
-    """Draw the first few samples, always under the same mask, so that pictures compare over time.
-
-    Every process computes, since each may hold a part of the weights; one draws.
-    """
-    samples: list[torch.Tensor] = []
-    for index in range(min(len(source), 4 * NUM_PICTURES)):
-        with contextlib.suppress(ValueError):  # broken files are counted where they are trained on
-            samples.append(source.read(index, generator(0, index)))
-        if len(samples) == NUM_PICTURES:
-            break
-    batch = torch.stack(samples).to(next(model.parameters()).device)
-    was_training = model.training
-    model.eval()
-    with autocast:
-        output = model(batch, rng=generator(0, MASKS))
-    if draw is not None:
-        path.parent.mkdir(exist_ok=True)
-        draw(batch, output, model, path)
-    model.train(was_training)
+def _nonfinite(folder: RunFolder, settings: Settings, step: int, world: World) -> NonFinite:
+    found = NonFinite(folder.not_finite, world.is_main, settings.max_not_finite, settings.max_rewinds)
+    found.take_up(step)
+    return found

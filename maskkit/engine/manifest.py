@@ -11,8 +11,8 @@ MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run stands, in plain numbers."""
+class Progress:
+    """How far a run has come, in plain numbers."""
 
     step: int = 0
     rewinds: int = 0
@@ -25,9 +25,9 @@ class Place:
     skipped_bytes: int = 0
 
 
-def read_place(path: Path) -> Place:
-    """Return the numbers of a checkpoint."""
-    return Place(**json.loads((path / MANIFEST).read_text())["place"])
+def read_progress(path: Path) -> Progress:
+    """Return the numbers of a checkpoint. Manifests hold them under "place", their name in the first version."""
+    return Progress(**json.loads((path / MANIFEST).read_text())["place"])
 
 
 def find_damage(path: Path, rank: int = 0, size: int = 1) -> str | None:
@@ -52,14 +52,14 @@ def find_damage(path: Path, rank: int = 0, size: int = 1) -> str | None:
     return None
 
 
-def seal(aside: Path, place: Place) -> None:
+def seal(aside: Path, progress: Progress) -> None:
     """Flush every file to disk and write the manifest."""
     files = {}
     for file in sorted(aside.iterdir()):
         sync(file)
         files[file.name] = {"bytes": file.stat().st_size, "sha256": _checksum(file)}
     with (aside / MANIFEST).open("w") as opened:
-        opened.write(_manifest(asdict(place), files))
+        opened.write(_manifest(asdict(progress), files))
         opened.flush()
         os.fsync(opened.fileno())
     sync(aside)

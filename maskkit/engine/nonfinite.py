@@ -45,18 +45,22 @@ class NonFinite:
         if rewinds >= self.max_rewinds:
             raise FloatingPointError(
                 f"the loss was not finite {self.in_a_row} times in a row, after going back {rewinds} times; "
-                f"{self.file} names the samples; lower --optim.lr, set --clip 1, or use --precision fp32"
+                f"{self.file} names the samples; lower --lr (in a recipe: --optim.lr), set --clip 1, or use --precision fp32"
             )
         self.in_a_row = 0
         return True
 
 
-def copy_buffers(model: nn.Module) -> list[Tensor]:
-    """Copy what a forward pass changes by itself: BatchNorm has read a batch before anyone knows that it is bad."""
-    return [buffer.clone() for buffer in model.buffers()]
+def copy_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Copy what a forward pass changes by itself: BatchNorm has read a batch before anyone knows that it is bad.
+
+    Returns each buffer with its copy. Modules in evaluation mode, such as teachers, change nothing and are left out.
+    """
+    modules = [module for module in model.modules() if module.training]
+    return [(buffer, buffer.clone()) for module in modules for buffer in module.buffers(recurse=False)]
 
 
-def restore_buffers(model: nn.Module, copies: list[Tensor]) -> None:
+def restore_buffers(copies: list[tuple[Tensor, Tensor]]) -> None:
     """Take those changes back."""
-    for buffer, copied in zip(model.buffers(), copies, strict=True):
+    for buffer, copied in copies:
         buffer.copy_(copied)

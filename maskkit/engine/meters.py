@@ -1,0 +1,42 @@
+"""What a run measures of itself: speed, waiting, memory; and the row of numbers that it logs."""
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from maskkit.engine.device import peak_memory
+from maskkit.engine.forecast import Forecast
+
+
+@dataclass
+class Meters:
+    """The speed of a run since its last logged step. Times are seconds."""
+
+    batch: int
+    """Samples of a step, over all processes."""
+    device: torch.device
+    expected: Forecast
+    processes: int
+    step: int = 0
+    """The last step that was logged."""
+    waited: float = 0.0
+    """Time spent waiting for data since then."""
+    began: float = field(default_factory=time.perf_counter)
+
+    def restart(self, step: int) -> None:
+        """Begin to measure anew after a step."""
+        self.began, self.waited, self.step = time.perf_counter(), 0.0, step
+
+    def read(self, step: int) -> dict[str, float | int]:
+        """Return the numbers of the steps since the last reading, and begin anew."""
+        seconds = time.perf_counter() - self.began
+        throughput = (step - self.step) * self.batch / seconds
+        numbers = {
+            "samples_per_second": throughput,
+            "data_wait": self.waited / seconds,
+            "mfu": self.expected.flops * throughput / self.processes / self.expected.peak,
+            "memory": peak_memory(self.device),
+        }
+        self.restart(step)
+        return numbers
