@@ -8,13 +8,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
+from maskkit.modality import find_modality, modality_names
+
 if TYPE_CHECKING:
-    from maskkit.engine.run import DataSettings
+    from maskkit.engine.run import Pretrain
+    from maskkit.modality import DataSettings, Modality
     from maskkit.model import MaskedModel
 
 # Loader workers share the cores with a run on a CPU. OpenMP's threads spin while they wait, and take the time from the
@@ -66,15 +68,15 @@ def overview() -> str:
 
 def pretrain(words: list[str]) -> int:
     """Pretrain a model on a folder of images."""
-    names = _modality_names()
+    names = modality_names()
     if not words or words[0] not in names:
         wanted = f"maskkit pretrain {{{','.join(names)}}} --data PATH --out RUN"
         if words and words[0] not in ("-h", "--help"):
             return _refuse(f"maskkit cannot pretrain on {words[0]!r}; use {wanted}")
         print(f"{wanted}\n\nmaskkit pretrain {names[0]} --help lists the settings.")
         return 0
-    modality = _modality(words[0])
-    command = tyro.cli(modality.Command, prog=f"maskkit pretrain {words[0]}", args=words[1:])
+    modality = find_modality(words[0])
+    command = tyro.cli(modality.command, prog=f"maskkit pretrain {words[0]}", args=words[1:])
     command.check()
 
     from dataclasses import replace
@@ -87,11 +89,11 @@ def pretrain(words: list[str]) -> int:
         record = json.loads((folder.path / "config.json").read_text())
         if record["modality"] != words[0]:
             raise ValueError(f"{command.out} holds a run on {record['modality']}; resume it as that, not as {words[0]}")
-        settings = command.resumed(modality.restore(record["settings"]), _say)
+        settings = cast("Pretrain[Any, Any]", command.resumed(modality.restore(record["settings"]), _say))
     else:
         if folder.started:
             raise ValueError(f"{command.out} already holds a run; choose another --out, or continue it with --resume")
-        settings = replace(command.settings(_say), resume=command.resume)
+        settings = replace(cast("Pretrain[Any, Any]", command.settings(_say)), resume=command.resume)
     out = run(settings, modality)
     _say(f"done: model {out / 'model.safetensors'}, pictures {out / 'pictures'}, metrics {out / 'metrics.jsonl'}")
     return 0
@@ -317,13 +319,13 @@ def shard(words: list[str]) -> int:
             seed: Of the order.
 
         """
-        names = _modality_names()
+        names = modality_names()
         if only is not None and only not in names:
             raise ValueError(f"--only must be one of {', '.join(names)}, got {only!r}")
         if size_mb < 1:
             raise ValueError(f"--size-mb must be at least 1, got {size_mb}")
-        modules = [_modality(name) for name in ([only] if only else names)]
-        suffixes = {suffix for module in modules for suffix in getattr(module, "SUFFIXES", ())}
+        chosen = [find_modality(name) for name in ([only] if only else names)]
+        suffixes = {suffix for modality in chosen for suffix in modality.suffixes}
         if not suffixes:
             raise ValueError(f"{', '.join(names)}: says no SUFFIXES, by which its files are known; name another --only")
 
@@ -342,13 +344,13 @@ def shard(words: list[str]) -> int:
 
 def cache(words: list[str]) -> int:
     """Store a data set in a form that training reads faster."""
-    names = _modality_names()
+    names = modality_names()
     asked = bool(words) and words[0] not in ("-h", "--help")
     if asked and words[0] in names:
-        store = getattr(_modality(words[0]), "cache", None)
-        if store is None:
+        transcode = find_modality(words[0]).transcode
+        if transcode is None:
             return _refuse(f"{words[0]} has no cache; only modalities whose files are slow to read have one")
-        return int(store.main(words[1:]))
+        return transcode(words[1:])
     wanted = f"maskkit cache {{{','.join(names)}}} SRC OUT"
     if asked:
         return _refuse(f"maskkit cannot cache {words[0]!r}; use {wanted}")
@@ -383,18 +385,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
-def _modality_names() -> list[str]:
-    return sorted(entry.name for entry in importlib.metadata.entry_points(group="maskkit.modalities"))
-
-
-def _modality(name: str) -> ModuleType:
-    """Import a modality by the name it has on the command line."""
-    (entry,) = importlib.metadata.entry_points(group="maskkit.modalities", name=name)
-    module: ModuleType = entry.load()
-    return module
-
-
-def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType, DataSettings]":
+def _open_run(path: Path) -> "tuple[MaskedModel, Modality, DataSettings]":
     """Open a run's last model, or its newest checkpoint where it has not ended; with the run's settings of data."""
     from maskkit import weights
     from maskkit.engine.checkpoints import all_checkpoints, read_model
@@ -405,8 +396,8 @@ def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType, DataSettings]":
     if not config.exists():
         raise ValueError(f"{path} holds no run: it has no config.json; give the --out folder of maskkit pretrain")
     record = json.loads(config.read_text())
-    modality = _modality(record["modality"])
-    data = from_plain(modality.Data, record["settings"]["data"])
+    modality = find_modality(record["modality"])
+    data = from_plain(modality.data, record["settings"]["data"])
     if run.model.exists():
         return weights.open_model(run.model), modality, data
     places = all_checkpoints(run.checkpoints)

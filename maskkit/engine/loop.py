@@ -26,6 +26,7 @@ from maskkit.engine.nonfinite import NotFinite, copy_buffers, restore_buffers
 from maskkit.engine.optim import Average, WarmupCosine
 from maskkit.engine.run import Pretrain, RunFolder
 from maskkit.engine.signals import Stopped, interruptible
+from maskkit.modality import Modality, as_modality
 from maskkit.model import MaskedModel
 from maskkit.parts import build, describe
 from maskkit.seeds import generator, seed_of
@@ -39,13 +40,14 @@ NUM_PICTURES = 8
 MASKS = 2**31  # names the stream of random numbers that masks come from; no epoch reaches this number
 
 
-def pretrain(settings: Pretrain[Any, Any], modality: ModuleType) -> Path:
+def pretrain(settings: Pretrain[Any, Any], modality: Modality | ModuleType) -> Path:
     """Build the model, open the data, train, and return the run's folder."""
+    kind = as_modality(modality)
     torch.manual_seed(settings.seed)
     model = settings.model.build()
     source = settings.data.open(model.tokenizer, train=True)
     check = settings.data.open(model.tokenizer, train=False)
-    train(model, source, settings, modality=modality.NAME, draw=modality.draw, pictures_from=check)
+    train(model, source, settings, modality=kind.name, draw=kind.draw, pictures_from=check)
     return settings.out
 
 

@@ -4,14 +4,28 @@ from maskkit.modalities.audio.filterbanks import fbank, fbanks, waveform
 from maskkit.modalities.audio.pictures import draw, write_sound
 from maskkit.modalities.audio.presets import audiomae, masker, patches
 from maskkit.modalities.audio.readers import SUFFIXES, measure, read_recording
-from maskkit.modalities.audio.sample import NAME, sample, speak, tiny
+from maskkit.modalities.audio.sample import sample, speak, tiny
 from maskkit.modalities.audio.settings import AudioMAE, Command, Data, open_audio, restore
 from maskkit.modalities.audio.transforms import Clip
 
-open_data = open_audio  # the name by which the command line opens any modality's data
+from maskkit.modality import Modality
+
+MODALITY = Modality(
+    name="audio",
+    sample=sample,
+    tiny=tiny,
+    suffixes=SUFFIXES,
+    data=Data,
+    open=open_audio,
+    draw=draw,
+    command=Command,
+    restore=restore,
+    bench="maskkit.modalities.audio.bench",
+)
+open_data = open_audio
 
 __all__ = [
-    "NAME",
+    "MODALITY",
     "SUFFIXES",
     "AudioMAE",
     "Clip",

@@ -16,7 +16,6 @@ from torch import Tensor
 from maskkit.model import MaskedModel
 from maskkit.seeds import generator
 
-NAME = "audio"
 FRAMES, MELS = 96, 64  # six by four patches of 16
 
 

@@ -3,14 +3,28 @@
 from maskkit.modalities.image.pictures import draw
 from maskkit.modalities.image.presets import mae, patches
 from maskkit.modalities.image.readers import SUFFIXES
-from maskkit.modalities.image.sample import NAME, digits, sample, tiny
+from maskkit.modalities.image.sample import digits, sample, tiny
 from maskkit.modalities.image.settings import MAE, Command, Data, open_images, restore
 
-open_data = open_images  # the name by which the command line opens any modality's data
+from maskkit.modality import Modality
+
+MODALITY = Modality(
+    name="image",
+    sample=sample,
+    tiny=tiny,
+    suffixes=SUFFIXES,
+    data=Data,
+    open=open_images,
+    draw=draw,
+    command=Command,
+    restore=restore,
+    bench="maskkit.modalities.image.bench",
+)
+open_data = open_images
 
 __all__ = [
     "MAE",
-    "NAME",
+    "MODALITY",
     "SUFFIXES",
     "Command",
     "Data",

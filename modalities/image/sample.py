@@ -9,8 +9,6 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 
-NAME = "image"
-
 
 def sample(count: int = 16) -> UInt8[Tensor, "B 1 8 8"]:
     """Return the first ``count`` of scikit-learn's 1,797 hand-written digits, 0 to 255."""

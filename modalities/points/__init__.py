@@ -4,13 +4,27 @@ from maskkit.modalities.points.groups import Groups
 from maskkit.modalities.points.pictures import draw
 from maskkit.modalities.points.presets import point_mae
 from maskkit.modalities.points.readers import SUFFIXES
-from maskkit.modalities.points.sample import NAME, sample, shape, tiny
+from maskkit.modalities.points.sample import sample, shape, tiny
 from maskkit.modalities.points.settings import Command, Data, PointMAE, open_clouds, restore
 
-open_data = open_clouds  # the name by which the command line opens any modality's data
+from maskkit.modality import Modality
+
+MODALITY = Modality(
+    name="points",
+    sample=sample,
+    tiny=tiny,
+    suffixes=SUFFIXES,
+    data=Data,
+    open=open_clouds,
+    draw=draw,
+    command=Command,
+    restore=restore,
+    bench="maskkit.modalities.points.bench",
+)
+open_data = open_clouds
 
 __all__ = [
-    "NAME",
+    "MODALITY",
     "Command",
     "Data",
     "Groups",

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 
-NAME = "points"
-
 
 def sample(count: int = 16, num_points: int = 256) -> Float[Tensor, "B P 3"]:
     """Return points on spheres, tori, boxes and cones in turn, each turned and stretched, in the unit sphere."""

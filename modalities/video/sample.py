@@ -10,8 +10,6 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 
-NAME = "video"
-
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # rows, columns a frame
 
 
