@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import tyro
 from maskkit.modalities import video
-from maskkit.modalities.video.presets import start_as_videomae
+from maskkit.modalities.video.videomae import init_videomae_weights
 
 from maskkit import MaskedModel, weights
 from maskkit.cli import run_recipe
@@ -39,7 +39,7 @@ class SmallVideoMAE:
         places = FlatSinCos(dim=64)
         encoder = SparseEncoder(content=16, dim=64, depth=3, heads=4, positions=places, prefix_tokens=0)
         decoder = JointDecoder(latent=64, dim=64, depth=2, heads=4, output=16, positions=places, keep_prefix=False)
-        parts = {"encoder": start_as_videomae(encoder), "decoder": start_as_videomae(decoder)}
+        parts = {"encoder": init_videomae_weights(encoder), "decoder": init_videomae_weights(decoder)}
         return video.videomae(**sizes, mask_ratio=0.5, norm_target=False, mean=(0.1,), std=(0.25,), **parts)
 
 

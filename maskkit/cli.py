@@ -8,13 +8,14 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
+from maskkit.modality import find_modality, modality_names
+
 if TYPE_CHECKING:
-    from maskkit.engine.run import DataSettings
+    from maskkit.modality import DataSettings, Modality
     from maskkit.model import MaskedModel
 
 # Loader workers share the cores with a run on a CPU. OpenMP's threads spin while they wait, and take the time from the
@@ -65,36 +66,17 @@ def overview() -> str:
 
 
 def pretrain(words: list[str]) -> int:
-    """Pretrain a model on a folder of images."""
-    names = _modality_names()
-    if not words or words[0] not in names:
-        wanted = f"maskkit pretrain {{{','.join(names)}}} --data PATH --out RUN"
-        if words and words[0] not in ("-h", "--help"):
-            return _refuse(f"maskkit cannot pretrain on {words[0]!r}; use {wanted}")
-        print(f"{wanted}\n\nmaskkit pretrain {names[0]} --help lists the settings.")
-        return 0
-    modality = _modality(words[0])
-    command = tyro.cli(modality.Command, prog=f"maskkit pretrain {words[0]}", args=words[1:])
-    command.check()
+    """Pretrain a model on images, video, audio or point clouds."""
+    from maskkit.commands.pretrain import run
 
-    from dataclasses import replace
+    return run(words)
 
-    from maskkit.engine.loop import pretrain as run
-    from maskkit.engine.run import RunFolder
 
-    folder = RunFolder(Path(command.out))
-    if command.resume and folder.started:
-        record = json.loads((folder.path / "config.json").read_text())
-        if record["modality"] != words[0]:
-            raise ValueError(f"{command.out} holds a run on {record['modality']}; resume it as that, not as {words[0]}")
-        settings = command.resumed(modality.restore(record["settings"]), _say)
-    else:
-        if folder.started:
-            raise ValueError(f"{command.out} already holds a run; choose another --out, or continue it with --resume")
-        settings = replace(command.settings(_say), resume=command.resume)
-    out = run(settings, modality)
-    _say(f"done: model {out / 'model.safetensors'}, pictures {out / 'pictures'}, metrics {out / 'metrics.jsonl'}")
-    return 0
+def methods(words: list[str]) -> int:
+    """List the methods and the modalities that they run on."""
+    from maskkit.commands.methods import run
+
+    return run(words)
 
 
 def reconstruct(words: list[str]) -> int:
@@ -318,13 +300,13 @@ def shard(words: list[str]) -> int:
             seed: Of the order.
 
         """
-        names = _modality_names()
+        names = modality_names()
         if only is not None and only not in names:
             raise ValueError(f"--only must be one of {', '.join(names)}, got {only!r}")
         if size_mb < 1:
             raise ValueError(f"--size-mb must be at least 1, got {size_mb}")
-        modules = [_modality(name) for name in ([only] if only else names)]
-        suffixes = {suffix for module in modules for suffix in getattr(module, "SUFFIXES", ())}
+        chosen = [find_modality(name) for name in ([only] if only else names)]
+        suffixes = {suffix for modality in chosen for suffix in modality.suffixes}
         if not suffixes:
             raise ValueError(f"{', '.join(names)}: says no SUFFIXES, by which its files are known; name another --only")
 
@@ -343,13 +325,13 @@ def shard(words: list[str]) -> int:
 
 def cache(words: list[str]) -> int:
     """Store a data set in a form that training reads faster."""
-    names = _modality_names()
+    names = modality_names()
     asked = bool(words) and words[0] not in ("-h", "--help")
     if asked and words[0] in names:
-        store = getattr(_modality(words[0]), "cache", None)
-        if store is None:
+        transcode = find_modality(words[0]).transcode
+        if transcode is None:
             return _refuse(f"{words[0]} has no cache; only modalities whose files are slow to read have one")
-        return int(store.main(words[1:]))
+        return transcode(words[1:])
     wanted = f"maskkit cache {{{','.join(names)}}} SRC OUT"
     if asked:
         return _refuse(f"maskkit cannot cache {words[0]!r}; use {wanted}")
@@ -373,6 +355,7 @@ def doctor(words: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "pretrain": pretrain,
+    "methods": methods,
     "reconstruct": reconstruct,
     "embed": embed,
     "probe": probe,
@@ -384,18 +367,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
-def _modality_names() -> list[str]:
-    return sorted(entry.name for entry in importlib.metadata.entry_points(group="maskkit.modalities"))
-
-
-def _modality(name: str) -> ModuleType:
-    """Import a modality by the name it has on the command line."""
-    (entry,) = importlib.metadata.entry_points(group="maskkit.modalities", name=name)
-    module: ModuleType = entry.load()
-    return module
-
-
-def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType, DataSettings]":
+def _open_run(path: Path) -> "tuple[MaskedModel, Modality, DataSettings]":
     """Open a run's last model, or its newest checkpoint where it has not ended; with the run's settings of data."""
     from maskkit import weights
     from maskkit.engine.checkpoints import all_checkpoints, read_model
@@ -403,19 +375,18 @@ def _open_run(path: Path) -> "tuple[MaskedModel, ModuleType, DataSettings]":
     from maskkit.model import MaskedModel
     from maskkit.parts import build_as
 
-    run, config = RunFolder(path), path / "config.json"
-    if not config.exists():
-        raise ValueError(f"{path} holds no run: it has no config.json; give the --out folder of maskkit pretrain")
-    record = json.loads(config.read_text())
-    modality = _modality(record["modality"])
-    data = from_plain(modality.Data, record["settings"]["data"])
+    run = RunFolder(path)
+    record = run.record()
+    modality = find_modality(str(record["modality"]))
+    settings = cast("dict[str, object]", record["settings"])
+    data = from_plain(modality.data, cast("dict[str, object]", settings["data"]))
     if run.model.exists():
         return weights.open_model(run.model), modality, data
-    places = all_checkpoints(run.checkpoints)
-    if not places:
+    paths = all_checkpoints(run.checkpoints)
+    if not paths:
         raise ValueError(f"{path} holds no model yet: no checkpoint was written")
     model = build_as(MaskedModel, record["model_parts"])
-    weights.load(model, read_model(places[-1]), layout="maskkit")
+    weights.load(model, read_model(paths[-1]), layout="maskkit")
     return model, modality, data
 
 

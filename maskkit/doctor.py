@@ -8,9 +8,11 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from maskkit.modality import find_modality, modality_names
 
 # Package: what it is for, and what installs it.
 REQUIRED = (
@@ -110,13 +112,13 @@ def sound_formats() -> Iterator[Finding]:
 
 
 def modalities() -> Iterator[Finding]:
-    """Ask each modality that has something to say: ``findings()`` gives (subject, fine, text, mend)."""
-    for entry in sorted(importlib.metadata.entry_points(group="maskkit.modalities"), key=lambda entry: entry.name):
-        found: Iterable[tuple[str, bool, str, str]]
+    """Ask each modality that reports findings."""
+    for name in modality_names():
         try:
-            found = getattr(entry.load(), "findings", tuple)()
+            findings = find_modality(name).findings
+            found = list(findings()) if findings is not None else []
         except Exception as error:  # noqa: BLE001  # a broken modality is a finding
-            yield Finding(entry.name, False, f"fails: {type(error).__name__}: {error}")
+            yield Finding(name, False, f"fails: {type(error).__name__}: {error}")
             continue
         for subject, fine, text, mend in found:
             yield Finding(subject, fine, text, mend)

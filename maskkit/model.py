@@ -39,14 +39,14 @@ class MaskedModel(nn.Module):
         encoder: Encoder,
         decoder: Decoder,
         target: Target,
-        loss: Loss | None = None,
+        loss: Loss = MeanSquared(),  # noqa: B008  # frozen, without state
         also: Mapping[str, Term] | None = None,
         on: str = "hidden",
     ) -> None:
         super().__init__()
         self.tokenizer, self.masker = tokenizer, masker
         self.encoder, self.decoder, self.target = encoder, decoder, target
-        self.loss: Loss = MeanSquared() if loss is None else loss
+        self.loss = loss
         self.on = on
         if FIRST in (also or {}):
             raise ValueError(f"{FIRST!r} is the name of the first term; call a further term something else")

@@ -142,13 +142,13 @@ class Schedule:
     def set(self, step: int) -> float:
         """Set every group for a step, counted from 0; returns the run's own rate."""
         share = 0.5 * (1 - math.cos(math.pi * step / max(self.run.steps, 1)))
+        start, end = self.settings.over(MAE).weight_decay, self.settings.weight_decay_end
         for row in self.optimizer.param_groups:
             group: Group | None = row["group"]
             row["lr"] = self._of(group)(step)
-            if row["decays"] and self.settings.weight_decay_end is not None and (group is None or group.weight_decay is None):
-                start = self.settings.over(MAE).weight_decay
-                assert start is not None
-                row["weight_decay"] = start + (self.settings.weight_decay_end - start) * share
+            own = group is not None and group.weight_decay is not None
+            if end is not None and start is not None and row["decays"] and not own:
+                row["weight_decay"] = start + (end - start) * share
         return self.run(step)
 
     def _of(self, group: Group | None) -> WarmupCosine:

@@ -46,11 +46,16 @@ class Predict(nn.Module):
     """
 
     def __init__(
-        self, *, decoder: Decoder, target: Target, loss: Loss | None = None, on: str = "hidden", weight: float = 1.0
+        self,
+        *,
+        decoder: Decoder,
+        target: Target,
+        loss: Loss = MeanSquared(),  # noqa: B008  # frozen, without state
+        on: str = "hidden",
+        weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.decoder, self.target = decoder, target
-        self.loss: Loss = MeanSquared() if loss is None else loss
+        self.decoder, self.target, self.loss = decoder, target, loss
         self.on, self.weight = on, weight
 
     def forward(self, step: Step) -> Result:

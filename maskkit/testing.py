@@ -3,12 +3,15 @@
 Call these from a test. They raise AssertionError with one line that names the law and what broke it.
 """
 
+import tempfile
+from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from maskkit.maskers import Masker
+from maskkit.modality import Modality, as_modality
 from maskkit.model import FIRST, MaskedModel
 from maskkit.parts import build_as, describe
 from maskkit.step import Step, call
@@ -189,14 +192,33 @@ def _check_description(model: MaskedModel, batch: Batch, out: Output) -> None:
     _law(torch.equal(loss, out.loss), "a model built from its description gives the same loss", loss)
 
 
-def check_modality(module: ModuleType) -> None:
-    """Hold a modality's module to its laws: ``sample(count)`` gives a batch, ``tiny()`` a model of it, ``NAME`` a name.
+def check_modality(modality: Modality | ModuleType) -> None:
+    """Hold a modality to its laws, on the sample and with the tiny model that it ships.
 
-    Runs the checks above on the model's own tokenizer and masker, on the sample that the modality ships.
+    Takes a ``Modality``, a module whose ``MODALITY`` is one, or a module with only ``NAME``, ``sample`` and ``tiny``.
+    Runs the checks above on the model's own tokenizer and masker. Of a ``Modality`` it also checks that ``draw`` writes
+    its picture, that the data settings can be opened, and that ``findings`` yields rows.
     """
-    for name in ("NAME", "sample", "tiny"):
-        _law(hasattr(module, name), f"{module.__name__} has {name}", None)
-    model, batch = module.tiny(), module.sample(4)
+    if isinstance(modality, ModuleType) and not hasattr(modality, "MODALITY"):
+        for name in ("NAME", "sample", "tiny"):
+            _law(hasattr(modality, name), f"{modality.__name__} has {name}", None)
+        _check_tiny(modality.tiny(), modality.sample(4))
+        return
+    found = as_modality(modality)
+    model, batch = found.tiny(), found.sample(4)
+    _check_tiny(model, batch)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        path = Path(folder) / "figure.png"
+        found.draw(batch, model(batch, rng=torch.Generator().manual_seed(0)), model, path)
+        _law(path.exists() and path.stat().st_size > 0, f"draw of {found.name} writes a picture", None)
+    for name in ("at", "open"):
+        _law(callable(getattr(found.data, name, None)), f"data of {found.name} has {name}", None)
+    rows = list(found.findings()) if found.findings is not None else []
+    kinds = [tuple(type(cell) for cell in row) for row in rows]
+    _law(kinds == [(str, bool, str, str)] * len(rows), f"findings of {found.name} are (text, bool, text, text)", None)
+
+
+def _check_tiny(model: MaskedModel, batch: Batch) -> None:
     tokens = check_tokenizer(model.tokenizer, batch)
     check_masker(model.masker, tokens)
     check_model(model, batch)

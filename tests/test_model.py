@@ -44,7 +44,7 @@ signal.NAME, signal.sample, signal.tiny = "signal", signals, signal_model
 # -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("modality", [image, signal], ids=lambda module: module.NAME)
+@pytest.mark.parametrize("modality", [image, signal], ids=lambda module: module.__name__)
 def test_modalities_conform(modality):
     check_modality(modality)
 

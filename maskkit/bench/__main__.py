@@ -259,9 +259,9 @@ def loop(size: str = "small", batch: int = 8, steps: int = 4, rounds: int = 5) -
     from maskkit.engine.device import keep_freed_memory
     from maskkit.engine.distributed import World
     from maskkit.engine.loop import train
-    from maskkit.engine.manifest import Place
+    from maskkit.engine.manifest import Progress
     from maskkit.engine.optim import AdamW
-    from maskkit.engine.run import Pretrain
+    from maskkit.engine.settings import Pretrain
 
     keep_freed_memory()
     image = importlib.import_module("maskkit.modalities.image")
@@ -278,7 +278,7 @@ def loop(size: str = "small", batch: int = 8, steps: int = 4, rounds: int = 5) -
             optimizer.zero_grad()
         took = (time.perf_counter() - began) / steps
         checkpoints = Checkpoints(folder, World(torch.device("cpu")))
-        checkpoints.save(TrainState(model, optimizer, None), Place(step=1))
+        checkpoints.save(TrainState(model, optimizer, None), Progress(step=1))
         return took, checkpoints.seconds, sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 1e6
 
     def looped(folder: Path) -> float:

@@ -31,8 +31,8 @@ from torch.distributed.tensor import DTensor
 
 from maskkit.engine.distributed import World
 from maskkit.engine.manifest import Progress, find_damage, read_progress, seal, sync
-from maskkit.optim import EMA
 from maskkit.model import MaskedModel
+from maskkit.optim import EMA
 
 
 @dataclass
@@ -184,7 +184,9 @@ class Checkpoints:
         norms = torch._foreach_norm([tensor for tensor in floats if tensor.numel()], torch.inf)
         wrong = self.world.total([float(not torch.stack(norms).isfinite().all())])
         if wrong[0]:
-            raise FloatingPointError("the weights hold NaN or infinite values and were not saved; lower --lr (in a recipe: --optim.lr)")
+            raise FloatingPointError(
+                "the weights hold NaN or infinite values and were not saved; lower --lr (in a recipe: --optim.lr)"
+            )
 
 
 def all_checkpoints(folder: Path) -> list[Path]:

@@ -27,6 +27,7 @@ def draw_some(
     draw: Draw | None,
     autocast: torch.autocast,
     log: Log | NullLog,
+    step: int,
 ) -> None:
     """Draw the first few samples, always under the same mask, so that figures compare over time.
 
@@ -45,7 +46,7 @@ def draw_some(
         if draw is not None:
             path.parent.mkdir(exist_ok=True)
             draw(batch, output, model, path)
-            log.picture(path, model.progress)
+            log.picture(path, step)
     except Exception as error:  # noqa: BLE001  # a target without pictures, a full disk, a library's defect
         log.say(f"no picture: {' '.join(str(error).split()) or type(error).__name__}")
     finally:

@@ -5,15 +5,18 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from maskkit.progress import PLAIN_SECONDS, clock
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Log:
@@ -22,7 +25,7 @@ class Log:
     def __init__(self, metrics: Path, board: Path, *, steps: int, start: int, keep_bytes: int = 0) -> None:
         self._file = metrics.open("a")
         self._file.truncate(keep_bytes)  # lines written after the checkpoint will be written again
-        self._board: Any = None
+        self._board: SummaryWriter | None = None
         self._board_path, self._steps, self._start = board, steps, start
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
@@ -49,18 +52,18 @@ class Log:
             self._board.close()
         self._file.close()
 
-    def write(self, metrics: dict[str, float | int]) -> None:
+    def write(self, metrics: Mapping[str, float | int]) -> None:
         """Write one object and show it; JSON has no word for NaN, so what is not finite becomes null."""
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         self._file.write(json.dumps(finite) + "\n")
         self._file.flush()
         step = int(metrics["step"])
         for name, value in metrics.items():
-            if name != "step":
+            if name != "step" and self._board is not None:
                 self._board.add_scalar(name, value, step)
         self.show(metrics)
 
-    def show(self, metrics: dict[str, float | int]) -> None:
+    def show(self, metrics: Mapping[str, float | int]) -> None:
         """Move the bar, or print a line now and then."""
         step, now = int(metrics["step"]), time.perf_counter()
         numbers = f"loss {metrics['loss']:.4f} · {metrics['samples_per_second']:.0f} samples/s"
@@ -78,12 +81,13 @@ class Log:
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def picture(self, path: Path, step: int) -> None:
-        """Show a PNG in TensorBoard."""
+        """Show a PNG in TensorBoard, under a step."""
         import numpy as np
         from PIL import Image
 
         with Image.open(path) as picture:
-            self._board.add_image("reconstruction", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+            if self._board is not None:
+                self._board.add_image("reconstruction", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
     def bytes(self) -> int:
         """Return the length of the metrics file, all of it on disk."""
@@ -98,8 +102,8 @@ class Log:
             self._bar.update(self._task, completed=step)
 
 
-class Silence:
-    """A log that says nothing: that of every process but the first. It answers to all of Log's names."""
+class NullLog:
+    """The log of every process but the first: it writes and prints nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -107,5 +111,18 @@ class Silence:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def __getattr__(self, name: str) -> Callable[..., int]:
-        return lambda *_, **__: 0
+    def write(self, metrics: Mapping[str, float | int]) -> None:
+        """Write nothing."""
+
+    def say(self, text: str) -> None:
+        """Print nothing."""
+
+    def picture(self, path: Path, step: int) -> None:
+        """Show nothing."""
+
+    def bytes(self) -> int:
+        """Return 0."""
+        return 0
+
+    def rewind(self, step: int, keep_bytes: int) -> None:
+        """Forget nothing."""

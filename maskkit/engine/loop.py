@@ -12,12 +12,13 @@ from maskkit import weights
 from maskkit.data.loader import Batch, Stream, load
 from maskkit.data.skips import Skips
 from maskkit.data.source import Source
-from maskkit.engine.checkpoints import Checkpoints, Progress, TrainState
+from maskkit.engine.checkpoints import Checkpoints, TrainState
 from maskkit.engine.device import check_device, keep_freed_memory
 from maskkit.engine.distributed import World, distribute, full_tensor, init_distributed
 from maskkit.engine.figures import Draw, draw_some
 from maskkit.engine.forecast import forecast
 from maskkit.engine.log import Log, NullLog
+from maskkit.engine.manifest import Progress
 from maskkit.engine.meters import Meters
 from maskkit.engine.nonfinite import NonFinite, copy_buffers, restore_buffers
 from maskkit.engine.run import RunFolder
@@ -296,7 +297,9 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
             run.save()
         if figures.draw is not None and (state.step % settings.picture_every == 0 or last):
             path = run.folder.pictures / f"step-{state.step:08d}.png"
-            draw_some(model, figures.source, path, figures.draw if world.is_main else None, run.autocast, log)
+            draw_some(
+                model, figures.source, path, figures.draw if world.is_main else None, run.autocast, log, state.step
+            )
         if stop and state.step < steps:
             run.checkpoints.finish()
             log.say(f"stopped at step {state.step} of {steps} and saved; go on with --resume")

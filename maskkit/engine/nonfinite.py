@@ -45,7 +45,8 @@ class NonFinite:
         if rewinds >= self.max_rewinds:
             raise FloatingPointError(
                 f"the loss was not finite {self.in_a_row} times in a row, after going back {rewinds} times; "
-                f"{self.file} names the samples; lower --lr (in a recipe: --optim.lr), set --clip 1, or use --precision fp32"
+                f"{self.file} names the samples; lower --lr (in a recipe: --optim.lr), set --clip 1, or use "
+                "--precision fp32"
             )
         self.in_a_row = 0
         return True

@@ -1,139 +1,26 @@
-"""A run: the settings that define it and the folder that holds it."""
+"""The folder of a run, and settings as plain JSON and back."""
 
 import dataclasses
 import importlib.metadata
 import json
-import os
 import shutil
 import subprocess
 import sys
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import TypeVar, cast
 
-from maskkit.data.source import Source
-from maskkit.engine.distributed import Sharding
-from maskkit.engine.optim import AdamW
+from maskkit.engine.distributed import World
+from maskkit.engine.settings import DataSettings, ModelSettings, Pretrain
+from maskkit.files import whole_file
 from maskkit.model import MaskedModel
-from maskkit.parts import describe
-from maskkit.tokenizers import Tokenizer
+from maskkit.parts import build_as, describe
 
+__all__ = ["Pretrain", "RunFolder", "from_plain", "git_revision", "plain"]
 
-class ModelSettings(Protocol):
-    """Settings that build a model."""
-
-    def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
-
-
-class DataSettings(Protocol):
-    """Settings that open a data set."""
-
-    def at(self, root: str) -> "DataSettings":
-        """Return the same settings for other files: what a trained model is measured on is read as it was trained."""
-
-    def open(self, tokenizer: Tokenizer, *, train: bool) -> Source:
-        """Return a source of samples that fit a tokenizer, with training or evaluation transforms."""
-
-
-M = TypeVar("M")
-
-D = TypeVar("D")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pretrain(Generic[M, D]):
-    """Everything that defines a pretraining run."""
-
-    model: M
-    data: D
-    out: Path = Path("runs/pretrain")
-    """Folder of the run."""
-    batch: int = 256
-    """Samples per optimiser step, over all processes; it stays when their number changes."""
-    micro_batch: int | None = None
-    """Samples that a process works on at once; where a batch is more than all processes hold, gradients add up.
-    Without it each process takes its whole share."""
-    steps: int | None = None
-    """Optimiser steps; takes precedence over epochs."""
-    epochs: float = 100
-    """Passes over the data."""
-    warmup_epochs: float = 5
-    """Passes during which the rate rises linearly; with --steps, scaled along."""
-    optim: AdamW = field(default_factory=AdamW)
-    min_lr: float = 0.0
-    clip: float | None = None
-    """Largest norm of the gradient."""
-    ema: float | None = None
-    """Decay of a moving average of the weights, such as 0.9999; kept beside the model."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    compile: bool = False
-    """Compile each block with torch.compile."""
-    recompute: bool = False
-    """Keep only the input of each block and compute it again for the gradient: less memory, a third more time."""
-    sharding: Sharding = "full"
-    """Under torchrun, spread weights and optimiser over all processes (full), over those of a node, or copy them
-    (none)."""
-    seed: int = 0
-    workers: int = 2
-    """Processes that read samples."""
-    device: str = "auto"
-    log_every: int = 10
-    save_every: int = 1000
-    """Steps between checkpoints."""
-    keep: int = 2
-    """Newest checkpoints kept."""
-    keep_every: int | None = None
-    """Checkpoints of every so many steps are kept for good."""
-    save_in_background: bool = False
-    """Write checkpoints in a thread, from a copy in memory, while training goes on."""
-    picture_every: int = 1000
-    """Steps between picture grids."""
-    max_bad: float = 0.05
-    """Share of samples that may be broken before the run stops."""
-    max_not_finite: int = 10
-    """Steps in a row whose loss is not finite before the run goes back to its last checkpoint; each is left out."""
-    max_rewinds: int = 3
-    """How often it goes back, each time with another order of the data, before it stops."""
-    resume: bool = False
-    """Go on with the run in the folder; start it where there is none yet."""
-
-    def __post_init__(self) -> None:
-        """Check the settings that torch would only trip over later."""
-        for name in ("batch", "micro_batch", "log_every", "save_every", "keep", "keep_every", "picture_every"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.epochs <= 0:
-            raise ValueError(f"epochs must be positive, got {self.epochs}")
-
-    @classmethod
-    def restored(cls, record: Mapping[str, Any], model: type[M], data: type[D]) -> "Pretrain[M, D]":
-        """Return the settings that a run's ``config.json`` holds, with classes for those of model and data."""
-        parts = {"model": model, "data": data, "optim": AdamW}
-        built: dict[str, Any] = {name: from_plain(kind, record[name]) for name, kind in parts.items()}
-        return from_plain(cls, {**record, **built, "out": Path(record["out"])})
-
-    def length(self, samples: int) -> tuple[int, int]:
-        """Return the numbers of steps and of warm-up steps for a data set of so many samples."""
-        steps = self.steps or max(1, round(self.epochs * samples / self.batch))
-        return steps, round(steps * self.warmup_epochs / self.epochs)
-
-    def micro(self, processes: int, before: int = 0) -> int:
-        """Return the size of a micro-batch: as asked for, as ``before``, or an equal share of the batch.
-
-        Masks and dropout belong to a micro-batch, so a run that keeps its size computes the same on any number of
-        processes.
-        """
-        micro = min(self.micro_batch or before or self.batch // processes, self.batch)
-        if micro == 0 or self.batch % (micro * processes):
-            raise ValueError(
-                f"batch {self.batch} in micro-batches of {micro} cannot be shared by {processes} processes; "
-                "choose a --micro-batch that divides batch / processes"
-            )
-        return micro
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -142,34 +29,76 @@ class RunFolder:
 
     path: Path
 
-    def open(self, settings: Pretrain[Any, Any], model: MaskedModel, modality: str) -> None:
-        """Make the folder and write ``config.json``. Refuses a folder that holds another run."""
-        config = self.path / "config.json"
+    def open_in_all(
+        self, settings: Pretrain[ModelSettings, DataSettings], model: MaskedModel, modality: str, world: World
+    ) -> None:
+        """Let the first process open the folder. What is wrong with it is a ValueError in all of them."""
+        problem = None
+        if world.is_main:
+            try:
+                self.open(settings, model, modality)
+            except OSError as error:
+                problem = f"{error.filename or self.path}: {error.strerror or error}; choose another --out"
+            except ValueError as error:
+                problem = str(error)
+        for text in world.gather(problem):
+            if text:
+                raise ValueError(text)
+
+    def open(self, settings: Pretrain[ModelSettings, DataSettings], model: MaskedModel, modality: str) -> None:
+        """Make the folder and write ``config.json``. Raises ValueError for a folder that holds another run."""
+        description = describe(model)
         if self.started:
-            if not settings.resume:
-                raise ValueError(f"{self.path} already holds a run; choose another --out, or continue it with --resume")
-            before = json.loads(config.read_text())
-            if before["model_parts"] != json.loads(json.dumps(describe(model))):
-                raise ValueError(
-                    f"{self.path} holds a run of another model; resume it with the settings in its config.json"
-                )
-            if before["settings"]["batch"] != settings.batch:
-                raise ValueError(
-                    f"{self.path} holds a run with batch {before['settings']['batch']}, not {settings.batch}; "
-                    "resume it with the same"
-                )
+            self._check_same(settings, description)
             return
+        try:  # a run of parts that cannot be built again would train to its end and then have no model
+            build_as(MaskedModel, json.loads(json.dumps(description)))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"its description does not build the model, which could not be saved: {error}") from None
         self.path.mkdir(parents=True, exist_ok=True)
         record = {
             "maskkit": importlib.metadata.version("maskkit"),
             "modality": modality,
+            "method": getattr(settings.model, "name", None),
             "command": sys.argv,
             "git": git_revision(),
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "timm", "numpy")},
             "settings": plain(settings),
-            "model_parts": describe(model),
+            "model_parts": description,
         }
-        write_text(config, json.dumps(record, indent=2) + "\n")
+        with whole_file(self.path / "config.json") as aside:
+            aside.write_text(json.dumps(record, indent=2) + "\n")
+
+    def _check_same(self, settings: Pretrain[ModelSettings, DataSettings], description: object) -> None:
+        """Raise ValueError where the run in the folder is another one."""
+        if not settings.resume:
+            raise ValueError(f"{self.path} already holds a run; choose another --out, or continue it with --resume")
+        before = self.record()
+        if describe(build_as(MaskedModel, before["model_parts"])) != json.loads(json.dumps(description)):
+            raise ValueError(
+                f"{self.path} holds a run of another model; resume it with the settings in its config.json"
+            )
+        batch = cast(Mapping[str, object], before["settings"]).get("batch")
+        if batch != settings.batch:
+            raise ValueError(
+                f"{self.path} holds a run with batch {batch}, not {settings.batch}; resume it with the same"
+            )
+
+    def record(self) -> dict[str, object]:
+        """Return what ``config.json`` holds. Raises ValueError where it is not that of a run."""
+        config = self.path / "config.json"
+        if not config.exists():
+            raise ValueError(
+                f"{self.path} holds no run: it has no config.json; give the --out folder of maskkit pretrain"
+            )
+        try:
+            record = json.loads(config.read_text())
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{config} cannot be read ({error}); give the --out folder of maskkit pretrain") from None
+        wanted = {"modality", "settings", "model_parts"}
+        if not isinstance(record, dict) or not wanted <= record.keys() or not isinstance(record["settings"], dict):
+            raise ValueError(f"{config} is not that of a run; give the --out folder of maskkit pretrain")
+        return record
 
     @property
     def started(self) -> bool:
@@ -189,7 +118,7 @@ class RunFolder:
 
     @property
     def pictures(self) -> Path:
-        """Reconstructions over time."""
+        """Figures of reconstructions over time."""
         return self.path / "pictures"
 
     @property
@@ -208,7 +137,7 @@ class RunFolder:
         return self.path / "model.safetensors"
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return settings as plain JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -219,9 +148,30 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def from_plain(kind: type[M], record: Mapping[str, Any]) -> M:
-    """Return settings from plain JSON, which has lists for tuples."""
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
+def from_plain(kind: type[S], record: Mapping[str, object], **built: object) -> S:
+    """Return settings of a class from plain JSON, whose lists are tuples and whose objects are settings themselves.
+
+    ``built`` are fields that were built already. A field that the record lacks has its default. Raises ValueError for
+    a field that the class does not have.
+    """
+    hints = typing.get_type_hints(kind)
+    known = {each.name for each in dataclasses.fields(kind)}  # type: ignore[arg-type]  # settings are dataclasses
+    unknown = sorted(record.keys() - known)
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no setting {', '.join(unknown)}; was it written by another version?")
+    values = {name: _from_plain(hints[name], value) for name, value in record.items() if name not in built}
+    return kind(**{**values, **built})
+
+
+def _from_plain(hint: object, value: object) -> object:
+    if isinstance(value, Mapping) and dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_plain(hint, value)
+    if isinstance(value, list):
+        inner = next((each for each in typing.get_args(hint) if each is not Ellipsis), None)
+        return tuple(_from_plain(inner, item) for item in value)
+    if isinstance(value, str) and hint is Path:
+        return Path(value)
+    return value
 
 
 def git_revision() -> str | None:
@@ -231,10 +181,3 @@ def git_revision() -> str | None:
         return None
     result = subprocess.run([git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return result.stdout.strip() or None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text)
-    os.replace(aside, path)

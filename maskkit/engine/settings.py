@@ -6,15 +6,13 @@ Recipes, flags, ``config.json`` and ``--config FILE`` hold these same fields.
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
-
-from maskkit.data.source import Source
 from maskkit.engine.device import best_precision, check_device
 from maskkit.engine.distributed import Sharding
+from maskkit.modality import DataSettings, Fit
 from maskkit.model import MaskedModel
 from maskkit.optim import AdamW, scaled_lr
-from maskkit.tokenizers import Tokenizer
 
 
 class ModelSettings(Protocol):
@@ -24,19 +22,7 @@ class ModelSettings(Protocol):
         """Return the model, freshly started."""
 
 
-class DataSettings(Protocol):
-    """Settings that open a data set."""
-
-    @property
-    def root(self) -> str:
-        """Where the data lies."""
-
-    def at(self, root: str) -> "DataSettings":
-        """Return the same settings for other files: what a trained model is measured on is read as it was trained."""
-
-    def open(self, tokenizer: Tokenizer, *, train: bool) -> Source:
-        """Return a source of samples that fit a tokenizer, with training or evaluation transforms."""
-
+__all__ = ["DataSettings", "ModelSettings", "Pretrain", "changes", "fitted", "resumed"]
 
 M = TypeVar("M")
 D = TypeVar("D")
@@ -140,7 +126,7 @@ class Pretrain(Generic[M, D]):
             epochs=epochs,
             warmup_epochs=WARMUP * epochs if self.warmup_epochs is None else self.warmup_epochs,
             optim=self.optim.over(default),
-            min_lr=0.0 if self.min_lr is None else self.min_lr,
+            min_lr=getattr(self.model, "min_lr", 0.0) if self.min_lr is None else self.min_lr,
             precision=best_precision() if self.precision == "auto" else self.precision,
         )
 
@@ -166,6 +152,20 @@ class Pretrain(Generic[M, D]):
                 "choose a --micro-batch that divides batch / processes"
             )
         return micro
+
+
+def fitted(settings: Pretrain[M, D], fit: Fit, say: Callable[[str], None]) -> Pretrain[M, D]:
+    """Return the settings with what is None chosen to fit the data and the machine, and say what was chosen."""
+    batch = min(fit.samples, fit.batch) if settings.batch is None else settings.batch
+    steps = settings.steps
+    if steps is None and settings.epochs is None:
+        steps = max(500, min(100 * fit.samples // max(batch, 1), 20_000))
+    chosen = replace(settings, model=cast(M, fit.model), data=cast(D, fit.data), batch=batch, steps=steps).completed(
+        fit.samples
+    )
+    length = f"{steps} steps" if steps is not None else f"{settings.epochs:g} epochs"
+    say(f"chosen: {fit.summary}, batch {batch}, {length}, peak lr {chosen.optim.lr:.2g}, {chosen.precision}")
+    return chosen
 
 
 def changes(before: object, after: object, prefix: str = "") -> dict[str, tuple[object, object]]:
@@ -195,9 +195,11 @@ def resumed(run: Pretrain[M, D], asked: Pretrain[M, D], say: Callable[[str], Non
     kept = {name: getattr(asked, name) for name in differing if name in MAY_CHANGE}
     data = run.data
     if root is not None:
-        say(f"data: {root[1]}, where the run had {root[0]}; the run goes on exactly only with the same samples in order")
+        say(
+            f"data: {root[1]}, where the run had {root[0]}; the run goes on exactly only with the same samples in order"
+        )
         data = replace(data, root=root[1])  # type: ignore[type-var]  # settings of data are dataclasses
-    return replace(run, **kept, data=data, out=asked.out, resume=True)  # type: ignore[arg-type]
+    return replace(run, **kept, data=data, out=asked.out, resume=True)
 
 
 def _flag(name: str) -> str:

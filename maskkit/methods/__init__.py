@@ -1,1 +1,94 @@
-"""Methods."""
+"""Methods that know no modality, one a file, and the table of all methods of a modality.
+
+A method is a frozen dataclass of settings with ``build(inputs) -> MaskedModel``. The docstrings of its fields are the
+help texts of the command line. An installed package adds a method by an entry point in the group ``maskkit.methods``,
+whose value is such a class.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.metadata import entry_points
+from typing import ClassVar, Protocol, cast
+
+from maskkit.methods.simmim import SimMIM
+from maskkit.modality import InputSpec, MethodSettings, Modality, find_modality
+from maskkit.model import MaskedModel
+from maskkit.optim import AdamW
+
+GROUP = "maskkit.methods"  # of entry points
+
+
+class Method(Protocol):
+    """A method that knows no modality."""
+
+    name: ClassVar[str]
+
+    def build(self, inputs: InputSpec) -> MaskedModel:
+        """Return the model for some inputs, freshly started."""
+
+    def optim(self, batch: int) -> AdamW:
+        """Return the optimiser that suits the method, for so many samples a step."""
+
+
+OURS: tuple[type[Method], ...] = (SimMIM,)
+
+
+def all_methods() -> dict[str, type[Method]]:
+    """Return the methods that know no modality by name: maskkit's and those of installed packages."""
+    found = {method.name: method for method in OURS}
+    for entry in entry_points(group=GROUP):
+        method: type[Method] = entry.load()
+        if entry.name in found:
+            raise ValueError(f"method {entry.name} of {entry.value} exists already; rename it in its package")
+        found[entry.name] = method
+    return found
+
+
+def methods_of(modality: Modality) -> Mapping[str, type[MethodSettings]]:
+    """Return the settings classes of a modality's methods by name: its published presets first, then all others."""
+    return {**modality.presets, **{name: on(method, modality) for name, method in all_methods().items()}}
+
+
+@functools.cache
+def on(method: type[Method], modality: Modality) -> type[MethodSettings]:
+    """Return one settings class with the fields of a method and those of a modality's inputs."""
+    inputs = modality.input_settings
+
+    def build(self: object) -> MaskedModel:
+        return method.build(cast(Method, self), inputs.spec(self))  # type: ignore[arg-type]  # it is both
+
+    def reduce(self: object) -> tuple[object, tuple[object, ...]]:  # the class is found again in another process
+        return _restored, (method, modality.name, vars(self))
+
+    kind = type(
+        method.__name__,
+        (method, inputs),
+        {"build": build, "__reduce__": reduce, "__doc__": method.__doc__, "__module__": method.__module__},
+    )
+    return cast(type[MethodSettings], dataclass(frozen=True, kw_only=True)(kind))
+
+
+def _restored(method: type[Method], modality: str, values: dict[str, object]) -> MethodSettings:
+    return on(method, find_modality(modality))(**values)
+
+
+def find_method(modality: Modality, name: str) -> type[MethodSettings]:
+    """Return the settings class of a method on a modality. Raises ValueError for an unknown name."""
+    known = methods_of(modality)
+    if name not in known:
+        raise ValueError(f"{modality.name} has no method {name!r}; it has {', '.join(known)}")
+    return known[name]
+
+
+def build_model(modality: Modality, name: str, size: str | None = None, **settings: object) -> MaskedModel:
+    """Build a model by the names of its method and size. Raises ValueError for names and settings that do not exist."""
+    kind = find_method(modality, name)
+    chosen = settings if size is None else {"size": size, **settings}
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # settings are dataclasses
+    unknown = sorted(chosen.keys() - set(known))
+    if unknown:
+        raise ValueError(
+            f"method {name} on {modality.name} has no setting {', '.join(unknown)}; it has {', '.join(known)}"
+        )
+    return kind(**chosen).build()

@@ -1,36 +1,74 @@
-"""Audio as spectrograms ``[B 1 time mels]``: readers, presets, pictures, and settings for the command line."""
+"""Audio as spectrograms ``[B 1 time mels]``: inputs of methods, Audio-MAE, readers, figures and settings."""
 
+from collections.abc import Mapping
+
+from maskkit.modalities.audio.audiomae import AudioMAE, audiomae, masker
 from maskkit.modalities.audio.filterbanks import fbank, fbanks, waveform
+from maskkit.modalities.audio.fit import fit
+from maskkit.modalities.audio.inputs import Inputs, inputs, patches
 from maskkit.modalities.audio.pictures import draw, write_sound
-from maskkit.modalities.audio.presets import audiomae, masker, patches
 from maskkit.modalities.audio.readers import SUFFIXES, measure, read_recording
-from maskkit.modalities.audio.sample import NAME, sample, speak, tiny
-from maskkit.modalities.audio.settings import AudioMAE, Command, Data, open_audio, restore
+from maskkit.modalities.audio.sample import sample, speak, tiny
+from maskkit.modalities.audio.settings import Data, open_audio
 from maskkit.modalities.audio.transforms import Clip
 
-open_data = open_audio  # the name by which the command line opens any modality's data
+from maskkit.methods import build_model, methods_of
+from maskkit.modality import MethodSettings, Modality
+from maskkit.model import MaskedModel
+
+MODALITY = Modality(
+    name="audio",
+    sample=sample,
+    tiny=tiny,
+    suffixes=SUFFIXES,
+    data=Data,
+    open=open_audio,
+    draw=draw,
+    inputs=inputs,
+    input_settings=Inputs,
+    presets={"audiomae": AudioMAE},
+    fit=fit,
+    bench="maskkit.modalities.audio.bench",
+)
+open_data = open_audio
 
 __all__ = [
-    "NAME",
-    "SUFFIXES",
     "AudioMAE",
     "Clip",
-    "Command",
     "Data",
+    "Inputs",
+    "MODALITY",
+    "SUFFIXES",
     "audiomae",
     "draw",
     "fbank",
     "fbanks",
+    "inputs",
     "masker",
     "measure",
+    "model",
     "open_audio",
     "open_data",
     "patches",
     "read_recording",
-    "restore",
     "sample",
     "speak",
     "tiny",
     "waveform",
     "write_sound",
 ]
+
+
+def model(name: str, size: str | None = None, **settings: object) -> MaskedModel:
+    """Build a model by the names of its method and size; ``METHODS`` lists the methods and their settings.
+
+    Raises ValueError for a method, size or setting that does not exist.
+    """
+    return build_model(MODALITY, name, size, **settings)
+
+
+def __getattr__(name: str) -> Mapping[str, type[MethodSettings]]:
+    """Look up ``METHODS`` when it is asked for, since installed packages add to it."""
+    if name == "METHODS":
+        return methods_of(MODALITY)
+    raise AttributeError(f"module {__name__} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from maskkit.modalities.audio.presets import audiomae
+from maskkit.modalities.audio.audiomae import audiomae
 from timm.models.vision_transformer import Block
 
 from maskkit.bench.__main__ import training_step

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from maskkit.modalities.audio.audiomae import audiomae
 from maskkit.modalities.audio.filterbanks import RATE, num_samples
-from maskkit.modalities.audio.presets import AUDIOSET_MEAN, AUDIOSET_STD, audiomae
+from maskkit.modalities.audio.inputs import AUDIOSET_MEAN, AUDIOSET_STD
 from maskkit.modalities.audio.transforms import Clip
 from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.seeds import generator
 
-NAME = "audio"
 FRAMES, MELS = 96, 64  # six by four patches of 16
 
 

@@ -1,26 +1,64 @@
-"""Images ``[B C H W]``: readers, presets, pictures, and settings for the command line."""
+"""Images ``[B C H W]``: inputs of methods, MAE, readers, figures and settings."""
 
+from collections.abc import Mapping
+
+from maskkit.modalities.image.fit import fit
+from maskkit.modalities.image.inputs import Inputs, inputs, patches
+from maskkit.modalities.image.mae import MAE, mae
 from maskkit.modalities.image.pictures import draw
-from maskkit.modalities.image.presets import mae, patches
 from maskkit.modalities.image.readers import SUFFIXES
-from maskkit.modalities.image.sample import NAME, digits, sample, tiny
-from maskkit.modalities.image.settings import MAE, Command, Data, open_images, restore
+from maskkit.modalities.image.sample import digits, sample, tiny
+from maskkit.modalities.image.settings import Data, open_images
 
-open_data = open_images  # the name by which the command line opens any modality's data
+from maskkit.methods import build_model, methods_of
+from maskkit.modality import MethodSettings, Modality
+from maskkit.model import MaskedModel
+
+MODALITY = Modality(
+    name="image",
+    sample=sample,
+    tiny=tiny,
+    suffixes=SUFFIXES,
+    data=Data,
+    open=open_images,
+    draw=draw,
+    inputs=inputs,
+    input_settings=Inputs,
+    presets={"mae": MAE},
+    fit=fit,
+    bench="maskkit.modalities.image.bench",
+)
+open_data = open_images
 
 __all__ = [
-    "MAE",
-    "NAME",
-    "SUFFIXES",
-    "Command",
     "Data",
+    "Inputs",
+    "MAE",
+    "MODALITY",
+    "SUFFIXES",
     "digits",
     "draw",
+    "inputs",
     "mae",
+    "model",
     "open_data",
     "open_images",
     "patches",
-    "restore",
     "sample",
     "tiny",
 ]
+
+
+def model(name: str, size: str | None = None, **settings: object) -> MaskedModel:
+    """Build a model by the names of its method and size; ``METHODS`` lists the methods and their settings.
+
+    Raises ValueError for a method, size or setting that does not exist.
+    """
+    return build_model(MODALITY, name, size, **settings)
+
+
+def __getattr__(name: str) -> Mapping[str, type[MethodSettings]]:
+    """Look up ``METHODS`` when it is asked for, since installed packages add to it."""
+    if name == "METHODS":
+        return methods_of(MODALITY)
+    raise AttributeError(f"module {__name__} has no attribute {name!r}")

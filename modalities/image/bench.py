@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Callable
 
 import torch
-from maskkit.modalities.image.presets import mae
+from maskkit.modalities.image.mae import mae
 
 from maskkit.bench.__main__ import training_step
 from maskkit.engine.optim import AdamW

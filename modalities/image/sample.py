@@ -3,13 +3,11 @@
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from maskkit.modalities.image.presets import mae
+from maskkit.modalities.image.mae import mae
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from maskkit.model import MaskedModel
-
-NAME = "image"
 
 
 def sample(count: int = 16) -> UInt8[Tensor, "B 1 8 8"]:

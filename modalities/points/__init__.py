@@ -1,27 +1,65 @@
-"""Point clouds ``[B P 3]``, or ``[B P 3+F]`` with features: readers, presets, pictures, and settings."""
+"""Point clouds ``[B P 3]``, or ``[B P 3+F]`` with features: inputs, Point-MAE, readers, figures, settings."""
 
+from collections.abc import Mapping
+
+from maskkit.modalities.points.fit import fit
 from maskkit.modalities.points.groups import Groups
+from maskkit.modalities.points.inputs import Inputs, inputs
 from maskkit.modalities.points.pictures import draw
-from maskkit.modalities.points.presets import point_mae
+from maskkit.modalities.points.point_mae import PointMAE, point_mae
 from maskkit.modalities.points.readers import SUFFIXES
-from maskkit.modalities.points.sample import NAME, sample, shape, tiny
-from maskkit.modalities.points.settings import Command, Data, PointMAE, open_clouds, restore
+from maskkit.modalities.points.sample import sample, shape, tiny
+from maskkit.modalities.points.settings import Data, open_clouds
 
-open_data = open_clouds  # the name by which the command line opens any modality's data
+from maskkit.methods import build_model, methods_of
+from maskkit.modality import MethodSettings, Modality
+from maskkit.model import MaskedModel
+
+MODALITY = Modality(
+    name="points",
+    sample=sample,
+    tiny=tiny,
+    suffixes=SUFFIXES,
+    data=Data,
+    open=open_clouds,
+    draw=draw,
+    inputs=inputs,
+    input_settings=Inputs,
+    presets={"point-mae": PointMAE},
+    fit=fit,
+    bench="maskkit.modalities.points.bench",
+)
+open_data = open_clouds
 
 __all__ = [
-    "NAME",
-    "Command",
     "Data",
     "Groups",
-    "SUFFIXES",
+    "Inputs",
+    "MODALITY",
     "PointMAE",
+    "SUFFIXES",
     "draw",
+    "inputs",
+    "model",
     "open_clouds",
     "open_data",
     "point_mae",
-    "restore",
     "sample",
     "shape",
     "tiny",
 ]
+
+
+def model(name: str, size: str | None = None, **settings: object) -> MaskedModel:
+    """Build a model by the names of its method and size; ``METHODS`` lists the methods and their settings.
+
+    Raises ValueError for a method, size or setting that does not exist.
+    """
+    return build_model(MODALITY, name, size, **settings)
+
+
+def __getattr__(name: str) -> Mapping[str, type[MethodSettings]]:
+    """Look up ``METHODS`` when it is asked for, since installed packages add to it."""
+    if name == "METHODS":
+        return methods_of(MODALITY)
+    raise AttributeError(f"module {__name__} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from maskkit.modalities.points.presets import point_mae
+from maskkit.modalities.points.point_mae import point_mae
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 

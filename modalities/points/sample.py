@@ -4,12 +4,10 @@ import math
 
 import torch
 from jaxtyping import Float
-from maskkit.modalities.points.presets import point_mae
+from maskkit.modalities.points.point_mae import point_mae
 from torch import Tensor
 
 from maskkit.model import MaskedModel
-
-NAME = "points"
 
 
 def sample(count: int = 16, num_points: int = 256) -> Float[Tensor, "B P 3"]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from maskkit.modalities.video.cache import cache
-from maskkit.modalities.video.presets import videomae
 from maskkit.modalities.video.readers import Videos, find_videos
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.settings import NO_DECAY
 from maskkit.modalities.video.transforms import MultiScaleCrop
+from maskkit.modalities.video.videomae import videomae
 from torch import Tensor
 
 from maskkit.bench.__main__ import training_step

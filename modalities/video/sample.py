@@ -3,14 +3,12 @@
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from maskkit.modalities.video.presets import videomae
+from maskkit.modalities.video.videomae import videomae
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from maskkit.model import MaskedModel
-
-NAME = "video"
 
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # rows, columns a frame
 

@@ -1,8 +1,10 @@
-"""Published methods for point clouds, each a choice of parts."""
+"""Point-MAE (arXiv:2203.06604), with every quirk of the authors' code (Pang-Yatian/Point-MAE; docs/official.md, P)."""
 
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
 
 from maskkit.modalities.points.groups import Groups
+from maskkit.modalities.points.inputs import NEAR_ORIGIN, Inputs
 from maskkit.modalities.points.pointnet import GroupPointNet, init_point_mae_weights
 from maskkit.modalities.points.targets import Coordinates
 
@@ -11,9 +13,11 @@ from maskkit.encoder import SparseEncoder
 from maskkit.losses import Chamfer
 from maskkit.maskers import BlockMasker, Uniform
 from maskkit.model import MaskedModel, check_parts
+from maskkit.optim import AdamW
 from maskkit.positions import CoordinateMLP
 
-NEAR_ORIGIN = 1e-3  # docs/official.md P10
+# dim, depth, heads, depth of the decoder. The authors publish one size, small; tiny is ours.
+SIZES = {"tiny": (192, 6, 3, 2), "small": (384, 12, 6, 4)}
 
 
 def point_mae(
@@ -104,4 +108,47 @@ def point_mae(
     model = MaskedModel(**parts)
     if fresh:
         init_point_mae_weights(model)
+        model.setup()
     return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointMAE(Inputs):
+    """Point-MAE (arXiv:2203.06604): groups of points are hidden, and their points predicted."""
+
+    name: ClassVar[str] = "point-mae"
+    min_lr: ClassVar[float] = 1e-6  # the authors' final rate
+
+    size: Literal["tiny", "small"] | None = None
+    """Size of encoder and decoder; the authors' is small."""
+    mask_ratio: float = 0.6
+    """Share of hidden groups."""
+    mask: Literal["random", "block"] = "random"
+    """Hide groups at random, or a block of groups around one of them."""
+    norm: Literal["l1", "l2"] = "l2"
+    """Norm of the Chamfer distance."""
+    batch_norm: Literal["all", "visible"] = "all"
+    """Groups from which batch normalisation takes its statistics; all is the authors'."""
+    dim: int | None = None
+    """Width, in place of the size's."""
+    depth: int | None = None
+    """Number of blocks, in place of the size's."""
+    heads: int | None = None
+    """Number of attention heads, in place of the size's."""
+    decoder_depth: int | None = None
+    """Number of blocks of the decoder, in place of the size's."""
+    drop_path: float = 0.1
+    """Largest rate of stochastic depth."""
+
+    def build(self) -> MaskedModel:
+        """Return the model, freshly started."""
+        if (self.size or "small") not in SIZES:
+            raise ValueError(f"size must be one of {', '.join(SIZES)}, got {self.size!r}")
+        sizes = dict(zip(("dim", "depth", "heads", "decoder_depth"), SIZES[self.size or "small"], strict=True))
+        given = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "size"}
+        given |= {"num_groups": self.groups, "group_size": self.points_of_group}
+        return point_mae(**{**sizes, **{name: value for name, value in given.items() if value is not None}})
+
+    def optim(self, batch: int) -> AdamW:
+        """Return the authors' optimiser; its rate does not follow the batch."""
+        return AdamW(lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05, no_decay=("mask_token",))

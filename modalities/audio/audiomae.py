@@ -1,22 +1,21 @@
-"""Published audio methods, each a choice of parts."""
+"""Audio-MAE (arXiv:2207.06405), with every quirk of the authors' code (facebookresearch/AudioMAE; docs/official.md)."""
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from maskkit.modalities.audio.inputs import AUDIOSET_MEAN, AUDIOSET_STD, FRAMES, Inputs, patches
 
 from maskkit.decoder import JointDecoder, WindowDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.layers import init_mae_weights
 from maskkit.maskers import Masker, Stripes, Uniform
 from maskkit.model import MaskedModel, check_parts
+from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import SinCos
 from maskkit.targets import Contents, NormalizedContents
-from maskkit.tokenizers import Patches
 
 Size = Literal["tiny", "small", "base", "large"]
 Hide = Literal["random", "time", "frequency", "both"]
-
-# Of AudioSet's log mel energies (main_pretrain.py). The authors have -6.6268077, 5.358466 and 512 frames for
-# ESC-50, and -6.845978, 5.5654526 and 128 frames for Speech Commands.
-AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 
 # width, depth, heads of the encoder; tiny is ours. The authors' huge has patches of 14, which do not divide 128 bands.
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
@@ -25,31 +24,6 @@ SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "la
 # (docs/official.md A5).
 WINDOWED, GLOBAL = (512, 16, 16), (512, 8, 16)
 TINY_DECODER = (128, 4, 4)
-
-
-def patches(
-    patch_size: int | tuple[int, int] = 16,
-    *,
-    frames: int | None = None,
-    mels: int | None = None,
-    mean: float = AUDIOSET_MEAN,
-    std: float = AUDIOSET_STD,
-) -> Patches:
-    """Return the tokenizer of spectrograms ``[B 1 time mels]``.
-
-    ``mean`` and ``std`` are those of the data set's log mel energies; readers normalise by them, and by *twice* the
-    deviation, as the authors' dataset.py does (docs/official.md A6). What a clip does not have is filled with raw 0,
-    which is +0.467 after AudioSet's normalisation: the authors pad before they normalise.
-    """
-    return Patches(
-        size=(patch_size, patch_size) if isinstance(patch_size, int) else (patch_size[0], patch_size[1]),
-        channels=1,
-        mean=(mean,),
-        std=(2 * std,),
-        names=("time", "mels"),
-        input_size=None if frames is None or mels is None else (frames, mels),
-        fill=-mean / (2 * std),
-    )
 
 
 def masker(hide: Hide = "random", ratio: float | tuple[float, float] | None = None) -> Masker:
@@ -127,3 +101,49 @@ def _decoder(
     if kind == "global":
         return init_mae_weights(JointDecoder(**common, positions=places))
     return init_mae_weights(WindowDecoder(**common, positions=places, window=(4, 4), shift=(2, 0), bias_dropout=0.1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioMAE(Inputs):
+    """Audio-MAE (arXiv:2207.06405): MAE on spectrograms, with window attention in the decoder."""
+
+    name: ClassVar[str] = "audiomae"
+
+    size: Size | None = None
+    """Size of the encoder."""
+    decoder: Literal["window", "global"] = "window"
+    """The authors' windowed decoder, or MAE's global one."""
+    positions: Literal["authors", "corrected"] = "authors"
+    """The authors' transposed table, which their weights need, or the corrected one."""
+    norm_target: bool = True
+    """Predict each patch with its own mean and deviation taken out; --no-norm-target predicts plain energies."""
+    mask: Hide = "random"
+    """Hide patches at random, moments, bands, or both of these."""
+    mask_ratio: float | tuple[float, float] | None = None
+    """Hidden share, 0.8 by default; with mask both a pair, of time and frequency, 0.7 0.3 by default."""
+
+    def __post_init__(self) -> None:
+        """Check the mask before thousands of files are looked at."""
+        super().__post_init__()
+        masker(self.mask, self.mask_ratio)
+
+    def build(self) -> MaskedModel:
+        """Return the model, freshly started."""
+        return audiomae(
+            self.size or "base",
+            frames=self.length or FRAMES,
+            mels=self.mels,
+            patch_size=self.patch_size,
+            decoder=self.decoder,
+            positions=self.positions,
+            norm_target=self.norm_target,
+            mask=self.mask,
+            mask_ratio=self.mask_ratio,
+            mean=AUDIOSET_MEAN if self.mean is None else self.mean,
+            std=AUDIOSET_STD if self.std is None else self.std,
+        )
+
+    def optim(self, batch: int) -> AdamW:
+        """Return the authors' optimiser: 2e-4 per 256 samples. Small models train at 5e-4 at least."""
+        least = 5e-4 if self.size in ("tiny", "small") else 0.0
+        return AdamW(lr=max(least, scaled_lr(2e-4, batch)), betas=(0.9, 0.95), weight_decay=1e-4)

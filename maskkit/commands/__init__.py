@@ -1,0 +1,1 @@
+"""The commands of ``maskkit``, one a file; ``maskkit.cli`` has their table."""

@@ -1,0 +1,45 @@
+"""``maskkit methods``: which methods there are, and which kinds of data they run on."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from maskkit.methods import methods_of
+from maskkit.modality import find_modality, modality_names
+
+
+def run(words: Sequence[str]) -> int:
+    """List the methods and the modalities that they run on."""
+    tyro.cli(methods, prog="maskkit methods", args=list(words))
+    return 0
+
+
+def methods(
+    modality: Annotated[str | None, tyro.conf.Positional] = None,
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """List the methods and the modalities that they run on.
+
+    Args:
+        modality: Lists the methods of one modality.
+        json_: Prints JSON: a list of objects with method and modalities.
+
+    """
+    names = [modality] if modality is not None else modality_names()
+    table: dict[str, list[str]] = {}
+    texts: dict[str, str] = {}
+    for name in names:
+        for method, kind in methods_of(find_modality(name)).items():
+            table.setdefault(method, []).append(name)
+            texts[method] = (kind.__doc__ or "").splitlines()[0]
+    if json_:
+        print(json.dumps([{"method": method, "modalities": found} for method, found in table.items()], indent=1))
+        return
+    width = max(map(len, table))
+    columns = "  ".join(f"{name:<6}" for name in names)
+    print(f"{'':<{width}}  {columns}")
+    for method, found in table.items():
+        marks = "  ".join(f"{'yes' if name in found else '-':<6}" for name in names)
+        print(f"{method:<{width}}  {marks}  {texts[method]}")

@@ -1,0 +1,35 @@
+"""Settings of a run read back from its ``config.json``."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from maskkit.engine.run import RunFolder, from_plain
+from maskkit.engine.settings import DataSettings, ModelSettings, Pretrain
+from maskkit.methods import find_method
+from maskkit.modality import Modality
+
+
+def restore_settings(folder: RunFolder, modality: Modality) -> Pretrain[ModelSettings, DataSettings]:
+    """Return the settings of a run. Raises ValueError for a run on another modality, or settings that do not fit."""
+    record = folder.record()
+    if record["modality"] != modality.name:
+        raise ValueError(
+            f"{folder.path} holds a run on {record['modality']}; resume it as that, not as {modality.name}"
+        )
+    return settings_from(record, modality, str(folder.path / "config.json"))
+
+
+def settings_from(
+    record: Mapping[str, object], modality: Modality, where: str
+) -> Pretrain[ModelSettings, DataSettings]:
+    """Return settings from the record in a ``config.json``; what it lacks has its default."""
+    settings, name = dict(cast(Mapping[str, object], record["settings"])), record.get("method")
+    try:
+        if name is None and "method" not in record and modality.migrate is not None:
+            name, settings = modality.migrate(settings)
+        kind = find_method(modality, str(name or next(iter(modality.presets))))
+        model = from_plain(kind, cast(Mapping[str, object], settings.get("model", {})))
+        data = from_plain(modality.data, cast(Mapping[str, object], settings.get("data", {})))
+        return cast(Pretrain[ModelSettings, DataSettings], from_plain(Pretrain, settings, model=model, data=data))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from None

@@ -1,0 +1,50 @@
+"""Settings of a run on recordings that fit the recordings and the machine."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from maskkit.modalities.audio.filterbanks import RATE
+from maskkit.modalities.audio.inputs import Inputs, fitting_length
+from maskkit.modalities.audio.readers import Survey, measure, survey
+from maskkit.modalities.audio.settings import Data
+
+from maskkit.modality import DataSettings, Fit, MethodSettings
+
+
+def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -> Fit:
+    """Choose what is None in the settings of a model and of its recordings, and say what was found."""
+    assert isinstance(model, Inputs) and isinstance(data, Data)
+    cuda = torch.cuda.is_available()
+    facts = survey(data.root, mels=model.mels)
+    frames = model.length or fitting_frames(facts, model.patch_size)
+    for line in _said(facts, frames):
+        say(line)
+    chosen: dict[str, object] = {"frames": frames, "seconds": None}
+    if getattr(model, "size", "") is None:
+        chosen["size"] = "base" if cuda else "tiny"
+    if data.measure and model.mean is None:
+        mean, std = measure(data.root, mels=model.mels)
+        say(f"measured mean {mean:.4f} and deviation {std:.4f} of log mel energies")
+        chosen |= {"mean": mean, "std": std}
+    model = replace(model, **chosen)  # type: ignore[arg-type]  # fields of a settings class
+    name, size, decoder = (
+        model.name,
+        getattr(model, "size", None),
+        getattr(model, "decoder", None),
+    )
+    summary = f"{name}{f'-{size}' if size else ''}{f', {decoder} decoder' if decoder else ''}"
+    return Fit(model=model, data=data, samples=facts.count, batch=128 if cuda else 32, summary=summary)
+
+
+def fitting_frames(facts: Survey, patch_size: int = 16) -> int:
+    """Return the clip length for a data set: nine of ten recordings whole, and 1024 frames at most, the authors'."""
+    return min(fitting_length(facts.long, patch_size), 1024 // patch_size * patch_size)
+
+
+def _said(facts: Survey, frames: int) -> list[str]:
+    rates = ", ".join(f"{rate:,}" for rate in facts.rates[:3]) + (" ..." if len(facts.rates) > 3 else "")
+    lines = [f"{facts.count} recordings, about {facts.median:.1f} s, nine of ten within {facts.long:.1f} s, {rates} Hz"]
+    if facts.rates != (RATE,):
+        lines.append(f"resampled to {RATE:,} Hz as they are read")
+    return [*lines, f"clips of {frames} frames, {frames / 100:.2f} s"]

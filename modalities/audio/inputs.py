@@ -1,0 +1,107 @@
+"""What a method needs to know of spectrograms: patches, positions, the usual masker and target."""
+
+from dataclasses import dataclass
+
+from maskkit.kernels.linear import Linear
+from maskkit.maskers import Uniform
+from maskkit.modality import InputSpec
+from maskkit.positions import SinCos
+from maskkit.targets import Contents
+from maskkit.tokenizers import Patches
+
+FRAMES, MELS, PATCH_SIZE = 1024, 128, 16  # Audio-MAE's, for 10 s
+FRAMES_PER_SECOND = 100
+
+# Of AudioSet's log mel energies (main_pretrain.py). The authors have -6.6268077, 5.358466 and 512 frames for
+# ESC-50, and -6.845978, 5.5654526 and 128 frames for Speech Commands.
+AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
+
+
+def patches(
+    patch_size: int | tuple[int, int] = 16,
+    *,
+    frames: int | None = None,
+    mels: int | None = None,
+    mean: float = AUDIOSET_MEAN,
+    std: float = AUDIOSET_STD,
+) -> Patches:
+    """Return the tokenizer of spectrograms ``[B 1 time mels]``.
+
+    ``mean`` and ``std`` are those of the data set's log mel energies; readers normalise by them, and by *twice* the
+    deviation, as the authors' dataset.py does (docs/official.md A6). What a clip does not have is filled with raw 0,
+    which is +0.467 after AudioSet's normalisation: the authors pad before they normalise.
+    """
+    return Patches(
+        size=(patch_size, patch_size) if isinstance(patch_size, int) else (patch_size[0], patch_size[1]),
+        channels=1,
+        mean=(mean,),
+        std=(2 * std,),
+        names=("time", "mels"),
+        input_size=None if frames is None or mels is None else (frames, mels),
+        fill=-mean / (2 * std),
+    )
+
+
+def inputs(
+    frames: int = FRAMES,
+    mels: int = MELS,
+    patch_size: int | tuple[int, int] = PATCH_SIZE,
+    mean: float = AUDIOSET_MEAN,
+    std: float = AUDIOSET_STD,
+) -> InputSpec:
+    """Return what a method needs to know of spectrograms.
+
+    ``frames`` are 10 ms long, ``mels`` are frequency bands; ``patch_size`` is one number, or (frames, bands). ``mean``
+    and ``std`` are those of the data set's log mel energies.
+    """
+    tokenizer = patches(patch_size, frames=frames, mels=mels, mean=mean, std=std)
+    return InputSpec(
+        tokenizer=tokenizer,
+        positions=lambda dim: SinCos(dim=dim, axes=2, order=(1, 0)),
+        embed=lambda dim: Linear(tokenizer.width, dim),
+        masker=lambda ratio: Uniform(ratio=ratio),
+        target=Contents,
+        output=tokenizer.width,
+        grid=tokenizer.grid((frames, mels)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Settings of ``audio.inputs``. What is None is chosen to fit the recordings, or has its published default."""
+
+    frames: int | None = None
+    """Length of a clip in frames of 10 ms; longer recordings are cut, shorter ones padded."""
+    seconds: float | None = None
+    """Length of a clip in seconds, in place of frames; rounded up to whole patches."""
+    mels: int = MELS
+    """Frequency bands."""
+    patch_size: int = PATCH_SIZE
+    """Frames and bands in a patch."""
+    mean: float | None = None
+    """Mean of the log mel energies; AudioSet's by default."""
+    std: float | None = None
+    """Standard deviation of the log mel energies."""
+
+    def __post_init__(self) -> None:
+        """Check the length."""
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"--seconds must be positive, got {self.seconds:g}")
+
+    def spec(self) -> InputSpec:
+        """Return what a method needs to know of spectrograms."""
+        mean = AUDIOSET_MEAN if self.mean is None else self.mean
+        std = AUDIOSET_STD if self.std is None else self.std
+        return inputs(self.length or FRAMES, self.mels, self.patch_size, mean, std)
+
+    @property
+    def length(self) -> int | None:
+        """Frames of a clip, as asked for in frames or in seconds."""
+        if self.frames is not None or self.seconds is None:
+            return self.frames
+        return fitting_length(self.seconds, self.patch_size)
+
+
+def fitting_length(seconds: float, patch_size: int = PATCH_SIZE) -> int:
+    """Return the number of frames of the next whole number of patches, four at least."""
+    return max(-(-round(seconds * FRAMES_PER_SECOND) // patch_size), 4) * patch_size

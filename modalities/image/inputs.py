@@ -1,0 +1,95 @@
+"""What a method needs to know of images: patches, positions, the usual masker and target.
+
+Shapes: B images, C channels, H W height and width in pixels.
+"""
+
+from dataclasses import dataclass
+
+from maskkit.kernels.linear import Linear
+from maskkit.maskers import Uniform
+from maskkit.modality import InputSpec
+from maskkit.positions import SinCos
+from maskkit.targets import Contents
+from maskkit.tokenizers import Patches
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGE_SIZE, PATCH_SIZE, CHANNELS = 224, 16, 3  # of most published models
+
+Pair = int | tuple[int, int]
+
+
+def patches(
+    patch_size: Pair,
+    channels: int = 3,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    image_size: Pair | None = None,
+) -> Patches:
+    """Return the tokenizer of images ``[B C H W]``. Three channels default to ImageNet's statistics, others to 0.5.
+
+    Sizes are pixels: one number, or (height, width).
+    """
+    default = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
+    return Patches(
+        size=pair(patch_size),
+        channels=channels,
+        mean=mean or default[0],
+        std=std or default[1],
+        names=("height", "width"),
+        input_size=None if image_size is None else pair(image_size),
+    )
+
+
+def pair(size: Pair) -> tuple[int, int]:
+    """Return (height, width) of a size that may be one number."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def inputs(
+    image_size: Pair = IMAGE_SIZE,
+    patch_size: Pair = PATCH_SIZE,
+    channels: int = CHANNELS,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> InputSpec:
+    """Return what a method needs to know of images.
+
+    Sizes are pixels: one number, or (height, width). ``mean`` and ``std`` normalise uint8 pixels, in [0, 1].
+    """
+    tokenizer = patches(patch_size, channels, mean, std, image_size)
+    return InputSpec(
+        tokenizer=tokenizer,
+        # The first half of the width encodes the column, as in MAE's tables (docs/official.md M2).
+        positions=lambda dim: SinCos(dim=dim, axes=2, order=(1, 0)),
+        embed=lambda dim: Linear(tokenizer.width, dim),
+        masker=lambda ratio: Uniform(ratio=ratio),
+        target=Contents,
+        output=tokenizer.width,
+        grid=tokenizer.grid(pair(image_size)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Settings of ``image.inputs``. What is None is chosen to fit the images, or has its published default."""
+
+    image_size: Pair | None = None
+    """Height and width in pixels that images are cropped to: one number, or both."""
+    patch_size: Pair | None = None
+    """Height and width of a patch in pixels: one number, or both."""
+    channels: int | None = None
+    """Channels of an image: 1 grey, 3 colour, any number for arrays."""
+    mean: tuple[float, ...] | None = None
+    """Mean of the pixels in [0, 1], one number a channel; ImageNet's for three channels."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation of the pixels in [0, 1], one number a channel."""
+
+    def spec(self) -> InputSpec:
+        """Return what a method needs to know of images."""
+        return inputs(
+            self.image_size or IMAGE_SIZE,
+            self.patch_size or PATCH_SIZE,
+            self.channels or CHANNELS,
+            self.mean,
+            self.std,
+        )

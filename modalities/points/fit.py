@@ -1,0 +1,42 @@
+"""Settings of a run on point clouds that fit the clouds and the machine."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import torch
+from maskkit.modalities.points.groups import Groups
+from maskkit.modalities.points.inputs import Inputs
+from maskkit.modalities.points.readers import WIDTHS
+from maskkit.modalities.points.settings import Data
+
+from maskkit.data.source import readable
+from maskkit.modality import DataSettings, Fit, MethodSettings
+from maskkit.seeds import generator
+
+
+def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -> Fit:
+    """Choose what is None in the settings of a model and of its clouds, and say what was found."""
+    assert isinstance(model, Inputs) and isinstance(data, Data)
+    cuda = torch.cuda.is_available()
+    chosen: dict[str, object] = {
+        "num_groups": model.groups,
+        "group_size": model.points_of_group,
+        "features": model.features or sum(WIDTHS[name] for name in data.features),
+    }
+    if getattr(model, "size", "") is None:
+        chosen["size"] = "small" if cuda else "tiny"
+    found: MethodSettings = replace(model, **chosen)  # type: ignore[arg-type]  # fields of a settings class
+    assert isinstance(found, Inputs)
+    source = data.open(cast(Groups, found.spec().tokenizer), train=False)
+    next(readable(range(min(len(source), 20)), lambda index: source.read(index, generator(0))), None)
+    say(f"{len(source)} clouds or meshes, {model.num_points} points of each")
+    name, size = model.name, chosen.get("size", getattr(model, "size", None))
+    summary = f"{name}{f'-{size}' if size else ''}, {model.groups} groups of {model.points_of_group}"
+    return Fit(
+        model=found,
+        data=data,
+        samples=len(source),
+        batch=128 if cuda else 32,
+        summary=summary,
+    )

@@ -1,0 +1,89 @@
+"""What a method needs to know of point clouds: groups, positions, the usual masker, target and loss."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+from maskkit.modalities.points.groups import Groups
+from maskkit.modalities.points.pointnet import GroupPointNet
+from maskkit.modalities.points.targets import Coordinates
+
+from maskkit.losses import Chamfer
+from maskkit.maskers import Uniform
+from maskkit.modality import InputSpec
+from maskkit.positions import CoordinateMLP
+
+NUM_POINTS, NUM_GROUPS, GROUP_SIZE = 1024, 64, 32  # Point-MAE's
+NEAR_ORIGIN = 1e-3  # docs/official.md P10
+
+
+def inputs(
+    num_points: int = NUM_POINTS,
+    num_groups: int = NUM_GROUPS,
+    group_size: int = GROUP_SIZE,
+    features: int = 0,
+    start: Literal["first", "far"] = "first",
+    skip_origin: float | None = NEAR_ORIGIN,
+) -> InputSpec:
+    """Return what a method needs to know of point clouds.
+
+    ``num_points`` is what readers deliver; ``features`` are numbers a point beside x, y and z, which are seen and not
+    predicted. ``start`` and ``skip_origin`` are those of ``Groups``. The points of a group have no order, so the loss
+    is the Chamfer distance.
+    """
+    tokenizer = Groups(
+        num_groups=num_groups,
+        group_size=group_size,
+        features=features,
+        start=start,
+        skip_origin=skip_origin,
+        num_points=num_points,
+    )
+    return InputSpec(
+        tokenizer=tokenizer,
+        positions=lambda dim: CoordinateMLP(dim=dim),
+        embed=lambda dim: GroupPointNet(channels=3 + features, dim=dim),
+        masker=lambda ratio: Uniform(ratio=ratio, rounding="hide"),
+        target=lambda: Coordinates(features=features),
+        output=3 * group_size,
+        loss=Chamfer(norm="l2"),
+        prefix_tokens=0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Settings of ``points.inputs``. What is None fits the number of points."""
+
+    num_points: int = NUM_POINTS
+    """Points drawn from each cloud or mesh; a cloud of fewer keeps all, and one of fewer than 16 is skipped."""
+    num_groups: int | None = None
+    """Groups of a cloud; one for 16 points by default."""
+    group_size: int | None = None
+    """Points of a group; 32 by default, or fewer in small clouds."""
+    features: Annotated[int, tyro.conf.arg(name="num-features")] = 0
+    """Numbers a point beside x, y and z that the model sees and does not predict; those of --features by default."""
+    start: Literal["first", "far"] = "first"
+    """First centre: the first point of a cloud, or the one farthest from its mean."""
+    skip_origin: float | None = NEAR_ORIGIN
+    """Squared distance from the origin within which no centre lies; the authors' sampling skips such points."""
+
+    def __post_init__(self) -> None:
+        """Check the sizes of groups."""
+        for name, value in (("num-groups", self.num_groups), ("group-size", self.group_size)):
+            if value is not None and value > self.num_points > 0:
+                raise ValueError(f"--{name} {value} is more than the {self.num_points} points of a cloud")
+
+    @property
+    def groups(self) -> int:
+        """Groups of a cloud, as asked for or as fits."""
+        return self.num_groups or max(4, self.num_points // 16)
+
+    @property
+    def points_of_group(self) -> int:
+        """Points of a group, as asked for or as fits."""
+        return self.group_size or min(GROUP_SIZE, max(1, self.num_points // 4))
+
+    def spec(self) -> InputSpec:
+        """Return what a method needs to know of point clouds."""
+        return inputs(self.num_points, self.groups, self.points_of_group, self.features, self.start, self.skip_origin)

@@ -1,0 +1,125 @@
+"""What a method needs to know of videos: tubelets, positions, the usual masker and target.
+
+Shapes: B videos, C channels, T frames, H W height and width in pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from maskkit.kernels.linear import Linear
+from maskkit.maskers import FrameMasker, Masker, TubeMasker, Uniform
+from maskkit.modality import InputSpec
+from maskkit.positions import FlatSinCos
+from maskkit.targets import Contents
+from maskkit.tokenizers import Patches
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FRAMES, IMAGE_SIZE, PATCH_SIZE, TUBELET, CHANNELS = 16, 224, 16, 2, 3  # of most published models
+
+Pair = int | tuple[int, int]
+Hide = Literal["preset", "tube", "uniform", "frame"]
+
+MASKERS: dict[str, type[TubeMasker | Uniform | FrameMasker]] = {
+    "tube": TubeMasker,
+    "uniform": Uniform,
+    "frame": FrameMasker,
+}
+
+
+def patches(
+    patch_size: Pair = 16,
+    tubelet: int = 2,
+    channels: int = 3,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    frames: int | None = None,
+    image_size: Pair | None = None,
+) -> Patches:
+    """Return the tokenizer of videos ``[B C T H W]``: tubelets of ``tubelet`` frames by a patch, in the order t, h, w.
+
+    Three channels default to ImageNet's statistics, others to 0.5.
+    """
+    default = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
+    known = frames is not None and image_size is not None
+    return Patches(
+        size=(tubelet, *pair(patch_size)),
+        channels=channels,
+        mean=mean or default[0],
+        std=std or default[1],
+        names=("frames", "height", "width"),
+        input_size=(frames, *pair(image_size)) if known else None,  # type: ignore[arg-type]  # both are known here
+    )
+
+
+def pair(size: Pair) -> tuple[int, int]:
+    """Return (height, width) of a size that may be one number."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def inputs(
+    frames: int = FRAMES,
+    image_size: Pair = IMAGE_SIZE,
+    patch_size: Pair = PATCH_SIZE,
+    tubelet: int = TUBELET,
+    channels: int = CHANNELS,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> InputSpec:
+    """Return what a method needs to know of videos.
+
+    Sizes are pixels: one number, or (height, width). ``tubelet`` is the number of frames in a token. ``mean`` and
+    ``std`` normalise uint8 pixels, in [0, 1].
+    """
+    tokenizer = patches(patch_size, tubelet, channels, mean, std, frames, image_size)
+    return InputSpec(
+        tokenizer=tokenizer,
+        positions=lambda dim: FlatSinCos(dim=dim),
+        embed=lambda dim: Linear(tokenizer.width, dim),
+        masker=lambda ratio: TubeMasker(ratio=ratio),
+        target=Contents,
+        output=tokenizer.width,
+        prefix_tokens=0,  # as VideoMAE
+        grid=tokenizer.grid((frames, *pair(image_size))),
+    )
+
+
+def masker(hide: Hide, ratio: float) -> Masker | None:
+    """Return the masker that hides tubes, single tokens or whole slots of time; None for the method's own."""
+    return None if hide == "preset" else MASKERS[hide](ratio=ratio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Settings of ``video.inputs``. What is None is chosen to fit the videos, or has its published default."""
+
+    frames: int = FRAMES
+    """Frames of a clip."""
+    image_size: Pair | None = None
+    """Height and width in pixels that frames are cropped to: one number, or both."""
+    patch_size: Pair | None = None
+    """Height and width of a patch in pixels: one number, or both."""
+    tubelet: int | None = None
+    """Frames in a token: 2, or 1 for an odd number of frames."""
+    channels: int | None = None
+    """Channels of a frame: 1 grey, 3 colour, any number for arrays."""
+    mean: tuple[float, ...] | None = None
+    """Mean of the pixels in [0, 1], one number a channel; ImageNet's for three channels."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation of the pixels in [0, 1], one number a channel."""
+
+    def spec(self) -> InputSpec:
+        """Return what a method needs to know of videos."""
+        return inputs(
+            self.frames,
+            self.image_size or IMAGE_SIZE,
+            self.patch_size or PATCH_SIZE,
+            self.slot,
+            self.channels or CHANNELS,
+            self.mean,
+            self.std,
+        )
+
+    @property
+    def slot(self) -> int:
+        """Frames in a token, as asked for or as fits the number of frames."""
+        return self.tubelet or (TUBELET if self.frames % TUBELET == 0 else 1)

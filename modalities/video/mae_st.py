@@ -1,0 +1,161 @@
+"""MAE-ST (arXiv:2205.09113), with every quirk of the authors' code (facebookresearch/mae_st; docs/official.md)."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from maskkit.modalities.video.inputs import Hide, Inputs, Pair, masker, pair, patches
+from torch import nn
+
+from maskkit.decoder import JointDecoder
+from maskkit.encoder import SparseEncoder
+from maskkit.layers import Attention, init_mae_weights
+from maskkit.maskers import Uniform
+from maskkit.methods.sizes import Size
+from maskkit.model import MaskedModel, check_parts
+from maskkit.optim import AdamW, scaled_lr
+from maskkit.positions import SeparableTable
+from maskkit.targets import Contents, NormalizedContents, SlicedContents
+
+M = TypeVar("M", bound=nn.Module)
+
+KINETICS_MEAN, KINETICS_STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)  # the same for each channel
+
+# MAE-ST publishes base, large and huge, all with PRETRAIN.md's decoder of depth 4; small and tiny are ours.
+SIZES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+    "tiny": ((192, 12, 3), (128, 4, 4)),
+    "small": ((384, 12, 6), (512, 4, 16)),
+    "base": ((768, 12, 12), (512, 4, 16)),
+    "large": ((1024, 24, 16), (512, 4, 16)),
+    "huge": ((1280, 32, 16), (512, 4, 16)),
+}
+
+
+def mae_st(
+    size: Size = "large",
+    *,
+    frames: int = 16,
+    image_size: Pair = 224,
+    patch_size: Pair | None = None,
+    tubelet: int = 2,
+    channels: int = 3,
+    norm_target: bool = True,
+    pred_t_dim: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    mask_ratio: float = 0.9,
+    **parts: Any,
+) -> MaskedModel:
+    """MAE-ST (arXiv:2205.09113) as ``models_mae.py`` of facebookresearch/mae_st has it, with PRETRAIN.md's flags.
+
+    Tokens are hidden anywhere in space and time (``random`` masks). Positions are learned, one table for time plus one
+    for space. ``pred_t_dim`` of the frames are predicted: half of each tubelet by default, rounded down, as 8 of 16
+    frames in the authors' script, and at least one of each. The class token takes part in the encoder; the decoder has
+    one of its own. ``patch_size`` defaults to 16, and to 14 for huge. Everything else as in ``videomae``.
+    """
+    if size not in SIZES:
+        raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+    (dim, depth, heads), (decoder_dim, decoder_depth, decoder_heads) = SIZES[size]
+    check_parts("video.mae_st", parts)
+    patch = patch_size or (14 if size == "huge" else 16)
+    if channels == 3:
+        mean, std = mean or KINETICS_MEAN, std or KINETICS_STD
+    tokenizer = parts.pop("tokenizer", None) or patches(patch, tubelet, channels, mean, std, frames, image_size)
+    frames, tubelet = (tokenizer.input_size or (frames,))[0], tokenizer.size[0]
+    grid = tokenizer.grid(tokenizer.input_size or (frames, *pair(image_size)))
+    predicted = grid[0] * max(tubelet // 2, 1) if pred_t_dim is None else pred_t_dim
+    if predicted % grid[0] or not 0 < predicted <= frames:
+        raise ValueError(
+            f"pred_t_dim must be a multiple of the {grid[0]} slots of {tubelet} frames and at most {frames}, "
+            f"got {predicted}"
+        )
+    kept = predicted // grid[0]
+    if "encoder" not in parts:
+        positions = SeparableTable(dim=dim, grid=grid)
+        parts["encoder"] = init_mae_st_weights(
+            SparseEncoder(content=tokenizer.width, dim=dim, depth=depth, heads=heads, positions=positions)
+        )
+        # The authors' class token is the sum of two vectors, itself and its position, each of deviation 0.02.
+        nn.init.normal_(parts["encoder"].prefix, std=0.02 * math.sqrt(2))
+    if "decoder" not in parts:
+        parts["decoder"] = init_mae_st_weights(
+            JointDecoder(
+                latent=parts["encoder"].dim,
+                dim=decoder_dim,
+                depth=decoder_depth,
+                heads=decoder_heads,
+                output=tokenizer.width // tubelet * kept,
+                positions=SeparableTable(dim=decoder_dim, grid=grid),
+                keep_prefix=False,
+                prefix_tokens=1,  # theirs starts at zero and gets a position of deviation 0.02: one vector here
+            )
+        )
+    parts.setdefault("masker", Uniform(ratio=mask_ratio, rounding="keep"))
+    if "target" not in parts:
+        # Unlike VideoMAE's it is made of normalised input, and normalised over all channels, as MAE's.
+        whole = NormalizedContents(epsilon="inside") if norm_target else Contents()
+        parts["target"] = whole if kept == tubelet else SlicedContents(target=whole, slices=tubelet, kept=kept)
+    return MaskedModel(tokenizer=tokenizer, **parts)
+
+
+@torch.no_grad()
+def init_mae_st_weights(module: M) -> M:
+    """Start the weights of an encoder or decoder as MAE-ST's ``models_mae.py`` does; returns it.
+
+    As MAE, except that q, k and v are a layer each (video_vit.py), whose bound sqrt(6 / 2D) is sqrt(2) times that of
+    one layer of all three.
+    """
+    init_mae_weights(module)
+    for layer in module.modules():
+        if isinstance(layer, Attention):
+            for weight in layer.qkv.weight.chunk(3):
+                nn.init.xavier_uniform_(weight)
+    return module
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAEST(Inputs):
+    """MAE-ST (arXiv:2205.09113): tokens are hidden anywhere in space and time, and half of the frames are predicted."""
+
+    name: ClassVar[str] = "mae-st"
+    crop: ClassVar[str] = "resized"  # the crop that belongs to the method (see data settings)
+
+    size: Size | None = None
+    """Size of the encoder, and of the decoder that belongs to it."""
+    norm_target: bool = True
+    """Predict each tubelet with its own mean and deviation taken out; --no-norm-target predicts plain pixels."""
+    pred_t_dim: int | None = None
+    """Frames predicted; half of them by default."""
+    mask: Hide = "preset"
+    """What is hidden: single tokens (the method's own, uniform), tubes, or whole slots of time (frame)."""
+    mask_ratio: float = 0.9
+    """Share of hidden tokens."""
+
+    def build(self) -> MaskedModel:
+        """Return the model, freshly started."""
+        chosen = masker(self.mask, self.mask_ratio)
+        return mae_st(
+            self.size or "large",
+            frames=self.frames,
+            image_size=self.image_size or 224,
+            patch_size=self.patch_size,
+            tubelet=self.slot,
+            channels=self.channels or 3,
+            norm_target=self.norm_target,
+            pred_t_dim=self.pred_t_dim,
+            mean=self.mean,
+            std=self.std,
+            mask_ratio=self.mask_ratio,
+            **({} if chosen is None else {"masker": chosen}),
+        )
+
+    @property
+    def most_patches(self) -> int:
+        """Patches along a side that the size is made for: a huge one has patches of 14 pixels at 224."""
+        return 16 if self.size == "huge" else 14
+
+    def optim(self, batch: int) -> AdamW:
+        """Return MAE's optimiser: 1.5e-4 per 256 samples. Small models train at 5e-4 at least."""
+        least = 5e-4 if self.size in ("tiny", "small") else 0.0
+        return AdamW(lr=max(least, scaled_lr(1.5e-4, batch)), betas=(0.9, 0.95), weight_decay=0.05)

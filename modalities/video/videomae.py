@@ -1,0 +1,168 @@
+"""VideoMAE (arXiv:2203.12602), with every quirk of the authors' code (MCG-NJU/VideoMAE; docs/official.md)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from maskkit.modalities.video.inputs import Hide, Inputs, Pair, masker, patches
+from torch import nn
+
+from maskkit.decoder import JointDecoder
+from maskkit.encoder import SparseEncoder
+from maskkit.maskers import TubeMasker
+from maskkit.methods.sizes import Size
+from maskkit.model import MaskedModel, check_parts
+from maskkit.optim import AdamW, scaled_lr
+from maskkit.positions import FlatSinCos
+from maskkit.targets import Contents, NormalizedContents
+from maskkit.tokenizers import Patches
+
+M = TypeVar("M", bound=nn.Module)
+
+NO_DECAY = ("prefix", "mask_token")  # VideoMAE decays neither of them (modeling_pretrain.py, no_weight_decay)
+
+# width, depth, heads of the encoder; width, depth, heads of the decoder. Small to huge are the authors'
+# (modeling_pretrain.py for widths; the decoder's depth is a flag of scripts/kinetics/*/pretrain.sh, 4 up to base and 12
+# above, where the class would default to 8). Tiny is ours.
+SIZES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+    "tiny": ((192, 12, 3), (96, 4, 3)),
+    "small": ((384, 12, 6), (192, 4, 3)),
+    "base": ((768, 12, 12), (384, 4, 6)),
+    "large": ((1024, 24, 16), (512, 12, 8)),
+    "huge": ((1280, 32, 16), (640, 12, 8)),
+}
+
+
+def videomae(
+    size: Size = "base",
+    *,
+    frames: int = 16,
+    image_size: Pair = 224,
+    patch_size: Pair = 16,
+    tubelet: int = 2,
+    channels: int = 3,
+    norm_target: bool = True,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    mask_ratio: float = 0.9,
+    **parts: Any,
+) -> MaskedModel:
+    """VideoMAE (arXiv:2203.12602) as ``modeling_pretrain.py`` and ``engine_for_pretraining.py`` have it.
+
+    ``frames``, and ``image_size`` in pixels as one number or (height, width), are what the model is built for; it takes
+    any other size that a tubelet divides. ``norm_target`` normalises each tubelet, channel by channel. ``mean`` and
+    ``std`` normalise uint8 pixels, in [0, 1]. ``parts`` replace any of tokenizer, masker, encoder, decoder, target,
+    loss.
+    """
+    if size not in SIZES:
+        raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+    (dim, depth, heads), (decoder_dim, decoder_depth, decoder_heads) = SIZES[size]
+    check_parts("video.videomae", parts)
+    tokenizer = parts.pop("tokenizer", None) or patches(patch_size, tubelet, channels, mean, std, frames, image_size)
+    if "encoder" not in parts:
+        parts["encoder"] = init_videomae_weights(
+            SparseEncoder(
+                content=tokenizer.width,
+                dim=dim,
+                depth=depth,
+                heads=heads,
+                positions=FlatSinCos(dim=dim),  # V2
+                prefix_tokens=0,  # no class token
+            )
+        )
+    if "decoder" not in parts:
+        parts["decoder"] = init_videomae_weights(
+            JointDecoder(
+                latent=parts["encoder"].dim,
+                dim=decoder_dim,
+                depth=decoder_depth,
+                heads=decoder_heads,
+                output=tokenizer.width,
+                positions=FlatSinCos(dim=decoder_dim),
+                keep_prefix=False,
+                project_bias=False,  # V3
+            )
+        )
+    parts.setdefault("masker", TubeMasker(ratio=mask_ratio, rounding="hide"))
+    if "target" not in parts:
+        # The target is made of pixels in [0, 1], not of the normalised input; epsilon and channels as V8 says.
+        channel_mean, channel_std = _per_channel(tokenizer)
+        parts["target"] = (
+            NormalizedContents(
+                epsilon="outside",
+                per_channel=True,
+                channels=tokenizer.channels,
+                mean=channel_mean,
+                std=channel_std,
+            )
+            if norm_target
+            else Contents(mean=channel_mean, std=channel_std)
+        )
+    return MaskedModel(tokenizer=tokenizer, **parts)
+
+
+@torch.no_grad()
+def init_videomae_weights(module: M) -> M:
+    """Start the weights of an encoder or decoder as ``modeling_pretrain.py`` does (V1, V3, V4); returns it.
+
+    Linear layers of blocks and head are Xavier uniform with zero bias. The patch embedding and the projection between
+    encoder and decoder keep torch's default, uniform in 1 / sqrt(inputs): the authors' top module never calls its
+    ``_init_weights``, and a Conv3d is none of the layers it knows.
+    """
+    untouched = {getattr(module, name, None) for name in ("embed", "project")}
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear) and layer in untouched:
+            layer.reset_parameters()
+        elif isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    token = getattr(module, "mask_token", None)
+    if isinstance(token, torch.Tensor):
+        nn.init.trunc_normal_(token, std=0.02, a=-0.02, b=0.02)  # V4: cut at one deviation
+    return module
+
+
+def _per_channel(tokenizer: Patches) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation, one number a channel."""
+    mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
+    return mean, std
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoMAE(Inputs):
+    """VideoMAE (arXiv:2203.12602): tubes are hidden, so that nothing can be copied from another frame."""
+
+    name: ClassVar[str] = "videomae"
+
+    size: Size | None = None
+    """Size of the encoder, and of the decoder that belongs to it."""
+    norm_target: bool = True
+    """Predict each tubelet with its own mean and deviation taken out; --no-norm-target predicts plain pixels."""
+    mask: Hide = "preset"
+    """What is hidden: tubes (the method's own), single tokens (uniform) or whole slots of time (frame)."""
+    mask_ratio: float = 0.9
+    """Share of hidden tokens."""
+
+    def build(self) -> MaskedModel:
+        """Return the model, freshly started."""
+        chosen = masker(self.mask, self.mask_ratio)
+        return videomae(
+            self.size or "base",
+            frames=self.frames,
+            image_size=self.image_size or 224,
+            patch_size=self.patch_size or 16,
+            tubelet=self.slot,
+            channels=self.channels or 3,
+            norm_target=self.norm_target,
+            mean=self.mean,
+            std=self.std,
+            mask_ratio=self.mask_ratio,
+            **({} if chosen is None else {"masker": chosen}),
+        )
+
+    def optim(self, batch: int) -> AdamW:
+        """Return the authors' optimiser: 1.5e-4 per 256 samples. Small models train at 5e-4 at least."""
+        least = 5e-4 if self.size in ("tiny", "small") else 0.0
+        lr = max(least, scaled_lr(1.5e-4, batch))
+        return AdamW(lr=lr, betas=(0.9, 0.95), weight_decay=0.05, no_decay=NO_DECAY)
