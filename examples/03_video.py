@@ -20,9 +20,9 @@ from maskkit.cli import run_recipe
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.engine.loop import pretrain
-from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain
+from maskkit.engine.settings import Pretrain
 from maskkit.evaluate.probe import accuracy
+from maskkit.optim import AdamW
 from maskkit.positions import FlatSinCos
 
 CLIPS = {"frames": 8, "size": 16}

@@ -19,10 +19,10 @@ from maskkit.data.skips import Skips
 from maskkit.data.source import read_all
 from maskkit.decoder import WindowDecoder
 from maskkit.encoder import SparseEncoder
-from maskkit.engine.optim import AdamW
 from maskkit.evaluate.features import Features
 from maskkit.evaluate.probe import compare
 from maskkit.layers import start_as_mae
+from maskkit.optim import AdamW
 from maskkit.positions import SinCos
 from maskkit.seeds import generator
 

@@ -17,11 +17,11 @@ from maskkit.modalities import points
 from maskkit import MaskedModel, weights
 from maskkit.cli import run_recipe
 from maskkit.engine.loop import pretrain
-from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain
+from maskkit.engine.settings import Pretrain
 from maskkit.evaluate.curve import draw_loss
 from maskkit.evaluate.features import embed
 from maskkit.evaluate.probe import compare
+from maskkit.optim import AdamW
 
 KINDS = ("sphere", "torus", "box", "cone")
 

@@ -20,8 +20,8 @@ from maskkit.modalities import audio
 
 from maskkit.cli import run_recipe
 from maskkit.engine.loop import pretrain
-from maskkit.engine.optim import AdamW, scaled_lr
-from maskkit.engine.run import Pretrain
+from maskkit.engine.settings import Pretrain
+from maskkit.optim import AdamW, scaled_lr
 
 Settings = Pretrain[audio.AudioMAE, audio.Data]
 
@@ -41,6 +41,7 @@ def vit_base() -> Settings:
         epochs=33,
         warmup_epochs=3,
         optim=AdamW(lr=scaled_lr(2e-4, batch), betas=(0.9, 0.95), weight_decay=1e-4),
+        precision="bf16",
         workers=10,
         log_every=20,
     )

@@ -16,8 +16,8 @@ from maskkit.modalities import image
 
 from maskkit.cli import run_recipe
 from maskkit.engine.loop import pretrain
-from maskkit.engine.optim import AdamW, scaled_lr
-from maskkit.engine.run import Pretrain
+from maskkit.engine.settings import Pretrain
+from maskkit.optim import AdamW, scaled_lr
 
 Settings = Pretrain[image.MAE, image.Data]
 
@@ -37,6 +37,7 @@ def vit_base() -> Settings:
         epochs=1600,
         warmup_epochs=40,
         optim=AdamW(lr=scaled_lr(1.5e-4, batch), betas=(0.9, 0.95), weight_decay=0.05),
+        precision="bf16",
         workers=10,
         log_every=20,
     )

@@ -22,10 +22,10 @@ from maskkit.modalities import video
 
 from maskkit.cli import run_recipe
 from maskkit.engine.loop import pretrain
-from maskkit.engine.optim import AdamW, scaled_lr
-from maskkit.engine.run import Pretrain
+from maskkit.engine.settings import Pretrain
+from maskkit.optim import AdamW, scaled_lr
 
-Settings = Pretrain[video.Model, video.Data]
+Settings = Pretrain[video.MAEST, video.Data]
 
 
 def vit_large() -> Settings:
@@ -40,9 +40,7 @@ def vit_large() -> Settings:
     """
     videos, repeats = 256, 4
     return Pretrain(
-        model=video.Model(
-            method="mae-st", size="large", frames=16, image_size=(224, 224), pred_t_dim=8, mask_ratio=0.9
-        ),
+        model=video.MAEST(size="large", frames=16, image_size=(224, 224), pred_t_dim=8, mask_ratio=0.9),
         # Every 4th frame at 30 a second: 64/30 s, in which 16 frames are spread from the first to the last.
         data=video.Data(root="", seconds=64 / 30, crop="resized", min_scale=0.5, flip=True, repeats=repeats),
         out=Path("runs/maest_vit_large"),

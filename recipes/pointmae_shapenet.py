@@ -17,8 +17,8 @@ from maskkit.modalities import points
 
 from maskkit.cli import run_recipe
 from maskkit.engine.loop import pretrain
-from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain
+from maskkit.engine.settings import Pretrain
+from maskkit.optim import AdamW
 
 Settings = Pretrain[points.PointMAE, points.Data]
 

@@ -20,17 +20,18 @@ from maskkit.modalities import video
 
 from maskkit.cli import run_recipe
 from maskkit.engine.loop import pretrain
-from maskkit.engine.optim import AdamW, scaled_lr
-from maskkit.engine.run import Pretrain
+from maskkit.engine.settings import Pretrain
+from maskkit.methods.sizes import Size
+from maskkit.optim import AdamW, scaled_lr
 
-Settings = Pretrain[video.Model, video.Data]
+Settings = Pretrain[video.VideoMAE, video.Data]
 
 
 def vit_base() -> Settings:
     """VideoMAE ViT-B/16, 1600 epochs. Paper: 81.5 % fine-tuned (16 x 5 clips x 3 crops). Ours: not measured yet."""
     batch = 2048  # 8 nodes x 8 GPUs x 32; the paper says 1024 (VideoMAE issue 64)
     return Pretrain(
-        model=video.Model(method="videomae", size="base", frames=16, image_size=(224, 224), mask_ratio=0.9),
+        model=video.VideoMAE(size="base", frames=16, image_size=(224, 224), mask_ratio=0.9),
         data=video.Data(root="", stride=4, crop="multi-scale"),
         out=Path("runs/videomae_vit_base"),
         batch=batch,
@@ -39,6 +40,7 @@ def vit_base() -> Settings:
         warmup_epochs=40,
         optim=AdamW(lr=scaled_lr(1.5e-4, batch), betas=(0.9, 0.95), weight_decay=0.05, no_decay=video.NO_DECAY),
         min_lr=scaled_lr(1e-5, batch),  # scaled like the rate; --warmup_lr is scaled, too, and never used
+        precision="bf16",
         workers=10,
         log_every=20,
     )
@@ -59,7 +61,7 @@ def vit_huge() -> Settings:
     return _sized("huge", batch=1024)  # 8 nodes x 8 GPUs x 16
 
 
-def _sized(size: video.Size, *, batch: int) -> Settings:
+def _sized(size: Size, *, batch: int) -> Settings:
     """Return the settings of another size; scripts differ in their batch, and ViT-H's in ``--use_checkpoint``."""
     base = vit_base()
     return replace(

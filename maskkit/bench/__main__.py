@@ -215,9 +215,11 @@ def _pace(modality: Any, path: str, workers: tuple[int, ...], batch: int, second
     """Read a data set in training transforms; returns samples a second by number of workers."""
     from maskkit.data.loader import Stream, load
     from maskkit.data.skips import Skips
+    from maskkit.modality import as_modality
 
-    settings = modality.Command(data=path, out=Path("none")).settings(print)
-    source = settings.data.open(settings.model.build().tokenizer, train=True)
+    modality = as_modality(modality)
+    fit = modality.fit(next(iter(modality.presets.values()))(), modality.data(root=path), print)
+    source = fit.data.open(fit.model.build().tokenizer, train=True)
     skips = Skips(total=len(source), limit=1)
     paces = {}
     for count in workers:

@@ -69,7 +69,10 @@ class Inputs:
     """Squared distance from the origin within which no centre lies; the authors' sampling skips such points."""
 
     def __post_init__(self) -> None:
-        """Check the sizes of groups."""
+        """Check the sizes of clouds and groups."""
+        for name in ("num_points", "num_groups", "group_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name, value in (("num-groups", self.num_groups), ("group-size", self.group_size)):
             if value is not None and value > self.num_points > 0:
                 raise ValueError(f"--{name} {value} is more than the {self.num_points} points of a cloud")

@@ -22,7 +22,8 @@ from maskkit.encoder import SparseEncoder
 from maskkit.engine.checkpoints import all_checkpoints
 from maskkit.engine.distributed import World
 from maskkit.engine.loop import pretrain
-from maskkit.engine.run import Pretrain
+from maskkit.engine.restore import restore_settings
+from maskkit.engine.run import Pretrain, RunFolder
 from maskkit.positions import FlatSinCos
 
 ROOT = Path(__file__).parents[2]
@@ -131,7 +132,7 @@ def test_torchrun_brings_a_run_back_after_a_process_dies(digits, tmp_path):
             assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
             time.sleep(0.05)
         os.kill(children(process.pid)[-1], signal.SIGKILL)
-        errors = process.set_gradient_sync(timeout=200)[1]
+        errors = process.communicate(timeout=200)[1]
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -139,7 +140,7 @@ def test_torchrun_brings_a_run_back_after_a_process_dies(digits, tmp_path):
     assert "SIGKILL" in errors or "exitcode: -9" in errors
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 31))
-    settings = image.restore(json.loads((out / "config.json").read_text())["settings"])
+    settings = restore_settings(RunFolder(out), image.MODALITY)
     assert isinstance(settings, Pretrain)
     pretrain(replace(settings, out=tmp_path / "unbroken", resume=False), image)
     for one, other in zip(lines, metrics(tmp_path / "unbroken"), strict=True):

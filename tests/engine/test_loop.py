@@ -342,7 +342,7 @@ def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, to_all):
         os.killpg(process.pid, signal.SIGTERM)
     else:
         process.send_signal(signal.SIGTERM)
-    _, said = process.set_gradient_sync(timeout=150)
+    _, said = process.communicate(timeout=150)
     assert process.returncode == 3
     assert "saved; go on with --resume" in said
     assert len(all_checkpoints(out / "checkpoints")) == 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from maskkit.modalities import image
 
-from maskkit.engine.optim import AdamW, EMA, WarmupCosine, scaled_lr
+from maskkit.engine.optim import EMA, AdamW, WarmupCosine, scaled_lr
 
 
 def test_the_schedule_is_lr_sched_py():

@@ -98,7 +98,7 @@ def test_videomae_k400_is_the_authors():
     assert settings.optim.betas == (0.9, 0.95) and settings.optim.weight_decay == 0.05 and settings.clip is None
     assert settings.optim.no_decay == ("prefix", "mask_token")
     assert (settings.batch, settings.epochs, settings.warmup_epochs) == (2048, 1600, 40)
-    assert (settings.model.method, settings.model.mask_ratio, settings.model.norm_target) == ("videomae", 0.9, True)
+    assert (settings.model.name, settings.model.mask_ratio, settings.model.norm_target) == ("videomae", 0.9, True)
     assert (settings.data.stride, settings.data.crop, settings.data.repeats) == (4, "multi-scale", 1)
     assert [recipe.SIZES[name]().batch for name in ("vit-small", "vit-large", "vit-huge")] == [1024, 512, 1024]
     assert recipe.vit_large().optim.lr == pytest.approx(3e-4)
@@ -110,7 +110,7 @@ def test_maest_k400_is_the_authors():
     settings = module("maest_k400").vit_large()
     assert settings.optim.lr == pytest.approx(1.6e-3) and settings.optim.weight_decay == 0.05
     assert (settings.batch, settings.epochs, settings.warmup_epochs, settings.clip) == (1024, 100, 5, 0.02)
-    assert (settings.model.method, settings.model.pred_t_dim, settings.model.mask_ratio) == ("mae-st", 8, 0.9)
+    assert (settings.model.name, settings.model.pred_t_dim, settings.model.mask_ratio) == ("mae-st", 8, 0.9)
     assert (settings.data.repeats, settings.data.crop, settings.data.min_scale) == (4, "resized", 0.5)
     assert settings.precision == "fp32" and settings.data.seconds == pytest.approx(64 / 30)
 

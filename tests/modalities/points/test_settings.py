@@ -1,10 +1,9 @@
 """What the command makes of its options, and how data sets are opened for a model."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from commands import settings_of
 from maskkit.modalities import points
 from maskkit.modalities.points.bench import PlainPort
 from maskkit.modalities.points.readers import import_open3d
@@ -22,20 +21,19 @@ def cloud(tmp_path):
 
 @pytest.mark.parametrize("name", ["num_groups", "group_size", "num_points"])
 def test_nought_is_no_size_and_not_taken_for_left_out(cloud, name):
-    command = points.Command(data=str(cloud), out=Path("unused"), **{name: 0})
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-        command.settings(print)
+        settings_of(points, "--data", cloud, "--out", "unused", f"--{name.replace('_', '-')}", 0)
 
 
-def test_sizes_that_are_left_out_follow_the_points(cloud):
-    said = []
-    settings = points.Command(data=str(cloud), out=Path("unused"), num_points=256).settings(said.append)
-    assert (settings.model.num_groups, settings.model.group_size) == (16, 32) and len(said) == 2
+def test_sizes_that_are_left_out_follow_the_points(cloud, capsys):
+    settings = settings_of(points, "--data", cloud, "--out", "unused", "--num-points", 256)
+    assert (settings.model.num_groups, settings.model.group_size) == (16, 32)
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 def test_the_tokenizer_of_the_settings_is_that_of_the_model():
     settings = points.PointMAE(num_points=256, num_groups=7, features=3, skip_origin=None, dim=48, depth=1, heads=3)
-    assert settings.tokenizer() == settings.build().tokenizer
+    assert settings.spec().tokenizer == settings.build().tokenizer
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,7 @@ def test_a_run_is_measured_on_the_features_it_was_trained_on(tmp_path):
     (tmp_path / "clouds").mkdir()
     for name in ("a", "b"):
         o3d.t.io.write_point_cloud(str(tmp_path / "clouds" / f"{name}.ply"), cloud)
-    words = ["--num-points", "64", "--features", "colours", "--preset", "point-mae-tiny", "--steps", "1"]
+    words = ["--num-points", "64", "--features", "colours", "--size", "tiny", "--steps", "1"]
     run, where = str(tmp_path / "run"), str(tmp_path / "clouds")
     assert main(["pretrain", "points", "--data", where, "--out", run, "--workers", "0", *words]) == 0
     model, _, data = _open_run(tmp_path / "run")

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from commands import restored, settings_of
 from maskkit.modalities import video
 from maskkit.modalities.video.settings import fitting_patch, fitting_size, fitting_stride
 from PIL import Image
@@ -56,20 +57,18 @@ def test_from_a_folder_to_features(folder, tmp_path, capsys):
 
 
 def test_settings_are_written_and_read_again(folder, tmp_path):
-    from maskkit.engine.run import plain
-
-    for preset in ("videomae-small", "mae-st-base"):
-        command = video.Command(data=str(folder), out=tmp_path, preset=preset, fps=5.0)
-        settings = command.settings(lambda text: None)
-        assert video.restore(json.loads(json.dumps(plain(settings)))) == settings
-        assert settings.model.method == ("mae-st" if "st" in preset[:7] else "videomae")
-        assert settings.data.crop == ("resized" if "st" in preset[:7] else "multi-scale")
+    for method, size, crop in (("videomae", "small", "multi-scale"), ("mae-st", "base", "resized")):
+        words = ["--data", folder, "--out", tmp_path, "--fps", 5.0]
+        settings = settings_of(video, *words, "--method", method, "--size", size)
+        assert restored(video, settings) == settings
+        assert (settings.model.name, settings.model.size, settings.data.crop) == (method, size, crop)
+        assert settings_of(video, *words, "--preset", f"{method}-{size}") == settings  # the first version's word
 
 
 def test_a_huge_mae_st_has_patches_of_14(folder, tmp_path):
-    for preset, patch in (("mae-st-large", 16), ("mae-st-huge", 14), ("videomae-huge", 16)):
-        command = video.Command(data=str(folder), out=tmp_path, preset=preset, image_size=224)
-        assert command.settings(lambda text: None).model.patch_size == patch
+    for method, size, patch in (("mae-st", "large", 16), ("mae-st", "huge", 14), ("videomae", "huge", 16)):
+        words = ["--data", folder, "--out", tmp_path, "--image-size", 224, "--method", method, "--size", size]
+        assert settings_of(video, *words).model.patch_size == (patch, patch)
 
 
 def test_defaults_fit_the_videos():
@@ -87,8 +86,8 @@ def test_contradictions_are_refused(folder):
         video.Data(root=str(folder), fps=2.0, seconds=1.0).open(tokenizer, train=True)
     with pytest.raises(ValueError, match="say where the videos are"):
         video.Data().open(tokenizer, train=True)
-    with pytest.raises(ValueError, match="pred_t_dim belongs to mae-st"):
-        video.Model(pred_t_dim=8).build()
+    with pytest.raises(ValueError, match="method videomae on video has no setting pred_t_dim"):
+        video.model("videomae", pred_t_dim=8)
     for mask in ("tube", "uniform", "frame"):
-        model = video.Model(size="tiny", frames=8, image_size=(32, 32), mask=mask, mask_ratio=0.5).build()
+        model = video.VideoMAE(size="tiny", frames=8, image_size=(32, 32), mask=mask, mask_ratio=0.5).build()
         assert mask in type(model.masker).__name__.lower()
