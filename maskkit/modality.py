@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 if TYPE_CHECKING:  # `maskkit --help` lists modalities and does without torch
     from torch import nn
 
+    from maskkit.batches import Batch
     from maskkit.data.source import Source
     from maskkit.losses import Loss
     from maskkit.maskers import Masker
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # `maskkit --help` lists modalities and does without torch
     from maskkit.optim import AdamW
     from maskkit.targets import Target
     from maskkit.tokenizers import Tokenizer
-    from maskkit.types import Batch, Output
+    from maskkit.types import Output
 
 GROUP = "maskkit.modalities"  # of entry points
 

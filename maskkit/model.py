@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from maskkit.batches import Batch
 from maskkit.decoder import Decoder
 from maskkit.encoder import Encoder
 from maskkit.losses import Loss, MeanSquared
@@ -15,7 +16,7 @@ from maskkit.step import OneProcess, Result, Step, World, call
 from maskkit.targets import Painted, Target
 from maskkit.terms import Term, predict
 from maskkit.tokenizers import Tokenizer
-from maskkit.types import Batch, Latent, Mask, Output, Tokens
+from maskkit.types import Latent, Mask, Output, Tokens
 
 FIRST = "predict"  # name of the term that the six parts make
 

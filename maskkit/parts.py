@@ -134,7 +134,7 @@ def _import_parts() -> None:
     for room in ROOMS:
         package = importlib.import_module(room)
         for module in pkgutil.iter_modules(package.__path__, f"{room}."):
-            if not module.ispkg and not module.name.endswith((".cli", ".doctor", ".testing")):
+            if not module.name.endswith((".cli", ".doctor", ".testing")):
                 importlib.import_module(module.name)
     for group in GROUPS:
         for entry in entry_points(group=group):

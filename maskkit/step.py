@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from maskkit.types import Batch, Latent, Mask, Tokens
+from maskkit.batches import Batch
+from maskkit.types import Latent, Mask, Tokens
 
 if TYPE_CHECKING:
     from maskkit.model import MaskedModel

@@ -10,8 +10,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from maskkit.batches import Batch
 from maskkit.parts import part
-from maskkit.types import Batch, Mask, Tokens, take
+from maskkit.types import Mask, Tokens, take
 
 
 class Target(Protocol):

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from maskkit.batches import Batch
 from maskkit.encoder import Encoder
 from maskkit.model import MaskedModel
 from maskkit.parts import part
 from maskkit.step import Step
-from maskkit.types import Batch, Mask, Tokens, take
+from maskkit.types import Mask, Tokens, take
 
 Norm = Literal["layer", "instance", "none"]
 

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from timm.layers import LayerNorm
 from torch import nn
 
+from maskkit.batches import Fields
 from maskkit.decoder import Decoder
 from maskkit.kernels.linear import Linear
 from maskkit.losses import Loss, MeanSquared
 from maskkit.parts import part
 from maskkit.step import Result, Step, call
 from maskkit.targets import Target
-from maskkit.types import Fields
 
 
 class Term(Protocol):

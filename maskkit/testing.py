@@ -10,13 +10,14 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from maskkit.batches import Batch, Fields, batch_size, input_of
 from maskkit.maskers import Masker
 from maskkit.modality import Modality, as_modality
 from maskkit.model import FIRST, MaskedModel
 from maskkit.parts import build_as, describe
 from maskkit.step import Step, call
 from maskkit.tokenizers import Tokenizer
-from maskkit.types import Batch, Fields, Mask, Output, Tokens, batch_size, input_of, put, take
+from maskkit.types import Mask, Output, Tokens, put, take
 
 
 def check_tokenizer(tokenizer: Tokenizer, batch: Batch) -> Tokens:

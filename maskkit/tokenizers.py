@@ -14,9 +14,10 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from maskkit.batches import Batch, input_of
 from maskkit.cached import cached, tracing
 from maskkit.parts import part
-from maskkit.types import Batch, Tokens, input_of, put
+from maskkit.types import Tokens, put
 
 
 @runtime_checkable

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
+from maskkit.batches import Batch, Sample, stack
 from maskkit.data.source import Source
 from maskkit.engine.log import Log, NullLog
 from maskkit.engine.step import MASKS
 from maskkit.model import MaskedModel
 from maskkit.seeds import generator
-from maskkit.types import Batch, Output, Sample, stack
+from maskkit.types import Output
 
 # (batch, output, model, path): draws input, masked input and reconstruction
 Draw = Callable[[Batch, Output, MaskedModel, Path], None]

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents, Painted
-from maskkit.types import Output, put, take, tensor_of
+from maskkit.types import Output, put, take
+from maskkit.batches import tensor_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

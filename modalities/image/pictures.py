@@ -10,7 +10,8 @@ from torch import Tensor
 from maskkit.evaluate.pixels import grey, shown
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents
-from maskkit.types import Output, tensor_of
+from maskkit.types import Output
+from maskkit.batches import tensor_of
 
 GAP, MARGIN = 4, 10  # pixels
 SMALLEST = 128  # pixels that a cell is enlarged to, at least

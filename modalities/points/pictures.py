@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskkit.model import MaskedModel
-from maskkit.types import Output, tensor_of
+from maskkit.types import Output
+from maskkit.batches import tensor_of
 
 Up = Literal["y", "z"]
 TITLES = ("input", "visible {share:.0%} of the groups", "reconstruction")

@@ -1,0 +1,94 @@
+"""A small transformer over visible latents and mask tokens together."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.layers import LayerNorm
+from torch import Tensor, nn
+
+from maskkit.decoder.protocol import is_dense, refuse_blocks
+from maskkit.kernels.linear import Linear
+from maskkit.layers import Blocks
+from maskkit.parts import part
+from maskkit.types import Latent, Mask, Tokens, take
+
+
+@part
+class JointDecoder(nn.Module):
+    """A small transformer over visible latents and mask tokens together. MAE (arXiv:2111.06377), section 3, "decoder".
+
+    ``latent`` is the encoder's width, ``output`` T of the target. Tokens enter as prefix, visible, hidden: self-
+    attention does not care for order, so MAE's unshuffling to grid order is left out. The final norm and the head run
+    on hidden tokens only, since nothing reads the others (VideoMAE does so; MAE predicts all and drops the visible).
+
+    Of a dense encoder's latents, those of hidden tokens enter too, plus the mask token, which marks them.
+    Hidden tokens that form several blocks need ``PerBlock``.
+
+    ``keep_prefix`` lets the encoder's prefix through; ``prefix_tokens`` counts tokens of the decoder's own, in front
+    (MAE-ST has one in place of the encoder's). ``project_bias=False`` is VideoMAE's (docs/official.md V3).
+    ``final_norm_eps`` is that of the norm before the head, where it differs from ``norm_eps``.
+    ``project=False`` takes latents as they are, and ``pos_every_block`` adds the positions before every block instead
+    of once (Point-MAE does both; docs/official.md P1, P3).
+    """
+
+    def __init__(
+        self,
+        *,
+        latent: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        output: int,
+        positions: nn.Module,
+        keep_prefix: bool = True,
+        prefix_tokens: int = 0,
+        project_bias: bool = True,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        norm_eps: float = 1e-6,
+        final_norm_eps: float | None = None,
+        drop_path: float = 0.0,
+        project: bool = True,
+        pos_every_block: bool = False,
+    ) -> None:
+        super().__init__()
+        if not project and latent != dim:
+            raise ValueError(f"latents of width {latent} need a projection to width {dim}; leave project=True")
+        self.keep_prefix, self.pos_every_block = keep_prefix, pos_every_block
+        self.project = Linear(latent, dim, bias=project_bias) if project else nn.Identity()
+        self.positions = positions
+        self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
+        self.prefix = nn.Parameter(torch.empty(1, prefix_tokens, dim).normal_(std=0.02)) if prefix_tokens else None
+        self.blocks = Blocks(
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias,
+            norm_eps=norm_eps,
+            drop_path=drop_path,
+        )
+        self.norm = LayerNorm(dim, eps=norm_eps if final_norm_eps is None else final_norm_eps)
+        self.head = Linear(dim, output)
+
+    def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
+        """Predict every hidden token, in the order of ``mask.hidden``."""
+        refuse_blocks(mask, "JointDecoder")
+        pos = self.positions(tokens)
+        pos = torch.cat([take(pos, mask.visible), take(pos, mask.hidden)], dim=1)
+        unseen = self.mask_token.expand(*mask.hidden.shape, -1)
+        if is_dense(latent, tokens, mask):
+            every = self.project(latent.tokens).to(self.mask_token.dtype)
+            x = torch.cat([take(every, mask.visible), take(every, mask.hidden) + unseen], dim=1)
+        else:  # the residual stream is float32 (layers.Blocks)
+            x = torch.cat([self.project(latent.tokens).to(self.mask_token.dtype), unseen], dim=1)
+        prefix = [] if self.prefix is None else [self.prefix.expand(x.shape[0], -1, -1)]
+        if self.keep_prefix:
+            prefix.append(self.project(latent.prefix).to(x.dtype))
+        again = None
+        if self.pos_every_block:
+            again = F.pad(pos, (0, 0, sum(part.shape[1] for part in prefix), 0))  # the prefix has no place
+        else:
+            x = x + pos
+        x = self.blocks(torch.cat([*prefix, x], dim=1), again=again)
+        return self.head(self.norm(x[:, -mask.hidden.shape[1] :]))

@@ -1,0 +1,66 @@
+"""Decoders that change what another decoder is asked, or what it reads."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from maskkit.decoder.protocol import Decoder
+from maskkit.parts import part
+from maskkit.types import Latent, Mask, Tokens
+
+
+@part
+class PerBlock(nn.Module):
+    """Let another decoder predict each block of a mask on its own. I-JEPA (arXiv:2301.08243), section 3.
+
+    A mask whose ``hidden`` is made of several blocks asks for each of them as if the others did not exist. All blocks
+    are folded into the batch and predicted in one pass.
+    """
+
+    def __init__(self, *, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B K T"]:
+        """Predict every hidden token, in the order of ``mask.hidden``."""
+        if mask.blocks == 1:
+            return self.decoder(latent, tokens, mask)
+        blocks, hidden = mask.blocks, mask.hidden
+
+        def repeated(x: Tensor) -> Tensor:
+            return x.repeat_interleave(blocks, dim=0)
+
+        latents = Latent(
+            tokens=repeated(latent.tokens),
+            prefix=repeated(latent.prefix),
+            valid=None if latent.valid is None else repeated(latent.valid),
+            levels=tuple(repeated(level) for level in latent.levels),
+            grid=latent.grid,
+        )
+        places = tokens.replace(
+            x=repeated(tokens.x),
+            pos=tokens.pos if tokens.pos.shape[0] == 1 else repeated(tokens.pos),
+            valid=None if tokens.valid is None else repeated(tokens.valid),
+        )
+        asked = Mask(visible=repeated(mask.visible), hidden=hidden.reshape(blocks * hidden.shape[0], -1))
+        found = self.decoder(latents, places, asked)
+        return found.reshape(*hidden.shape, found.shape[-1])
+
+
+@part
+class AtLevel(nn.Module):
+    """Let another decoder read a level that the encoder kept instead of its output. LocalMIM (arXiv:2305.16820).
+
+    ``level`` numbers the levels of ``keep``, from 0.
+    """
+
+    def __init__(self, *, decoder: Decoder, level: int) -> None:
+        super().__init__()
+        self.decoder, self.level = decoder, level
+
+    def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B K T"]:
+        """Predict every hidden token from the level."""
+        if not 0 <= self.level < len(latent.levels):
+            raise ValueError(f"the encoder keeps {len(latent.levels)} levels, so there is no level {self.level}")
+        level, num_prefix = latent.levels[self.level], latent.prefix.shape[1]
+        chosen = Latent(level[:, num_prefix:], level[:, :num_prefix], latent.valid, (), latent.grid)
+        return self.decoder(chosen, tokens, mask)

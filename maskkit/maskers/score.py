@@ -1,0 +1,67 @@
+"""Masks of the tokens with the highest scores."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from maskkit.maskers.protocol import Rounding, check_ratio, count_both, mask_from_scores, uniform_scores
+from maskkit.parts import part
+from maskkit.step import Step, call
+from maskkit.types import Mask, Tokens
+
+
+class Score(Protocol):
+    """Scores tokens: (tokens, rng) -> [B N]. A score that looks at the model writes ``*, step``."""
+
+    def __call__(self, tokens: Tokens, rng: torch.Generator | None = None, *_: Any, **__: Any) -> Float[Tensor, "B N"]:
+        """Return one number a token; the highest are hidden first."""
+
+
+@part
+@dataclass(frozen=True, kw_only=True)
+class ByScore:
+    """Hide the tokens of the highest score, as AttMask (arXiv:2203.12719) and HPM (arXiv:2304.05919) do.
+
+    ``ratio`` of the tokens are hidden; it goes to ``end_ratio`` linearly over the run. Of the hidden ones a share is
+    chosen by score, from ``start_share`` at the beginning of the run to ``end_share`` at its end, rounded down; the
+    others are drawn evenly among the rest. HPM goes from 0 to 0.5, AttMask has 1 throughout. The mask carries the
+    scores, without their gradient.
+    """
+
+    score: Score
+    ratio: float = 0.75
+    end_ratio: float | None = None
+    start_share: float = 1.0
+    end_share: float = 1.0
+    rounding: Rounding = "keep"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        for ratio in (self.ratio, self.ratio if self.end_ratio is None else self.end_ratio):
+            check_ratio(ratio)
+        if not (0 <= self.start_share <= 1 and 0 <= self.end_share <= 1):
+            raise ValueError(f"shares must lie in [0, 1], got {self.start_share} and {self.end_share}")
+
+    @property
+    def varies(self) -> bool:
+        """Whether the counts change over the run."""
+        return self.end_ratio is not None and self.end_ratio != self.ratio
+
+    def __call__(self, tokens: Tokens, rng: torch.Generator | None = None, *, step: Step) -> Mask:
+        """Draw one uniform number a token, on the device of ``rng``."""
+        end = self.ratio if self.end_ratio is None else self.end_ratio
+        ratio = self.ratio + (end - self.ratio) * step.progress
+        share = self.start_share + (self.end_share - self.start_share) * step.progress
+        num_tokens, num_visible = count_both(tokens, ratio, self.rounding)
+        noise = uniform_scores(tokens, rng)
+        with torch.no_grad():
+            scores = call(self.score, tokens, rng, step=step).float()
+        if tokens.valid is not None:
+            scores = scores.masked_fill(~tokens.valid, -torch.inf)
+        forced = scores.argsort(dim=1, descending=True)[:, : int((num_tokens - num_visible) * share)]
+        order = noise.scatter_add(1, forced, torch.ones_like(noise))  # above all that are drawn evenly
+        mask = mask_from_scores(order, num_visible, num_hidden=num_tokens - num_visible, valid=tokens.valid)
+        return Mask(visible=mask.visible, hidden=mask.hidden, scores=scores)
