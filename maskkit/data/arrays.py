@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskkit.files import short_reason
+
 LABELS = ("labels", "label", "y", "targets", "target", "y_train", "train_labels")
 
 Array = NDArray[Any]
@@ -65,9 +67,8 @@ def _one_line_errors(where: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  # on broken files numpy, zipfile and tokenize raise nearly anything
-        lines = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
-        reason = lines[0] if lines else type(error).__name__
-        reason = f"{reason[0].lower()}{reason[1:]}".rstrip(".")
+        reason = short_reason(error)
+        reason = reason[0].lower() + reason[1:]
         if "bject arrays" in reason or "Python objects" in reason:
             reason = "holds pickled Python objects, which are never loaded"
         elif "pickled" in reason:  # what numpy says of any file that does not start as its own do

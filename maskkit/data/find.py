@@ -16,6 +16,7 @@ from maskkit.data.lists import from_list, is_list
 from maskkit.data.paths import Files, Paths, paths_of
 from maskkit.data.shards.patterns import expand_shards, names_shards
 from maskkit.data.shards.tars import open_tars
+from maskkit.files import short_reason
 
 
 def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
@@ -77,8 +78,8 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             # lost+found belongs to the file system, and only root may look into it
             return [entry for entry in entries if not entry.name.startswith(".") and entry.name != "lost+found"]
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ValueError(f"{folder}: cannot look into the folder ({reason}); mend its rights or move it away") from None
+        message = f"{folder}: cannot look into the folder ({short_reason(error)}); mend its rights or move it away"
+        raise ValueError(message) from None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

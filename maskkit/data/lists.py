@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskkit.data.paths import Entry, Paths, paths_of
+from maskkit.files import short_reason
 
 LISTS = (".txt", ".csv", ".tsv", ".lst", ".list", ".json")
 
@@ -53,8 +54,8 @@ def _text(place: str) -> str:
         wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = raw.decode("utf-16") if wide else raw.decode("utf-8-sig", errors="surrogateescape")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ValueError(f"{place}: cannot read the list ({reason}); mend its rights or name another") from None
+        message = f"{place}: cannot read the list ({short_reason(error)}); mend its rights or name another"
+        raise ValueError(message) from None
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:

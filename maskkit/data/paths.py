@@ -1,7 +1,6 @@
 """Files that samples are read from: a protocol, and paths on this machine."""
 
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maskkit.data.source import BadSampleError
+from maskkit.files import BadSampleError, check_readable, short_reason
 
 Entry = tuple[str, str | None]  # a path and its label
 
@@ -96,7 +95,7 @@ class Paths:
     def local(self, index: int) -> Iterator[str]:
         """Return the path itself. Raises BadSampleError."""
         path = self.path(index)
-        _check_file(path, "file")
+        check_readable(path, "file")
         yield path
 
     def spread(self, count: int) -> list[int]:
@@ -107,32 +106,11 @@ class Paths:
 
 def open_file(path: str, wanted: str = "file") -> BinaryIO:
     """Open a file that samples are read from. Raises BadSampleError where there is nothing to read."""
-    _check_file(path, wanted)
+    check_readable(path, wanted)
     try:
         return open(path, "rb")
     except OSError as error:
-        raise BadSampleError(path, _reason(error)) from None
-
-
-def _check_file(path: str, wanted: str) -> None:
-    """Say what is plain before a decoder says it worse; and opening a pipe would wait for ever."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise BadSampleError(path, _reason(error)) from None
-    except ValueError as error:  # a null byte
-        raise BadSampleError(path, f"cannot be opened: {error}") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise BadSampleError(path, f"a folder, not a {wanted}")
-    if not stat.S_ISREG(status.st_mode):
-        raise BadSampleError(path, "not an ordinary file")
-    if status.st_size == 0:
-        raise BadSampleError(path, "empty file")
-
-
-def _reason(error: OSError) -> str:
-    message = error.strerror or str(error)
-    return message[:1].lower() + message[1:]  # "no such file or directory", "permission denied"
+        raise BadSampleError(path, short_reason(error)) from None
 
 
 def paths_of(entries: Sequence[Entry]) -> Paths:

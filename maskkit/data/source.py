@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskkit.files import BadSampleError as BadSampleError
 from maskkit.seeds import generator
 
 Key = tuple[int, int]  # epoch, index
@@ -15,17 +16,6 @@ Key = tuple[int, int]  # epoch, index
 Bad = tuple[str, str]  # path, reason
 
 Found = TypeVar("Found")
-
-
-class BadSampleError(ValueError):
-    """A sample that cannot be read. ``path`` says which, ``reason`` says why, in one line without a full stop."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = path, reason
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # so that it crosses from a worker process
-        return type(self), (self.path, self.reason)
 
 
 @runtime_checkable

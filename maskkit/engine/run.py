@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.metadata
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from maskkit.data.source import Source
 from maskkit.engine.distributed import Sharding
 from maskkit.engine.optim import AdamW
+from maskkit.files import whole_file
 from maskkit.model import MaskedModel
 from maskkit.parts import describe
 from maskkit.tokenizers import Tokenizer
@@ -235,6 +235,5 @@ def git_revision() -> str | None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or none."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text)
-    os.replace(aside, path)
+    with whole_file(path) as aside:
+        aside.write_text(text)

@@ -6,7 +6,6 @@ S samples at 16 kHz, T frames of 10 ms, M mel bands, N recordings.
 import functools
 import math
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from maskkit.data.find import find_files
 from maskkit.data.mixture import split_mixture
 from maskkit.data.paths import Files, FileSource
 from maskkit.data.source import BadSampleError, readable
+from maskkit.files import check_readable, short_reason
 
 # What libsndfile decodes without being told a format. A list may name files of any suffix; their content decides.
 SUFFIXES = (
@@ -60,7 +60,7 @@ def read_recording(
     """
     path = name or (file if isinstance(file, str) else str(getattr(file, "name", "recording")))
     if isinstance(file, str):
-        _check_file(file)
+        check_readable(file, "recording")
     with _opened(file, path) as opened:
         total, rate = _length(opened, path), opened.samplerate
         wanted = total if samples is None else min(total, -(-samples * rate // RATE))
@@ -87,20 +87,6 @@ def resample(wave: Float[Tensor, "S"], rate: int) -> Float[Tensor, "S"]:
 @functools.lru_cache(maxsize=16)
 def _resampler(rate: int) -> Any:
     return torchaudio().transforms.Resample(rate, RATE)
-
-
-def _check_file(path: str) -> None:
-    """Say what is plain before libsndfile says it worse; and opening a pipe would wait for ever."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise BadSampleError(path, _reason(error)) from None
-    if stat.S_ISDIR(status.st_mode):
-        raise BadSampleError(path, "a folder, not a recording")
-    if not stat.S_ISREG(status.st_mode):
-        raise BadSampleError(path, "not an ordinary file")
-    if status.st_size == 0:
-        raise BadSampleError(path, "empty file")
 
 
 def _length(opened: Any, path: str) -> int:
@@ -194,9 +180,8 @@ def soundfile() -> Any:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]  # "no such file or directory", "permission denied"
-    message = getattr(error, "error_string", None) or (str(error).splitlines() or [""])[0]
-    message = message.rstrip(".") or type(error).__name__
+        return short_reason(error)  # "no such file or directory", "permission denied"
+    message = str(getattr(error, "error_string", "")).rstrip(".") or short_reason(error)
     # What libsndfile says of an MP3 without a frame is that it does not exist; that it does was seen before.
     if isinstance(error, TypeError) or "recogni" in message or "not a regular file" in message:
         return "not audio or a format libsndfile does not know; convert it: ffmpeg -i IN OUT.flac"

@@ -25,6 +25,7 @@ from maskkit.data.find import find_files
 from maskkit.data.mixture import split_mixture
 from maskkit.data.paths import FileSource, open_file
 from maskkit.data.source import BadSampleError, readable
+from maskkit.files import short_reason
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Layout = Literal["NCHW", "NHWC"]
@@ -117,9 +118,9 @@ def _opened(file: BinaryIO, path: str) -> Iterator[Any]:
 
 
 def _reason(error: Exception) -> str:
+    message = short_reason(error)
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]  # "input/output error"
-    message = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+        return message  # "input/output error"
     return f"truncated: {message}" if "truncated" in message.lower() else f"cannot be decoded: {message}"
 
 

@@ -10,7 +10,6 @@ import importlib.util
 import itertools
 import os
 import re
-import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from maskkit.data.arrays import check_labels, choose_keys, label_text, load_arra
 from maskkit.data.find import find_files
 from maskkit.data.paths import Files, FileSource, Paths
 from maskkit.data.source import BadSampleError
+from maskkit.files import check_readable, short_reason
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Feature = Literal["normals", "colours", "intensity"]
@@ -57,7 +57,7 @@ def read_cloud(path: str) -> Cloud:
     count metres from the equator.
     """
     suffix = Path(path).suffix.lower()
-    _check_file(path)
+    check_readable(path, "cloud")
     readers: dict[str, Callable[[str], Cloud]] = {
         ".ply": _read_ply,
         ".pcd": _read_pcd,
@@ -139,20 +139,7 @@ def _one_bad_sample(path: str) -> Iterator[None]:
     except MemoryError:
         raise BadSampleError(path, "claims more points than fit into memory") from None
     except Exception as error:  # broken files make readers raise nearly anything
-        message = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
-        raise BadSampleError(path, f"cannot be read: {message}") from error
-
-
-def _check_file(path: str) -> None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadSampleError(path, reason[0].lower() + reason[1:]) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise BadSampleError(path, "not an ordinary file")
-    if status.st_size == 0:
-        raise BadSampleError(path, "empty file")
+        raise BadSampleError(path, f"cannot be read: {short_reason(error)}") from error
 
 
 # Formats

@@ -16,7 +16,7 @@ import tyro
 from maskkit.modalities.video.readers import find_videos
 from PIL import Image
 
-from maskkit.data.source import BadSampleError
+from maskkit.files import BadSampleError, whole_file
 
 
 def main(words: list[str]) -> int:
@@ -82,19 +82,25 @@ class _Job:
         if self.place.exists():
             return None
         self.place.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.place.with_name(f".{self.place.stem}.part.mp4")
         # No less than two pixels, and even numbers of them, as 4:2:0 colour wants.
         side = f"min({self.short_side},trunc(min(iw,ih)/2)*2)"
         scale = f"scale='if(lt(iw,ih),{side},-2)':'if(lt(iw,ih),-2,{side})'"
         command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-y", "-i", *self._input(), "-an", "-sn"]
         command += ["-vf", scale, "-fps_mode", "passthrough", "-c:v", "libx264", "-preset", "veryfast", "-threads", "1"]
         command += ["-g", "1", "-bf", "0", "-crf", str(self.quality), "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-        done = subprocess.run([*command, str(aside)], capture_output=True, text=True, check=False, errors="replace")
-        if done.returncode != 0 or not aside.exists():
-            aside.unlink(missing_ok=True)
-            return self.path, (done.stderr.strip().splitlines() or ["ffmpeg gave no reason"])[-1][:160]
-        os.replace(aside, self.place)
+        command += ["-f", "mp4"]
+        try:
+            with whole_file(self.place) as aside:
+                self._run([*command, str(aside)], aside)
+        except BadSampleError as error:
+            return self.path, error.reason
         return None
+
+    def _run(self, command: list[str], written: Path) -> None:
+        """Run FFmpeg. Raises BadSampleError with the last line that it printed."""
+        done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+        if done.returncode != 0 or not written.exists():
+            raise BadSampleError(self.path, (done.stderr.strip().splitlines() or ["ffmpeg gave no reason"])[-1][:160])
 
     def unpack(self) -> tuple[str, str] | None:
         """Write a folder of JPEGs; complete or absent."""
@@ -102,17 +108,15 @@ class _Job:
 
         if self.place.exists():
             return None
-        aside = self.place.with_name(f".{self.place.name}.part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        self.place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            video = open_video(self.path, short_side=self.short_side)
-            for number in range(len(video)):
-                Image.fromarray(video.read([number])[0]).save(aside / f"{number:06d}.jpg", quality=92)
+            with whole_file(self.place) as aside:
+                aside.mkdir()
+                video = open_video(self.path, short_side=self.short_side)
+                for number in range(len(video)):
+                    Image.fromarray(video.read([number])[0]).save(aside / f"{number:06d}.jpg", quality=92)
         except BadSampleError as error:
-            shutil.rmtree(aside)
             return self.path, error.reason
-        os.replace(aside, self.place)
         return None
 
     def _input(self) -> list[str]:

@@ -6,7 +6,6 @@ n frames, H W height and width in pixels as a player shows them: rotation is app
 import io
 import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,7 +17,8 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from maskkit.data.source import BadSampleError
+from maskkit.data.paths import open_file
+from maskkit.files import BadSampleError, short_reason
 
 Decoder = Literal["auto", "pyav", "decord", "torchcodec"]
 Pixels = UInt8[np.ndarray[Any, Any], "n H W 3"]
@@ -67,7 +67,7 @@ def find_decoder(wanted: Decoder = "auto") -> Literal["pyav", "decord", "torchco
         try:
             __import__(_MODULES[name])
         except Exception as error:  # noqa: BLE001  # torchcodec raises RuntimeError where it finds no FFmpeg
-            reasons.append(f"{name} fails: {' '.join(str(error).split())[:120]}")
+            reasons.append(f"{name} fails: {short_reason(error)}")
             continue
         return name  # type: ignore[return-value]  # "auto" is none of the names
     raise ImportError(f"no decoder for video files ({'; '.join(reasons)}); pip install 'maskkit[video]'")
@@ -95,7 +95,7 @@ def open_video(
     name = name or path or getattr(source, "name", "a stream")
     if path and os.path.isdir(path):
         return FrameFolder(path, short_side=short_side)
-    start = _first_bytes(source, name)
+    start = _first_bytes(source)
     if not start:
         raise BadSampleError(name, "empty file")
     if start.startswith((b"GIF87a", b"GIF89a")):  # decord refuses them: they say no duration
@@ -440,19 +440,14 @@ def _shrunk(pixels: Pixels, short_side: int | None) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BILINEAR))
 
 
-def _first_bytes(source: str | Path | BinaryIO, name: str) -> bytes:
-    """Return the beginning of a file; opening a pipe would wait for ever, so only ordinary files are opened."""
+def _first_bytes(source: str | Path | BinaryIO) -> bytes:
+    """Return the first 16 bytes of a file. Raises BadSampleError where there is nothing to read."""
     if not isinstance(source, str | Path):
         start = source.read(16)
         source.seek(0)
         return start
-    try:
-        if not stat.S_ISREG(os.stat(source).st_mode):
-            raise BadSampleError(name, "not an ordinary file")
-        with open(source, "rb") as file:
-            return file.read(16)
-    except OSError as error:
-        raise BadSampleError(name, (error.strerror or str(error)).lower()) from None
+    with open_file(os.fspath(source), "video") as file:
+        return file.read(16)
 
 
 def _is_transport_stream(source: str | Path | BinaryIO) -> bool:

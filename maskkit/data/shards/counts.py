@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maskkit.data.shards.download import file_system, is_remote
+from maskkit.files import short_reason
 
 COUNTS = "counts.json"  # beside shards: {"shard-000000.tar": {".jpg": 812}}, samples by suffix, or just a number
 
@@ -48,10 +49,3 @@ def _contents(place: str) -> bytes:
         raise
     except Exception as error:  # clients of stores raise what they like
         raise ValueError(f"{place}: cannot be read ({short_reason(error)})") from error
-
-
-def short_reason(error: Exception) -> str:
-    """Return what went wrong in a few words."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

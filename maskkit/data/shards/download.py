@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from maskkit.files import short_reason
+
 TRIES = 3  # of copying, before a file counts as unreadable
 _CHUNK = 1 << 20
 _OURS = re.compile(r"[0-9a-f]{32}-.*(?<!\.lock)")  # other files in the folder are not counted and never deleted
@@ -33,7 +35,7 @@ def file_system(address: str) -> tuple[Any, str]:
     try:
         system, path = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:  # "Install s3fs to access S3", "Protocol not known"
-        raise ValueError(f"{address}: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{address}: {short_reason(error)}") from None
     return system, path
 
 

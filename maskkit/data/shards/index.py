@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskkit.data.shards.counts import COUNTS, short_reason
+from maskkit.data.shards.counts import COUNTS
 from maskkit.data.shards.download import is_remote, open_anywhere
 from maskkit.data.shards.headers import Damage, Member, members
+from maskkit.files import short_reason
 
 LABELS = (".cls", ".json", ".txt")  # the first that a sample has counts
 

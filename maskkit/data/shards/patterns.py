@@ -4,8 +4,8 @@ import glob
 import re
 from collections.abc import Iterator
 
-from maskkit.data.shards.counts import short_reason
 from maskkit.data.shards.download import file_system, is_remote
+from maskkit.files import short_reason
 
 _MOST_NAMES = 1_000_000
 
