@@ -119,25 +119,26 @@ def reconstruct(words: list[str]) -> int:
         """
         import torch
 
-        from maskkit.data.source import BadSampleError
+        from maskkit.data.source import BadSampleError, Key
         from maskkit.seeds import generator
+        from maskkit.types import Sample, stack
 
         if not inputs:
             raise ValueError("reconstruct needs at least one input: maskkit reconstruct RUN INPUT... --out PICTURE.png")
         if limit < 1:
             raise ValueError(f"--limit must be at least 1, got {limit}")
         model, modality, settings = _open_run(run)
-        samples: list[torch.Tensor] = []
+        samples: list[Sample] = []
         for name in inputs:
             source = settings.at(name).open(model.tokenizer, train=False)
             for index in range(min(len(source), limit - len(samples))):
                 try:
-                    samples.append(source.read(index, generator(0)))
+                    samples.append(source.read(Key.of(index), generator(0)))
                 except BadSampleError as error:
                     _say(f"left out {error}")
         if not samples:
             raise ValueError(f"none of the inputs can be read: {', '.join(inputs)}")
-        batch = torch.stack(samples)
+        batch = stack(samples)
         with torch.no_grad():
             output = model.eval()(batch, rng=generator(seed))
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -57,6 +57,11 @@ class FileSource:
         return self.files.label(index)
 
     @property
+    def repeats(self) -> int:
+        """1: each file is one sample."""
+        return 1
+
+    @property
     def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
         """The order in which an epoch visits the samples, where the files have one of their own (tar shards)."""
         return getattr(self.files, "order", None)

@@ -1,6 +1,5 @@
 """The training loop. One function, top to bottom; everything it calls is a few lines elsewhere."""
 
-import contextlib
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ import torch
 
 from maskkit import weights
 from maskkit.data.loader import Batch, Stream, load
+from maskkit.data.samples import first_samples
 from maskkit.data.skips import Skips
 from maskkit.data.source import Source
 from maskkit.engine.checkpoints import Checkpoints, TrainState
@@ -29,7 +29,7 @@ from maskkit.engine.signals import Stopped, interruptible
 from maskkit.model import MaskedModel
 from maskkit.parts import build, describe
 from maskkit.seeds import generator, seed_of
-from maskkit.types import Output
+from maskkit.types import Output, stack
 
 # (batch, output, model, path): draws input, masked input and reconstruction
 Draw = Callable[[Any, Output, MaskedModel, Path], None]
@@ -280,13 +280,7 @@ def draw_some(model: MaskedModel, source: Source, path: Path, draw: Draw | None,
 
     Every process computes, since each may hold a part of the weights; one draws.
     """
-    samples: list[torch.Tensor] = []
-    for index in range(min(len(source), 4 * NUM_PICTURES)):
-        with contextlib.suppress(ValueError):  # broken files are counted where they are trained on
-            samples.append(source.read(index, generator(0, index)))
-        if len(samples) == NUM_PICTURES:
-            break
-    batch = torch.stack(samples).to(next(model.parameters()).device)
+    batch = stack(first_samples(source, NUM_PICTURES)).to(next(model.parameters()).device)
     was_training = model.training
     model.eval()
     with autocast:

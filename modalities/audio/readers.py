@@ -24,7 +24,7 @@ from maskkit.data.arrays import check_labels, label_text, load_arrays
 from maskkit.data.find import find_files
 from maskkit.data.mixture import split_mixture
 from maskkit.data.paths import Files, FileSource
-from maskkit.data.source import BadSampleError, readable
+from maskkit.data.source import BadSampleError, Key, readable
 from maskkit.files import check_readable, short_reason
 
 # What libsndfile decodes without being told a format. A list may name files of any suffix; their content decides.
@@ -197,10 +197,10 @@ class Recordings(FileSource):
 
     clip: Clip
 
-    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
-        """Return recording ``index``. Where a random excerpt is silent, it is the one around the loudest sample."""
-        path, place, search = self.path(index), self.clip.place(rng), self.clip.excerpt == "random"
-        with self.files.open(index) as file:
+    def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
+        """Return a recording. Where a random excerpt is silent, it is the one around the loudest sample."""
+        path, place, search = self.path(key.index), self.clip.place(rng), self.clip.excerpt == "random"
+        with self.files.open(key.index) as file:
             wave = read_recording(file, name=path, samples=self.clip.samples, place=place, around_sound=search)
         _check_length(len(wave), path, self.clip.least)
         return self.clip(wave, rng)
@@ -239,6 +239,11 @@ class Arrays:
         return len(self._data)
 
     @property
+    def repeats(self) -> int:
+        """1: each recording is one sample."""
+        return 1
+
+    @property
     def rate(self) -> int:
         """Samples a second."""
         return self._rate
@@ -253,8 +258,9 @@ class Arrays:
         """Length of each recording."""
         return self._data.shape[1] * 0.01 if self.holds_energies else self._data.shape[-1] / self._rate
 
-    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
-        """Return recording ``index``."""
+    def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
+        """Return a recording."""
+        index = key.index
         if not self.holds_energies:
             wave = self.wave(index, self.clip.place(rng), around_sound=self.clip.excerpt == "random")
             _check_length(len(wave), self.path(index), self.clip.least)

@@ -24,7 +24,7 @@ from maskkit.data.arrays import check_labels, label_text, load_arrays
 from maskkit.data.find import find_files
 from maskkit.data.mixture import split_mixture
 from maskkit.data.paths import FileSource, open_file
-from maskkit.data.source import BadSampleError, readable
+from maskkit.data.source import BadSampleError, Key, readable
 from maskkit.files import short_reason
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
@@ -183,9 +183,9 @@ class Pictures(FileSource):
     def __post_init__(self) -> None:
         _check_channels(self.channels)
 
-    def read(self, index: int, rng: torch.Generator) -> UInt8[Tensor, "C h w"]:
-        """Return picture ``index``, transformed."""
-        picture = _decode(self.files.open(index), self.path(index), self.channels, self.min_side)
+    def read(self, key: Key, rng: torch.Generator) -> UInt8[Tensor, "C h w"]:
+        """Return a picture, transformed."""
+        picture = _decode(self.files.open(key.index), self.path(key.index), self.channels, self.min_side)
         return self.transform(picture, rng)
 
 
@@ -235,6 +235,11 @@ class Arrays:
         return len(self._pictures)
 
     @property
+    def repeats(self) -> int:
+        """1: each picture is one sample."""
+        return 1
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of each picture as stored."""
         channels, height, width = self._pictures.shape[1:]
@@ -245,9 +250,9 @@ class Arrays:
         """Whether samples are uint8 pixels, which the model normalises, rather than float32."""
         return self._pictures.dtype in (np.uint8, np.bool_)
 
-    def read(self, index: int, rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
-        """Return picture ``index``, transformed."""
-        return self.transform(self._normalised(index), rng)
+    def read(self, key: Key, rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
+        """Return a picture, transformed."""
+        return self.transform(self._normalised(key.index), rng)
 
     def path(self, index: int) -> str:
         """Name picture ``index``: ``digits.npz[7]``."""
@@ -414,7 +419,7 @@ def _measure(where: str, limit: int, channels: int, layout: Layout | None) -> tu
     source = open_pictures(where, channels=channels, transform=_as_it_is, layout=layout, min_side=256)
     rng = torch.Generator()
     count, mean, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
-    for picture in readable(_spread(source, limit), lambda index: source.read(index, rng)):
+    for picture in readable(_spread(source, limit), lambda index: source.read(Key.of(index), rng)):
         values = picture.flatten(1).double() / (255 if picture.dtype == torch.uint8 else 1)
         # Merged as Chan, Golub and LeVeque (1979) do: a sum of squares loses all digits where the mean is large.
         shift, share = values.mean(1) - mean, values.shape[1] / (count + values.shape[1])

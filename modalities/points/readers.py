@@ -26,7 +26,7 @@ from torch import Tensor
 from maskkit.data.arrays import check_labels, choose_keys, label_text, load_arrays
 from maskkit.data.find import find_files
 from maskkit.data.paths import Files, FileSource, Paths
-from maskkit.data.source import BadSampleError
+from maskkit.data.source import BadSampleError, Key
 from maskkit.files import check_readable, short_reason
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
@@ -364,13 +364,13 @@ class Clouds(FileSource):
     mesh_points: int = 1024
     """Points drawn from a mesh."""
 
-    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "N C"]:
-        """Return cloud ``index``, transformed."""
-        path = self.path(index)
+    def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "N C"]:
+        """Return a cloud, transformed."""
+        path = self.path(key.index)
         if isinstance(self.files, Paths):
             cloud = read_cloud(path)
         else:
-            with self.files.local(index) as copy:  # of a tar shard's member, since open3d takes nothing but paths
+            with self.files.local(key.index) as copy:  # of a tar shard's member, since open3d takes nothing but paths
                 try:
                     cloud = read_cloud(copy)
                 except BadSampleError as error:
@@ -412,11 +412,16 @@ class Arrays:
     def __len__(self) -> int:
         return len(self._points)
 
-    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "N C"]:
-        """Return cloud ``index``, transformed."""
-        path = self.path(index)
+    @property
+    def repeats(self) -> int:
+        """1: each cloud is one sample."""
+        return 1
+
+    def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "N C"]:
+        """Return a cloud, transformed."""
+        path = self.path(key.index)
         with _one_bad_sample(path):
-            cloud = _finite(_columns(np.asarray(self._points[index])), path)
+            cloud = _finite(_columns(np.asarray(self._points[key.index])), path)
             return self.transform(sample_cloud(cloud, self.features, rng, 0), rng)
 
     def path(self, index: int) -> str:

@@ -13,7 +13,7 @@ from maskkit.modalities.points.readers import WIDTHS, Feature, open_files
 from maskkit.modalities.points.transforms import eval_transform, train_transform
 
 from maskkit.data.mixture import open_mixture
-from maskkit.data.source import Source, readable
+from maskkit.data.source import Key, Source, readable
 from maskkit.engine.optim import AdamW
 from maskkit.engine.options import Options
 from maskkit.engine.run import Pretrain
@@ -164,7 +164,7 @@ class Command(Options):
             model = replace(model, dim=192, depth=6, heads=3, decoder_depth=2)
         data = Data(root=self.data, features=self.features, augment=self.augment, rotate=self.rotate)
         source = data.open(model.tokenizer(), train=False)
-        next(readable(range(min(len(source), 20)), lambda index: source.read(index, generator(0))), None)
+        next(readable(range(min(len(source), 20)), lambda index: source.read(Key.of(index), generator(0))), None)
         say(f"{len(source)} clouds or meshes, {self.num_points} points of each")
         settings = self.complete(
             model,

@@ -19,6 +19,7 @@ from maskkit.modalities.video.transforms import MultiScaleCrop
 from torch import Tensor
 
 from maskkit.bench.__main__ import training_step
+from maskkit.data.source import Key
 from maskkit.engine.optim import AdamW
 from maskkit.seeds import generator
 
@@ -122,8 +123,7 @@ def _reader(place: Path, *, repeats: int) -> Callable[[int], Any]:
     source = Videos(files=files, sampling=sampling, transform=crop, short_side=crop.short_side, repeats=repeats)
 
     def read(turn: int) -> Any:
-        # A new number above the length each turn, as a new epoch has, so that nothing decoded before is left to use.
-        first = (turn + 1) * len(source) + turn % len(files) * repeats
-        return [source.read(first + repeat, generator(turn, repeat)) for repeat in range(repeats)]
+        # A new seed each turn, as a new epoch has, so that nothing decoded before is left to use.
+        return [source.read(Key(turn, turn % len(files), repeat), generator(turn)) for repeat in range(repeats)]
 
     return read

@@ -32,11 +32,10 @@ from maskkit.data.arrays import check_labels, label_text, load_arrays
 from maskkit.data.find import find_files
 from maskkit.data.mixture import split_mixture
 from maskkit.data.paths import Files, Paths
-from maskkit.data.source import BadSampleError, epoch_order
+from maskkit.data.source import BadSampleError, Key, epoch_order, with_repeats
 from maskkit.seeds import generator
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
-CLIPS = 2**31 + 1  # names the stream of random numbers that the places of repeated clips come from
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
@@ -73,52 +72,45 @@ class Videos:
     def __len__(self) -> int:
         return len(self.files) * self.repeats
 
-    def read(self, index: int, rng: torch.Generator) -> Shaped[Tensor, "C T h w"]:
-        """Return clip ``index``, transformed. ``order`` may have put the number of an epoch above the length."""
-        epoch, place = divmod(index, len(self))
-        video, repeat = divmod(place, self.repeats)
-        frames = self._decoded(video, rng) if self.repeats == 1 else self._one_of(video, repeat, epoch)
+    def read(self, key: Key, rng: torch.Generator) -> Shaped[Tensor, "C T h w"]:
+        """Return a clip, transformed."""
+        if self.repeats > 1:
+            # What the repeats share and what each has for itself come from streams of their own, so that it does not
+            # matter which repeat of a video this process meets first, or whether it holds the frames already.
+            seed = int(torch.randint(2**62, (), generator=rng))
+            frames, rng = self._one_of(key, seed), generator(seed, key.repeat)
+        else:
+            frames = self._decoded(key.index, rng)
         return self.transform(_with_channels(frames, self.channels), rng).transpose(0, 1).contiguous()
 
     def path(self, index: int) -> str:
-        """Return the file or folder of sample ``index``."""
-        return self.files.path(index % len(self) // self.repeats)
+        """Return the file or folder of video ``index``."""
+        return self.files.path(index)
 
     def label(self, index: int) -> str | None:
         """Return its class, where a sub-folder or a list names one."""
-        return self.files.label(index % len(self) // self.repeats)
+        return self.files.label(index)
 
-    @property
-    def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
-        """The order in which an epoch visits the clips: the files' own (tar shards), unless videos are repeated."""
-        return getattr(self.files, "order", None) if self.repeats == 1 else self._repeated_order
-
-    def _repeated_order(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return an epoch's keys (epoch, index) [n 2], the repeats of a video one after the other.
-
-        Samples know neither seed nor epoch, yet all repeats of a video have to agree on where its clips lie. So a
-        number that stands for both is put into the index, above the length.
-        """
-        videos = epoch_order(self.files, seed, epoch)[:, 1]
-        places = (videos[:, None] * self.repeats + np.arange(self.repeats)).flatten()
-        number = int(torch.randint(1, 2**31, (), generator=generator(seed, epoch, CLIPS)))
-        return np.stack([np.full_like(places, epoch), number * len(self) + places], axis=1)
+    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the keys of an epoch [n 3]: the files' own order (tar shards) or a random one, repeats together."""
+        return with_repeats(epoch_order(self.files, seed, epoch), self.repeats)
 
     def _decoded(self, video: int, rng: torch.Generator) -> Shaped[Tensor, "T H W 3"]:
         with opened_video(self.files, video, decoder=self.decoder, short_side=self.short_side) as opened:
             return torch.from_numpy(opened.read(self.sampling(self._times(opened), rng if self.random else None)))
 
-    def _one_of(self, video: int, repeat: int, epoch: int) -> Shaped[Tensor, "T H W 3"]:
+    def _one_of(self, key: Key, seed: int) -> Shaped[Tensor, "T H W 3"]:
         """Return the frames of one of the clips of a video, all of which are decoded at the first one asked for."""
-        if self._held.key != (video, epoch):
-            with opened_video(self.files, video, decoder=self.decoder, short_side=self.short_side) as opened:
-                times, rng = self._times(opened), generator(CLIPS, epoch, video) if self.random else None
+        held, wanted = self._held, (key.index, seed)
+        if held.key != wanted:
+            with opened_video(self.files, key.index, decoder=self.decoder, short_side=self.short_side) as opened:
+                times, rng = self._times(opened), generator(seed) if self.random else None
                 clips = [self.sampling(times, rng) for _ in range(self.repeats if self.several_clips else 1)]
                 numbers = np.unique(np.concatenate(clips))
                 frames = torch.from_numpy(opened.read(numbers))
-            self._held.key, self._held.frames = (video, epoch), frames
-            self._held.clips = [np.searchsorted(numbers, clip) for clip in clips]
-        return self._held.frames[self._held.clips[repeat % len(self._held.clips)]]
+            held.key, held.frames = wanted, frames
+            held.clips = [np.searchsorted(numbers, clip) for clip in clips]
+        return held.frames[held.clips[key.repeat % len(held.clips)]]
 
     def _times(self, opened: Video) -> NDArray[np.float64]:
         """Return when frames begin. A stride asks for their number only, and true times may cost a whole decode."""
@@ -166,6 +158,11 @@ class Arrays:
         return len(self._clips)
 
     @property
+    def repeats(self) -> int:
+        """1: each clip is one sample."""
+        return 1
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """Frames, channels, height and width of each clip as stored."""
         frames, channels, height, width = self._clips.shape[1:]
@@ -176,14 +173,14 @@ class Arrays:
         """Whether samples are uint8 pixels."""
         return bool(self._clips.dtype == np.uint8)
 
-    def read(self, index: int, rng: torch.Generator) -> Shaped[Tensor, "C T h w"]:
-        """Return clip ``index``, sampled and transformed."""
-        stored = self._clips[index]
+    def read(self, key: Key, rng: torch.Generator) -> Shaped[Tensor, "C T h w"]:
+        """Return a clip, sampled and transformed."""
+        stored = self._clips[key.index]
         stored = stored[self.sampling(np.arange(len(stored)) / FRAME_RATE, rng if self.random else None)]
         clip = torch.from_numpy(np.array(stored, dtype=np.uint8 if self.is_uint8 else np.float32, order="C"))
         if not self.is_uint8:
             if not clip.isfinite().all():
-                raise BadSampleError(self.path(index), "holds NaN or infinite values")
+                raise BadSampleError(self.path(key.index), "holds NaN or infinite values")
             if self.mean is not None and self.std is not None:
                 clip = (clip - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
         return self.transform(clip, rng).transpose(0, 1).contiguous()

@@ -27,7 +27,7 @@ from maskkit.data.shards.counts import COUNTS, read_counts
 from maskkit.data.shards.download import is_remote
 from maskkit.data.shards.index import LABELS, MISSING, Finds, look_into, split_name
 from maskkit.data.shards.window import Window
-from maskkit.data.source import BadSampleError
+from maskkit.data.source import BadSampleError, keys_of
 from maskkit.progress import track
 from maskkit.seeds import generator
 
@@ -142,7 +142,7 @@ class Tars:
             yield copy.name
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the order of an epoch as keys (epoch, index), [n 2]: of seed and epoch alone.
+        """Return the keys of an epoch [n 3], in an order that depends on seed and epoch alone.
 
         Shards in random order, then samples in random order within each ``buffer`` of them: as a shuffle buffer, this
         touches few shards at a time; unlike one, it has no state, and anyone can start anywhere in it.
@@ -155,7 +155,7 @@ class Tars:
         for start in range(0, len(order), self.buffer):
             window = order[start : start + self.buffer]
             window[:] = window[torch.randperm(len(window), generator=rng).numpy()]
-        return np.stack([np.full_like(order, epoch), order], axis=1)
+        return keys_of(epoch, order)
 
     def spread(self, count: int) -> list[int]:
         """Return up to ``count`` samples to judge all by: of a few shards only, since a look may mean a download."""

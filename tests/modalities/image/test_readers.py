@@ -10,7 +10,7 @@ import torch
 from maskkit.modalities.image.readers import Arrays, Pictures, measure, open_pictures, read_picture, survey
 from PIL import Image, features
 
-from maskkit.data.source import BadSampleError, Source
+from maskkit.data.source import BadSampleError, Key, Source
 
 # pytest sets the reader's own filter aside; test_large_pictures_and_odd_metadata_make_no_noise looks without pytest
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
@@ -384,13 +384,13 @@ class TestPictures:
         source = open_pictures(tmp_path, channels=3, transform=lambda picture, rng: picture + 1)
         assert isinstance(source, Pictures) and isinstance(source, Source) and len(source) == 2
         assert source.path(1) == f"{tmp_path}/dog/1.png" and source.label(1) == "dog"
-        np.testing.assert_array_equal(hwc(source.read(0, torch.Generator())), COLOUR + 1)
+        np.testing.assert_array_equal(hwc(source.read(Key.of(0), torch.Generator())), COLOUR + 1)
 
     def test_the_generator_reaches_the_transform(self, tmp_path):
         save(tmp_path / "1.png", GREY)
         source = open_pictures(tmp_path, channels=1, transform=lambda _, rng: torch.rand(1, generator=rng))
         expected = torch.rand(1, generator=torch.Generator().manual_seed(5))
-        assert source.read(0, torch.Generator().manual_seed(5)) == expected
+        assert source.read(Key.of(0), torch.Generator().manual_seed(5)) == expected
 
     def test_files_that_are_no_pictures_are_bad_samples_with_their_path(self, tmp_path):
         save(tmp_path / "a.png", GREY)
@@ -399,7 +399,7 @@ class TestPictures:
         source = open_pictures(tmp_path, channels=3, transform=as_it_is)
         assert len(source) == 2
         with pytest.raises(BadSampleError, match=r"b\.jpg: not a picture"):
-            source.read(1, torch.Generator())
+            source.read(Key.of(1), torch.Generator())
 
     def test_channels_are_checked_before_training_starts(self, tmp_path):
         save(tmp_path / "a.png", GREY)
@@ -416,7 +416,7 @@ def store(path, pictures, **named):
 
 
 def read(source, index=0):
-    return source.read(index, torch.Generator())
+    return source.read(Key.of(index), torch.Generator())
 
 
 class TestArrayLayouts:
