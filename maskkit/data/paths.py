@@ -1,7 +1,7 @@
 """Files that samples are read from: a protocol, and paths on this machine."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -118,13 +118,16 @@ def open_file(path: str, wanted: str = "file") -> BinaryIO:
         raise BadSampleError(path, short_reason(error)) from None
 
 
+def sorted_classes(names: Collection[str]) -> tuple[str, ...]:
+    """Sort class names: by number where all are whole numbers, so that 10 does not come before 2, otherwise by name."""
+    numbers = all(name.isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
+
+
 def paths_of(entries: Sequence[Entry]) -> Paths:
     """Return paths with their labels as arrays; classes are sorted."""
     paths = np.array([os.fsencode(path) for path, _ in entries])
-    names = {label for _, label in entries if label is not None}
-    # Class numbers keep their numeric order, so that class 10 does not come before class 2.
-    numbers = all(name.isdecimal() for name in names)
-    classes = tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
+    classes = sorted_classes({label for _, label in entries if label is not None})
     if not classes:
         return Paths(paths, None, ())
     position = {name: i for i, name in enumerate(classes)}
