@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from maskkit.data.source import spread_evenly
 from maskkit.files import BadSampleError, check_readable, short_reason
 
 Entry = tuple[str, str | None]  # a path and its label
@@ -61,6 +62,10 @@ class FileSource:
         """1: each file is one sample."""
         return 1
 
+    def spread(self, count: int) -> list[int]:
+        """Return up to ``count`` indices, evenly spread, to judge all files by."""
+        return self.files.spread(count)
+
     @property
     def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
         """The order in which an epoch visits the samples, where the files have one of their own (tar shards)."""
@@ -105,8 +110,7 @@ class Paths:
 
     def spread(self, count: int) -> list[int]:
         """Return up to ``count`` indices, evenly spread."""
-        picked: list[int] = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist()
-        return picked
+        return spread_evenly(len(self), count)
 
 
 def open_file(path: str, wanted: str = "file") -> BinaryIO:

@@ -85,6 +85,13 @@ def readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[F
         raise ValueError(f"none of {len(indices)} samples can be read; the first: {failures[0]}; mend or convert them")
 
 
+def spread_evenly(length: int, count: int) -> list[int]:
+    """Return up to ``count`` indices below ``length``, evenly spread, the first and the last among them."""
+    assert count > 0
+    picked: list[int] = np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
+    return picked
+
+
 def epoch_order(source: Sized, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the keys of an epoch [n 3], in the order of a source (or of files) or in that of a random permutation."""
     own = getattr(source, "order", None)

@@ -1,23 +1,18 @@
 """What a run on images is made of: a model, a data set, and defaults that fit both to what is at hand."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from maskkit.modalities.image.data import Data
 from maskkit.modalities.image.presets import Size, mae
-from maskkit.modalities.image.readers import Survey, measure, open_pictures, survey
-from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
+from maskkit.modalities.image.survey import Survey, measure, survey
 
-from maskkit.data.mixture import open_mixture
-from maskkit.data.source import Source
 from maskkit.engine.optim import scaled_lr
 from maskkit.engine.options import Options
 from maskkit.engine.run import Pretrain
 from maskkit.model import MaskedModel
-from maskkit.tokenizers import Patches
 
 SMALL_PICTURE = 48  # pixels; below it crops and mirror images destroy what there is to see
 
@@ -51,53 +46,6 @@ class MAE:
             mean=self.mean,
             std=self.std,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Where the pictures are and how they are cropped."""
-
-    root: str
-    """Folder, glob, list file, tar shards, .npy or .npz, or several: 0.7*path/a + 0.3*path/b."""
-    min_scale: float = 0.2
-    """Smallest share of the picture that a random crop keeps; 1 resizes without cropping."""
-    flip: bool = True
-    """Mirror half of the pictures."""
-
-    def at(self, root: str) -> "Data":
-        """Return the same settings for other files."""
-        return replace(self, root=root)
-
-    def open(self, tokenizer: Patches, *, train: bool) -> Source:
-        """Return the pictures, cropped at random or in the middle."""
-        return open_images(self.root, tokenizer, train=train, min_scale=self.min_scale, flip=self.flip)
-
-
-def open_images(
-    where: str | Path, tokenizer: Patches, *, train: bool = False, min_scale: float = 0.2, flip: bool = True
-) -> Source:
-    """Open pictures, or a mixture of several places, in the size and with the channels that a tokenizer takes."""
-    if tokenizer.input_size is None:
-        raise ValueError("the model does not say its input size; build it with image_size")
-    height, width = tokenizer.input_size
-    crop: TrainCrop | EvalCrop = EvalCrop(size=(height, width))
-    if train and (flip or min_scale < 1):
-        crop = TrainCrop(size=(height, width), scale=(min_scale, 1.0), flip=flip)
-    elif train:
-        crop = EvalCrop(size=(height, width), resize_ratio=1)  # nothing is left to chance: as much as fits
-    mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
-
-    def open_one(path: str) -> Source:
-        return open_pictures(
-            path,
-            channels=tokenizer.channels,
-            transform=crop,
-            mean=mean,
-            std=std,
-            min_side=min(height, width),
-        )
-
-    return open_mixture(os.fspath(where), open_one)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import image
-from maskkit.modalities.image.readers import measure, survey
+from maskkit.modalities.image.survey import measure, survey
 from PIL import Image
 
 from maskkit.data.loader import Stream, load

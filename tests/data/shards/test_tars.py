@@ -20,7 +20,8 @@ import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 from maskkit.modalities import image
-from maskkit.modalities.image.readers import open_pictures, survey
+from maskkit.modalities.image.data import open_pictures
+from maskkit.modalities.image.survey import survey
 from PIL import Image
 
 from maskkit.data.find import find_files
