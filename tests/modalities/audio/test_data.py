@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import audio
-from maskkit.modalities.audio.readers import Arrays, open_recordings, survey
+from maskkit.modalities.audio.arrays import open_array
+from maskkit.modalities.audio.data import open_recordings
+from maskkit.modalities.audio.survey import survey
 
 from maskkit.data.loader import read_all
 from maskkit.data.skips import Skips
@@ -277,7 +279,7 @@ def test_arrays_of_energies_are_taken_as_they_are(tmp_path):
     energies = np.random.default_rng(0).normal(-5, 3, (4, 50, 64)).astype(np.float32)
     np.savez(tmp_path / "e.npz", fbanks=energies)
     source = open_recordings(tmp_path / "e.npz", audio.Clip(frames=64, mels=64, mean=-5.0, scale=3.0))
-    assert source.holds_energies and source.seconds == 0.5
+    assert source.row.holds_energies and source.row.seconds(source.shape) == 0.5
     found = source.read(Key.of(2), generator(0))[0]
     assert torch.allclose(found[:50], torch.from_numpy(energies[2] + 5) / 3) and found[50:].eq(5 / 3).all()
     mean, std = audio.measure(tmp_path / "e.npz", mels=64)
@@ -316,7 +318,7 @@ def test_a_waveform_without_a_frame_is_a_bad_sample(tmp_path):
 def test_arrays_that_do_not_fit_say_so(tmp_path, arrays, message):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(ValueError, match=message) as caught:
-        Arrays(where=str(tmp_path / "x.npz"), clip=CLIP)
+        open_array(where=str(tmp_path / "x.npz"), clip=CLIP)
     assert "\n" not in str(caught.value)
 
 
