@@ -1,12 +1,13 @@
 """Videos ``[B C T H W]``: readers, presets, pictures, and settings for the command line."""
 
-from maskkit.modalities.video import cache
+from maskkit.modalities.video import cache, transcode
+from maskkit.modalities.video.data import Data, open_videos
 from maskkit.modalities.video.decoders import VIDEO_SUFFIXES, find_decoder, findings, open_video
 from maskkit.modalities.video.pictures import draw
 from maskkit.modalities.video.presets import Size, mae_st, patches, videomae
 from maskkit.modalities.video.sample import NAME, moving_digits, sample, tiny
 from maskkit.modalities.video.sampling import Sampling
-from maskkit.modalities.video.settings import NO_DECAY, Command, Data, Model, open_videos, restore
+from maskkit.modalities.video.settings import NO_DECAY, Command, Model, restore
 
 SUFFIXES = VIDEO_SUFFIXES
 open_data = open_videos  # the name by which the command line opens any modality's data
@@ -33,5 +34,6 @@ __all__ = [
     "restore",
     "sample",
     "tiny",
+    "transcode",
     "videomae",
 ]

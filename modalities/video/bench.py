@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from maskkit.modalities.video.cache import cache
 from maskkit.modalities.video.presets import videomae
-from maskkit.modalities.video.readers import Videos, find_videos
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.settings import NO_DECAY
+from maskkit.modalities.video.transcode import transcode
 from maskkit.modalities.video.transforms import MultiScaleCrop
+from maskkit.modalities.video.videos import Videos, find_videos
 from torch import Tensor
 
 from maskkit.bench.__main__ import training_step
@@ -82,12 +82,12 @@ def readers(source: str | None) -> Iterator[dict[str, tuple[Callable[[int], Any]
         places = [Path(source)] if source else [_made(Path(folder), size) for size in SIZES]
         ways: dict[str, tuple[Callable[[int], Any], int]] = {}
         for place in places:
-            stored = Path(folder) / f"{place.name}-cached"
+            stored = Path(folder) / f"{place.name}-transcoded"
             with redirect_stdout(None):
-                cache(str(place), stored)
+                transcode(str(place), stored)
             ways[f"{place.name}: decord at full size"] = _plain(place), 1
             ways[f"{place.name}: maskkit"] = _reader(place, repeats=1), 1
-            ways[f"{place.name}: maskkit, after maskkit cache"] = _reader(stored, repeats=1), 1
+            ways[f"{place.name}: maskkit, after maskkit transcode"] = _reader(stored, repeats=1), 1
             ways[f"{place.name}: maskkit, 4 clips from a decode"] = _reader(place, repeats=4), 4
         yield ways
 

@@ -1,25 +1,21 @@
 """What a run on videos is made of: a model, a data set, and defaults that fit both to what is at hand."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from maskkit.modalities.video.data import Data
 from maskkit.modalities.video.decoders import Decoder
 from maskkit.modalities.video.presets import Size, mae_st, videomae
-from maskkit.modalities.video.readers import Survey, open_clips, survey
-from maskkit.modalities.video.sampling import Sampling, describe
-from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
+from maskkit.modalities.video.sampling import describe
+from maskkit.modalities.video.survey import Survey, fitting_stride, survey
 
-from maskkit.data.mixture import open_mixture, split_mixture
-from maskkit.data.source import Source
 from maskkit.engine.optim import AdamW, scaled_lr
 from maskkit.engine.options import Options
 from maskkit.engine.run import Pretrain
 from maskkit.maskers import FrameMasker, TubeMasker, Uniform
 from maskkit.model import MaskedModel
-from maskkit.tokenizers import Patches
 
 SMALL_FRAME = 48  # pixels; below it crops and mirror images destroy what there is to see
 
@@ -72,109 +68,6 @@ class Model:
         if self.pred_t_dim is not None:
             raise ValueError("pred_t_dim belongs to mae-st; videomae predicts every frame")
         return videomae(self.size, patch_size=self.patch_size or 16, **parts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Where the videos are, which frames make a clip, and how it is cropped."""
-
-    root: str = ""
-    """Folder, glob, .npy or .npz."""
-    list: str | None = None
-    """List file of videos, in place of root: "path label" or "path num_frames label" a line, or csv."""
-    stride: int | None = None
-    """Take every so many frames; 4 for Kinetics, 2 for Something-Something. Used where nothing else is given."""
-    fps: float | None = None
-    """Take so many frames a second instead."""
-    seconds: float | None = None
-    """Spread the frames over so long a stretch instead."""
-    crop: Literal["multi-scale", "resized", "centre"] = "multi-scale"
-    """VideoMAE's crop, MAE-ST's, or none but the middle."""
-    min_scale: float = 0.5
-    """Smallest share of a frame that a resized crop keeps."""
-    flip: bool | None = None
-    """Mirror half of the clips; only resized crops do, and do so by default."""
-    repeats: int = 1
-    """Samples made of each video that is decoded; each counts as one."""
-    several_clips: bool = True
-    """Repeats are clips from several places; --no-several-clips makes them crops of one clip."""
-    decoder: Decoder = "auto"
-    """pyav, decord or torchcodec; auto is the first of these that is installed."""
-
-    def at(self, root: str) -> "Data":
-        """Return the same settings for other files, each read once."""
-        return replace(self, root=root, list=None, repeats=1)
-
-    def sampling(self, frames: int) -> Sampling:
-        """Return which frames make a clip."""
-        stride = 4 if self.stride is None and self.fps is None and self.seconds is None else self.stride
-        return Sampling(frames=frames, stride=stride, fps=self.fps, seconds=self.seconds)
-
-    def open(self, tokenizer: Patches, *, train: bool) -> Source:
-        """Return the clips: random places and crops for training, the middle of both otherwise."""
-        where = self.list or self.root
-        if not where:
-            raise ValueError("say where the videos are: --data.root PATH or --data.list FILE")
-        if self.flip and self.crop != "resized":
-            raise ValueError(f"a {self.crop} crop does not mirror; choose --data.crop resized or leave --data.flip out")
-        size = _size(tokenizer)[1:]
-        crop: MultiScaleCrop | ResizedCrop | CentreCrop = CentreCrop(size=size)
-        if train and self.crop == "multi-scale":
-            crop = MultiScaleCrop(size=size)
-        elif train and self.crop == "resized":
-            crop = ResizedCrop(size=size, scale=(self.min_scale, 1.0), flip=self.flip is not False)
-        return _open(where, tokenizer, crop, self.sampling(_size(tokenizer)[0]), train, self)
-
-
-def open_videos(
-    where: str | Path, tokenizer: Patches, *, train: bool = False, data: Data | None = None, decoder: Decoder = "auto"
-) -> Source:
-    """Open videos in the length and size and with the channels that a tokenizer takes.
-
-    Without ``data`` a clip is spread as far over the middle of its video as a stride of at most 4 reaches.
-    """
-    if data is None:
-        facts = survey(where, decoder=decoder)
-        data = Data(stride=fitting_stride(facts.frames, _size(tokenizer)[0]), decoder=decoder, crop="centre")
-    return Data(**{**vars(data), "root": str(where), "list": None}).open(tokenizer, train=train)
-
-
-def _open(
-    where: str,
-    tokenizer: Patches,
-    crop: MultiScaleCrop | ResizedCrop | CentreCrop,
-    sampling: Sampling,
-    train: bool,
-    data: Data,
-) -> Source:
-    mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
-    if data.repeats > 1 and len(split_mixture(where)) > 1:
-        raise ValueError("clips of a mixture cannot be repeated; set --repeats 1, or train on one data set")
-
-    def open_one(place: str) -> Source:
-        return open_clips(
-            place,
-            sampling=sampling,
-            transform=crop,
-            channels=tokenizer.channels,
-            random=train,
-            repeats=data.repeats if train else 1,
-            several_clips=data.several_clips,
-            short_side=crop.short_side,
-            decoder=data.decoder,
-            mean=mean,
-            std=std,
-        )
-
-    return open_mixture(where, open_one)
-
-
-def _size(tokenizer: Patches) -> tuple[int, int, int]:
-    """Return frames, height and width that a model was built for."""
-    if tokenizer.input_size is None:
-        raise ValueError("the model does not say its input size; build it with frames and image_size")
-    frames, height, width = tokenizer.input_size
-    return frames, height, width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,8 +192,3 @@ def fitting_size(facts: Survey) -> int:
 def fitting_patch(side: int, most: int = 14) -> int:
     """Return the smallest patch that makes at most ``most`` tokens a side: 14, as patches of 16 make of 224."""
     return next(patch for patch in range(1, side + 1) if side % patch == 0 and side // patch <= most)
-
-
-def fitting_stride(length: int, frames: int) -> int:
-    """Return the stride of a clip of ``frames`` in videos of ``length``: 4, as for Kinetics, less where short."""
-    return max(1, min(4, length // frames))

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import video
+from maskkit.modalities.video.clips import open_clips
 from maskkit.modalities.video.decoders import open_video
-from maskkit.modalities.video.readers import Arrays, Videos, find_videos, open_clips, survey
 from maskkit.modalities.video.sampling import Sampling
+from maskkit.modalities.video.survey import survey
+from maskkit.modalities.video.videos import Videos, find_videos
 from PIL import Image
 
+from maskkit.data.arrays import ArraySource
 from maskkit.data.source import BadSampleError, Key, num_items
 from maskkit.seeds import generator
 
@@ -103,7 +106,7 @@ def test_repeats_count_as_samples_and_share_one_decode(folder, monkeypatch, seve
         opened.append(path)
         return open_video(path, **settings)
 
-    monkeypatch.setattr("maskkit.modalities.video.readers.open_video", counting)
+    monkeypatch.setattr("maskkit.modalities.video.videos.open_video", counting)
     source = source_of(folder, repeats=3, several_clips=several)
     assert len(source) == 6 and num_items(source) == 2 and source.label(1) == "b"
     keys = [Key(*key) for key in source.order(seed=0, epoch=4).tolist()]
@@ -140,7 +143,7 @@ def test_times_are_asked_for_only_where_they_matter(folder, monkeypatch):
             return self.video.times()
 
     monkeypatch.setattr(
-        "maskkit.modalities.video.readers.open_video", lambda path, **settings: Asking(open_video(path, **settings))
+        "maskkit.modalities.video.videos.open_video", lambda path, **settings: Asking(open_video(path, **settings))
     )
     for repeats in (1, 2):
         for sampling, times in ((Sampling(frames=4, stride=2), 0), (Sampling(frames=4, fps=5), 1)):
@@ -156,7 +159,7 @@ def test_what_pillow_reads_needs_no_decoder(files, tmp_path, monkeypatch):
     Image.new("RGB", (20, 16)).save(tmp_path / "frames" / "one" / "0.png")
     for name, file in (("one.mp4", "h264.mp4"), ("two.gif", "animation.gif")):
         (tmp_path / "both" / name).symlink_to(files[file])
-    monkeypatch.setattr("maskkit.modalities.video.decoders.find_spec", lambda name: None)
+    monkeypatch.setattr("maskkit.modalities.video.decoders.table.find_spec", lambda name: None)
     for place in ("gifs", "frames"):
         assert source_of(tmp_path / place).read(Key.of(0), generator(0)).shape[:2] == (3, 4)
         assert survey(tmp_path / place).decoder == "Pillow"
@@ -169,7 +172,7 @@ def test_a_bad_file_is_a_bad_sample(bad_files, tmp_path):
     with pytest.raises(BadSampleError) as caught:
         source_of(tmp_path).read(Key.of(0), generator(0))
     assert caught.value.path.endswith("bad.mp4")
-    with pytest.raises(ValueError, match="none of 1 videos can be read; the first: .*bad.mp4: not a video"):
+    with pytest.raises(ValueError, match="none of 1 samples can be read; the first: .*bad.mp4: not a video"):
         survey(tmp_path)
 
 
@@ -179,7 +182,7 @@ def test_arrays_of_clips(tmp_path, axis):
     stored = clips[:, 0] if axis is None else np.moveaxis(clips, 1, axis)
     np.savez(tmp_path / "clips.npz", videos=stored, labels=labels)
     source = source_of(tmp_path / "clips.npz", sampling=Sampling(frames=6, stride=1), random=False, channels=None)
-    assert isinstance(source, Arrays) and source.shape == (6, 1, 16, 16) and source.label(3) == str(labels[3])
+    assert isinstance(source, ArraySource) and source.shape == (6, 1, 16, 16) and source.label(3) == str(labels[3])
     # V9: the very last frame is not stepped onto
     assert torch.equal(source.read(Key.of(2), generator(0))[:, :5], torch.from_numpy(clips[2, :, :5]))
     colour = source_of(tmp_path / "clips.npz", channels=3)
