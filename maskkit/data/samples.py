@@ -1,7 +1,11 @@
 """Samples read by this process itself, without a loader: one by one, in order, broken ones left out."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
@@ -51,3 +55,40 @@ def trial_keys(source: Source, count: int) -> Iterator[Key]:
     others = (int(torch.randint(items, (), generator=rng)) for _ in range(TRIES))
     every = others if items > TRIES else iter(sorted(set(range(items)) - set(spread)))
     return (Key.of(index) for index in itertools.chain(spread, every))
+
+
+class Opens(Protocol):
+    """Data settings of a modality."""
+
+    def open(self, tokenizer: Any, *, train: bool) -> Source:
+        """Return a source of samples that fit a tokenizer of the modality."""
+
+
+class HasTokenizer(Protocol):
+    """A model, as far as its data is concerned."""
+
+    @property
+    def tokenizer(self) -> object:
+        """What cuts its batches into tokens."""
+
+
+@dataclass(frozen=True)
+class EvaluationSamples:
+    """Read what evaluation reads, one by one, in order: ``samples = EvaluationSamples(Data)`` in a modality.
+
+    ``data`` makes the data settings of the modality from ``root`` and other settings.
+    """
+
+    data: Callable[..., Opens]
+
+    def __call__(
+        self, where: str | Path, model: HasTokenizer, errors: list[Bad] | None = None, **data: object
+    ) -> Iterator[tuple[str, Sample]]:
+        """Give the path and the sample of all that can be read at ``where``, as a batch of the model needs it.
+
+        Bad samples are left out and appended to ``errors`` as (path, reason). ``data`` are data settings, by name.
+        Raises ValueError where there are no samples.
+        """
+        source = self.data(root=os.fspath(where), **data).open(model.tokenizer, train=False)
+        bad = errors if errors is not None else []
+        return ((source.path(index), sample) for index, sample in samples_in_order(source, bad.append))

@@ -1,6 +1,6 @@
 """Audio as spectrograms ``[B 1 time mels]``: readers, presets, pictures, and settings for the command line."""
 
-from maskkit.modalities.audio.data import Data, open_audio
+from maskkit.modalities.audio.data import Data, open_audio, samples
 from maskkit.modalities.audio.filterbanks import fbank, fbanks, waveform
 from maskkit.modalities.audio.pictures import draw, write_sound
 from maskkit.modalities.audio.presets import audiomae, masker, patches
@@ -31,6 +31,7 @@ __all__ = [
     "read_recording",
     "restore",
     "sample",
+    "samples",
     "speak",
     "tiny",
     "waveform",

@@ -18,6 +18,7 @@ from maskkit.data.arrays import ArraySource, is_array_file
 from maskkit.data.find import find_files
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import FileSource
+from maskkit.data.samples import EvaluationSamples
 from maskkit.data.source import Key, Source
 from maskkit.tokenizers import Patches
 
@@ -107,3 +108,7 @@ def fitting_clip(
         roll=roll,
         padding=padding,
     )
+
+
+samples = EvaluationSamples(Data)
+"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""

@@ -1,6 +1,6 @@
 """Images ``[B C H W]``: readers, presets, pictures, and settings for the command line."""
 
-from maskkit.modalities.image.data import Data, open_images
+from maskkit.modalities.image.data import Data, open_images, samples
 from maskkit.modalities.image.pictures import draw
 from maskkit.modalities.image.presets import mae, patches
 from maskkit.modalities.image.reader import SUFFIXES
@@ -23,5 +23,6 @@ __all__ = [
     "patches",
     "restore",
     "sample",
+    "samples",
     "tiny",
 ]

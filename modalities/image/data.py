@@ -19,6 +19,7 @@ from maskkit.data.arrays import ArraySource, is_array_file
 from maskkit.data.find import find_files
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import FileSource
+from maskkit.data.samples import EvaluationSamples
 from maskkit.data.source import Key, Source
 from maskkit.tokenizers import Patches
 
@@ -108,3 +109,7 @@ def open_images(
         )
 
     return open_mixture(os.fspath(where), open_one)
+
+
+samples = EvaluationSamples(Data)
+"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""

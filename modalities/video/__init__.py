@@ -1,7 +1,7 @@
 """Videos ``[B C T H W]``: readers, presets, pictures, and settings for the command line."""
 
 from maskkit.modalities.video import cache, transcode
-from maskkit.modalities.video.data import Data, open_videos
+from maskkit.modalities.video.data import Data, open_videos, samples
 from maskkit.modalities.video.decoders import VIDEO_SUFFIXES, find_decoder, findings, open_video
 from maskkit.modalities.video.pictures import draw
 from maskkit.modalities.video.presets import Size, mae_st, patches, videomae
@@ -33,6 +33,7 @@ __all__ = [
     "patches",
     "restore",
     "sample",
+    "samples",
     "tiny",
     "transcode",
     "videomae",

@@ -14,6 +14,7 @@ from maskkit.modalities.video.survey import fitting_stride, survey
 from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
 
 from maskkit.data.mixture import open_mixture, split_mixture
+from maskkit.data.samples import EvaluationSamples
 from maskkit.data.source import Source
 from maskkit.tokenizers import Patches
 
@@ -119,3 +120,7 @@ def clip_size(tokenizer: Patches) -> tuple[int, int, int]:
         raise ValueError("the model does not say its input size; build it with frames and image_size")
     frames, height, width = tokenizer.input_size
     return frames, height, width
+
+
+samples = EvaluationSamples(Data)
+"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""
