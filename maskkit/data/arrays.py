@@ -101,10 +101,10 @@ class ArraySource(Generic[R]):
 def load_arrays(
     where: str, names: Sequence[str], *, also: Sequence[str] = ()
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return the samples in a file, their labels, and the array that goes by one of ``also``; None for what is absent.
+    """Return the samples in a file, their labels, and the array called by one of ``also``; None for absent arrays.
 
-    See ``choose_keys`` for how they are known. An .npy is mapped into memory and not read; of an .npz only what is
-    returned is unpacked. Pickles run code and are refused. Raises ValueError.
+    ``choose_keys`` says which arrays these are. An .npy file is mapped into memory and not read; of an .npz file only
+    the returned arrays are unpacked. Pickles run code and are refused. Raises ValueError.
     """
     with _one_line_errors(where):
         loaded = np.load(where, mmap_mode="r", allow_pickle=False)
@@ -131,10 +131,10 @@ def _array(loaded: Mapping[str, object], key: str) -> Array:
 def choose_keys(
     keys: Sequence[str], names: Sequence[str], also: Sequence[str] = ()
 ) -> tuple[str, str | None, str | None]:
-    """Choose the samples, their labels and what goes by one of ``also`` among the names in an .npz.
+    """Choose among the names in an .npz those of the samples, of their labels, and of an array called by ``also``.
 
-    Samples are the first that goes by one of ``names``, in whatever case (lower case wins), or the only one that is
-    left when the other two are taken out. Raises ValueError where there is no telling.
+    The samples are the only array beside the other two, or else the first of ``names`` that is there. Case does not
+    matter; of two names that differ in case only, the lower case is taken. Raises ValueError where neither rule helps.
     """
     known = {key.lower(): key for key in sorted(keys, key=str.islower)}
     labels, other = (next((known[name] for name in some if name in known), None) for some in (LABELS, also))
@@ -147,7 +147,7 @@ def choose_keys(
 
 @contextmanager
 def _one_line_errors(where: str) -> Iterator[None]:
-    """Say of any file that numpy cannot read what is wrong with it."""
+    """Raise ValueError with one line for any file that numpy cannot read."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  # on broken files numpy, zipfile and tokenize raise nearly anything
@@ -155,7 +155,7 @@ def _one_line_errors(where: str) -> Iterator[None]:
         reason = reason[0].lower() + reason[1:]
         if "bject arrays" in reason or "Python objects" in reason:
             reason = "holds pickled Python objects, which are never loaded"
-        elif "pickled" in reason:  # what numpy says of any file that does not start as its own do
+        elif "pickled" in reason:  # numpy says so of any file that begins unlike its own
             reason = "not an .npy or .npz file, or a pickle, which is never loaded"
         raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
 

@@ -1,7 +1,7 @@
-"""Turn what a user names (a folder, a glob, a list, one file) into an array of paths, with labels where there are any.
+"""Paths and labels of the files that a user names by a folder, a glob, a list, tar shards or one file.
 
-Nothing here opens a sample. A path that turns out missing or broken is a bad sample when it is read, not an error now;
-what is an error now is a place that holds no samples at all.
+Nothing here opens a sample. A missing or broken file is a bad sample when it is read; a path that names no samples at
+all is an error at once.
 """
 
 import glob
@@ -53,7 +53,10 @@ def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
 
 
 def _walk(root: str) -> Iterator[str]:
-    """Find all files below root. Links wait until real folders are done: what is reached twice counts where it is."""
+    """Find all files below root.
+
+    Links are followed after all real folders, so that a file that can be reached twice is listed under its own folder.
+    """
     folders, links, seen = [root], list[str](), set[str]()
     while folders or links:
         folder = folders.pop() if folders else heapq.heappop(links)
@@ -63,7 +66,7 @@ def _walk(root: str) -> Iterator[str]:
         seen.add(real)
         for entry in _entries(folder):
             if not _is_folder(entry):
-                # A dangling link passes: it is a sample that cannot be read, and is told as one. Pipes do not.
+                # A dangling link is kept, since it is a sample that cannot be read. Pipes are not samples.
                 if entry.is_symlink() or entry.is_file():
                     yield entry.path
             elif entry.is_symlink():
@@ -122,7 +125,7 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _from_found(found: Collection[str] | Iterator[str], place: str, root: str, endings: tuple[str, ...]) -> Files:
-    """Take what ends as samples do; where nothing does, tar shards."""
+    """Keep the files that end as samples do. If there are none, open the tar shards among the files."""
     kept, shards, others = list[str](), list[str](), Counter[str]()
     for path in found:
         if path.lower().endswith(endings):

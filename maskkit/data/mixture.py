@@ -28,8 +28,8 @@ class Mixture:
     """A source made of others, of which each gives its share of every epoch.
 
     An epoch has as many samples as all sources together. Of them each source gives ``weight / sum(weights)``, rounded
-    by the largest remainder, in random places. Draws of a source go on from epoch to epoch, through its own epochs in
-    their own order: none of its samples comes a second time before all have come once. The epoch in a key is the
+    by the largest remainder, in random positions. Draws of a source go on from epoch to epoch, through its own epochs
+    in their own order: none of its samples comes a second time before all have come once. The epoch in a key is the
     source's own, so that random choices about a sample that comes more often differ each time.
     """
 
@@ -124,7 +124,7 @@ class Mixture:
 def split_mixture(text: str) -> list[tuple[float, str]]:
     """Read ``0.7*path/a + 0.3*path/b`` as weights and paths; any other text is one path of weight 1.
 
-    What exists, or matches as a glob, as it is written, is a path. A mixture has at least two parts, with blanks around
+    A text that exists as a path, or matches as a glob, is a path. A mixture has at least two parts, with blanks around
     each ``+`` and a weight before each path (a glob that starts with a number needs ``./`` before it).
 
     >>> split_mixture("0.7*photos/*.jpg + 0.3*drawings-{00..07}.tar")

@@ -1,4 +1,4 @@
-"""Files that samples are read from: a protocol, and paths on this machine."""
+"""Files that samples are read from: their protocol, and paths on this machine."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -42,7 +42,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource:
-    """What sources of samples that lie in files have in common: an abstract ``data.source.Source``."""
+    """The common part of sources whose samples lie in files: an abstract ``data.source.Source``, without ``read``."""
 
     files: Files
 

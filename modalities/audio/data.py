@@ -48,7 +48,7 @@ def open_recordings(where: str | Path, clip: Clip) -> Recordings | ArraySource[S
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where the recordings are and what becomes of them."""
+    """Where the recordings are and how spectrograms are made of them."""
 
     root: str
     """Folder, glob, list file (the authors' json too), .npy or .npz."""
@@ -59,8 +59,8 @@ class Data:
     roll: bool = False
     """Turn recordings around in time by a random length; the authors' code means to and does not."""
     padding: Padding = "silence"
-    """Fill up short recordings with raw 0, as the authors do, or ignore patches that lie wholly past the end.
-    Ignored: the shortest recording of a batch, of two patches in time at least, says how many of each are used."""
+    """silence fills up short recordings with raw 0, as the authors do; ignored leaves out patches past the end.
+    With ignored, every recording of a batch uses as many patches as the shortest one, at least two in time."""
 
     def at(self, root: str) -> "Data":
         """Return the same settings for other files."""
@@ -78,7 +78,7 @@ class Data:
 
 
 def open_audio(where: str | Path, tokenizer: Patches) -> Source:
-    """Open recordings in the length that a tokenizer takes, from their start; what a short one lacks is no token.
+    """Open recordings in the length that a tokenizer takes, from their start; padding of a short one is no token.
 
     An encoder therefore gives a clip of 3 s the features that it has alone, not those of 10 s with silence.
     """

@@ -147,7 +147,7 @@ def start_around(place: int, wanted: int, total: int) -> int:
 
 @contextmanager
 def _opened(file: str | BinaryIO, path: str) -> Iterator[Any]:
-    """Open a file with libsndfile and close it; whatever goes wrong in between is a bad sample with a short reason."""
+    """Open a file with libsndfile and close it. Any error in between becomes a BadSampleError with a short reason."""
     module = soundfile()
     try:
         # Bytes, since a name may hold what is no UTF-8.
@@ -172,7 +172,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return short_reason(error)  # "no such file or directory", "permission denied"
     message = str(getattr(error, "error_string", "")).rstrip(".") or short_reason(error)
-    # What libsndfile says of an MP3 without a frame is that it does not exist; that it does was seen before.
+    # libsndfile says of an MP3 without a frame that it does not exist, although check_readable has seen it.
     if isinstance(error, TypeError) or "recogni" in message or "not a regular file" in message:
         return "not audio or a format libsndfile does not know; convert it: ffmpeg -i IN OUT.flac"
     return f"cannot be decoded: {message}"

@@ -47,7 +47,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 def read_picture(path: str, channels: int = 3, *, min_side: int | None = None) -> UInt8[Tensor, "C H W"]:
     """Read a file as uint8: 1 channel is luminance (ITU-R 601), 3 RGB, 4 RGBA.
 
-    Turned as EXIF says. Of an animation the first frame, of a TIFF the first page.
+    The picture is turned as EXIF says. An animation gives its first frame, a TIFF its first page.
     Transparent parts are put on white for 1 and 3 channels: the colours stored under them are arbitrary, often black,
     and merely dropping alpha, as ``convert("RGB")`` does, would show them. A fully opaque picture is not changed.
     16 bit is scaled by 1/257, so 65535 becomes 255 (colour: Pillow keeps the high byte).
@@ -87,7 +87,7 @@ def check_channels(channels: int) -> None:
 
 @contextmanager
 def _opened(file: BinaryIO, path: str) -> Iterator[Any]:
-    """Open a picture and close its file; whatever goes wrong in between is a bad sample with a short reason."""
+    """Open a picture and close its file. Any error in between becomes a BadSampleError with a short reason."""
     try:
         # By handle, since Pillow maps an uncompressed TIFF that it opens by name, and scrambles it if EXIF turns it.
         with file, Image.open(file, formats=_formats()) as image:

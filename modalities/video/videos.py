@@ -148,7 +148,7 @@ def find_videos(where: str | Path) -> Files:
 def opened_video(
     files: Files, index: int, *, decoder: Decoder = "auto", short_side: int | None = None
 ) -> Iterator[Video]:
-    """Open a video that lies in a file, in a folder of frames, or in a tar shard; what is wrong with it names it so."""
+    """Open a video in a file, a folder of frames or a tar shard; errors name it by its path in ``files``."""
     if isinstance(files, Paths):
         with closing(open_video(files.path(index), decoder=decoder, short_side=short_side)) as video:
             yield video
@@ -182,7 +182,7 @@ def _without_frame_counts(files: Files) -> Files:
 
 
 def is_for_pillow(path: str) -> bool:
-    """Say whether Pillow reads a video, so that it needs no decoder."""
+    """Tell whether Pillow reads a video, so that it needs no decoder."""
     return path.lower().endswith(".gif") or os.path.isdir(path)
 
 

@@ -77,7 +77,7 @@ class DecordVideo(Video):
         return reader
 
     def _decoded(self, work: Any) -> Any:
-        """Call decord; whatever goes wrong is a bad sample with a short reason."""
+        """Call decord. Any error becomes a BadSampleError with a short reason."""
         try:
             return work()
         except BadSampleError:

@@ -117,7 +117,7 @@ class PyavVideo(Video):
 
     @contextmanager
     def _one_bad_sample(self) -> Iterator[None]:
-        """Turn whatever goes wrong in FFmpeg into a bad sample with a short reason."""
+        """Turn any error of FFmpeg into a BadSampleError with a short reason."""
         try:
             yield
         except BadSampleError:
