@@ -32,24 +32,24 @@ def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
     Tar shards (``.tar``; see data/shards) are one shard, a range (``shards-{000..099}.tar``, ``{a,b}``), a glob, a
     folder that holds shards and no samples, or the same at an address (``s3://bucket/shards-{000..099}.tar``).
     """
-    place = os.path.expanduser(os.fspath(where))
+    where = os.path.expanduser(os.fspath(where))
     endings = tuple(sorted(suffix.lower() for suffix in suffixes))
     assert endings and all(ending.startswith(".") for ending in endings), f"suffixes start with a dot, got {endings}"
-    if not place:
+    if not where:
         raise ValueError("the path of the data is empty; name a folder, a glob, a list, a file or tar shards")
-    if os.path.isdir(place):
-        root = place.rstrip("/") or "/"
-        return _from_found(_walk(root), place, root, endings)
-    if os.path.exists(place):  # before globs, since a file may well be called "cat [1].jpg"
-        if place.lower().endswith(".tar"):
-            return open_tars(place, [place], endings)
-        return from_list(place, endings) if is_list(place, endings) else _from_file(place, endings)
-    if names_shards(place):
-        return open_tars(place, expand_shards(place), endings)
-    if glob.has_magic(place):
-        pattern, root = _rooted(place)
-        return _from_found(_expand(pattern), place, root, endings)
-    raise ValueError(f"{place}: no such file or folder, or no permission to see it; check the path of the data")
+    if os.path.isdir(where):
+        root = where.rstrip("/") or "/"
+        return _from_found(_walk(root), where, root, endings)
+    if os.path.exists(where):  # before globs, since a file may well be called "cat [1].jpg"
+        if where.lower().endswith(".tar"):
+            return open_tars(where, [where], endings)
+        return from_list(where, endings) if is_list(where, endings) else _from_file(where, endings)
+    if names_shards(where):
+        return open_tars(where, expand_shards(where), endings)
+    if glob.has_magic(where):
+        pattern, root = _rooted(where)
+        return _from_found(_expand(pattern), where, root, endings)
+    raise ValueError(f"{where}: no such file or folder, or no permission to see it; check the path of the data")
 
 
 def _walk(root: str) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
-def _from_found(found: Collection[str] | Iterator[str], place: str, root: str, endings: tuple[str, ...]) -> Files:
+def _from_found(found: Collection[str] | Iterator[str], where: str, root: str, endings: tuple[str, ...]) -> Files:
     """Keep the files that end as samples do. If there are none, open the tar shards among the files."""
     kept, shards, others = list[str](), list[str](), Counter[str]()
     for path in found:
@@ -137,13 +137,13 @@ def _from_found(found: Collection[str] | Iterator[str], place: str, root: str, e
     if kept:
         return _from_folder(sorted(kept, key=os.fsencode), root)
     if shards:
-        return open_tars(place, sorted(shards, key=os.fsencode), endings)
+        return open_tars(where, sorted(shards, key=os.fsencode), endings)
     if not others:
-        what = "nothing matches this pattern" if glob.has_magic(place) else "the folder holds no files"
-        raise ValueError(f"{place}: {what} (hidden ones do not count); put files there or correct the path")
+        what = "nothing matches this pattern" if glob.has_magic(where) else "the folder holds no files"
+        raise ValueError(f"{where}: {what} (hidden ones do not count); put files there or correct the path")
     there = ", ".join(suffix for suffix, _ in others.most_common(5))
     raise ValueError(
-        f"{place}: none of its {others.total()} files ends in {', '.join(endings)} (found {there}); "
+        f"{where}: none of its {others.total()} files ends in {', '.join(endings)} (found {there}); "
         "correct the path, convert the files, or name them in a list file"
     )
 
@@ -155,8 +155,8 @@ def _from_folder(paths: list[str], root: str) -> Paths:
     return paths_of([(path, None if flat else inside[0]) for path, inside in zip(paths, insides, strict=True)])
 
 
-def _from_file(place: str, endings: tuple[str, ...]) -> Paths:
-    suffix = os.path.splitext(place)[1].lower()
-    if suffix and not place.lower().endswith(endings):  # a file without any suffix may be anything, so it is tried
-        raise ValueError(f"{place}: ends in none of {', '.join(endings)}; convert it, or name it in a list file")
-    return paths_of([(place, None)])
+def _from_file(where: str, endings: tuple[str, ...]) -> Paths:
+    suffix = os.path.splitext(where)[1].lower()
+    if suffix and not where.lower().endswith(endings):  # a file without any suffix may be anything, so it is tried
+        raise ValueError(f"{where}: ends in none of {', '.join(endings)}; convert it, or name it in a list file")
+    return paths_of([(where, None)])

@@ -79,13 +79,13 @@ class Mixture:
 
     def path(self, index: int) -> str:
         """Name a sample as its source does."""
-        source, place = self._find(index)
-        return source.path(place)
+        source, position = self._find(index)
+        return source.path(position)
 
     def label(self, index: int) -> str | None:
         """Return the class of a sample as its source does."""
-        source, place = self._find(index)
-        return source.label(place)
+        source, position = self._find(index)
+        return source.label(position)
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
         """Return the keys of an epoch [n 3], in an order that depends on seed and epoch alone.
@@ -96,8 +96,8 @@ class Mixture:
         keys = np.empty((len(self), 3), dtype=np.int64)
         begin = 0
         for number, share in enumerate(self.shares):
-            places = np.sort(mixed[begin : begin + share])  # where in the epoch this source's samples go
-            keys[places] = self._draws(number, seed, epoch * share, share)
+            positions = np.sort(mixed[begin : begin + share])  # where in the epoch this source's samples go
+            keys[positions] = self._draws(number, seed, epoch * share, share)
             begin += share
         return keys
 
@@ -132,8 +132,8 @@ def split_mixture(text: str) -> list[tuple[float, str]]:
     >>> split_mixture("2*.jpg")
     [(1.0, '2*.jpg')]
     """
-    place = os.path.expanduser(text)
-    if os.path.lexists(place) or (glob.has_magic(place) and next(glob.iglob(place), None) is not None):
+    path = os.path.expanduser(text)
+    if os.path.lexists(path) or (glob.has_magic(path) and next(glob.iglob(path), None) is not None):
         return [(1.0, text)]
     parts = _PLUS.split(text)
     found = [_PART.fullmatch(part) for part in parts]

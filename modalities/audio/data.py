@@ -40,10 +40,10 @@ class Recordings(FileSource):
 
 def open_recordings(where: str | Path, clip: Clip) -> Recordings | ArraySource[StoredRecording]:
     """Open an ``.npy`` or ``.npz`` file as an array, and anything that ``find_files`` knows as Recordings."""
-    place = os.path.expanduser(os.fspath(where))
-    if is_array_file(place):
-        return open_array(place, clip)
-    return Recordings(files=find_files(place, SUFFIXES), clip=clip)
+    path = os.path.expanduser(os.fspath(where))
+    if is_array_file(path):
+        return open_array(path, clip)
+    return Recordings(files=find_files(path, SUFFIXES), clip=clip)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,12 +56,12 @@ def open_pictures(
     ``channels=None`` is 3 for files and all there are for arrays. ``mean``, ``std`` and ``layout`` are for arrays only,
     ``min_side`` for files only.
     """
-    place = os.path.expanduser(os.fspath(where))
-    if not is_array_file(place):
-        files = find_files(place, SUFFIXES)
+    path = os.path.expanduser(os.fspath(where))
+    if not is_array_file(path):
+        files = find_files(path, SUFFIXES)
         colours = 3 if channels is None else channels
         return Pictures(files=files, transform=transform, channels=colours, min_side=min_side)
-    return open_array(place, transform=transform, channels=channels, layout=layout, mean=mean, std=std)
+    return open_array(path, transform=transform, channels=channels, layout=layout, mean=mean, std=std)
 
 
 @dataclass(frozen=True, kw_only=True)

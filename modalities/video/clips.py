@@ -31,14 +31,14 @@ def open_clips(
 
     ImportError where there are video files and nothing to decode them with.
     """
-    place = os.path.expanduser(os.fspath(where))
-    if is_array_file(place):
+    path = os.path.expanduser(os.fspath(where))
+    if is_array_file(path):
         if repeats > 1:
-            raise ValueError(f"{place}: clips of an array cannot be repeated, got repeats {repeats}; set --repeats 1")
+            raise ValueError(f"{path}: clips of an array cannot be repeated, got repeats {repeats}; set --repeats 1")
         return open_array(
-            place, sampling=sampling, transform=transform, channels=channels, random=random, mean=mean, std=std
+            path, sampling=sampling, transform=transform, channels=channels, random=random, mean=mean, std=std
         )
-    files = find_videos(place)
+    files = find_videos(path)
     _refuse_missing_decoder(files, decoder)
     return Videos(
         files=files,

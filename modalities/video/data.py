@@ -96,9 +96,9 @@ def _open(
     if data.repeats > 1 and len(split_mixture(where)) > 1:
         raise ValueError("clips of a mixture cannot be repeated; set --repeats 1, or train on one data set")
 
-    def open_one(place: str) -> Source:
+    def open_one(path: str) -> Source:
         return open_clips(
-            place,
+            path,
             sampling=sampling,
             transform=crop,
             channels=tokenizer.channels,

@@ -57,7 +57,7 @@ def transcode(
     files = find_videos(source)
     paths = [files.path(index) for index in range(len(files))]
     root = source if os.path.isdir(source) else os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths])
-    jobs = [_Job(path, _place(path, root, out, store), short_side, quality) for path in paths]
+    jobs = [_Job(path, _target(path, root, out, store), short_side, quality) for path in paths]
     _refuse_doubles(jobs)
     out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as pool:  # the work is done by ffmpeg, or by Pillow without Python's lock
@@ -74,15 +74,15 @@ def transcode(
 @dataclass(frozen=True)
 class _Job:
     path: str
-    place: Path
+    target: Path
     short_side: int
     quality: int
 
     def encode(self) -> tuple[str, str] | None:
         """Write a video of keyframes; complete or absent. Returns the path and a reason where it cannot be read."""
-        if self.place.exists():
+        if self.target.exists():
             return None
-        self.place.parent.mkdir(parents=True, exist_ok=True)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
         # No less than two pixels, and even numbers of them, as 4:2:0 colour wants.
         side = f"min({self.short_side},trunc(min(iw,ih)/2)*2)"
         scale = f"scale='if(lt(iw,ih),{side},-2)':'if(lt(iw,ih),-2,{side})'"
@@ -91,7 +91,7 @@ class _Job:
         command += ["-g", "1", "-bf", "0", "-crf", str(self.quality), "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
         command += ["-f", "mp4"]
         try:
-            with whole_file(self.place) as aside:
+            with whole_file(self.target) as aside:
                 self._run([*command, str(aside)], aside)
         except BadSampleError as error:
             return self.path, error.reason
@@ -105,11 +105,11 @@ class _Job:
 
     def unpack(self) -> tuple[str, str] | None:
         """Write a folder of JPEGs; complete or absent."""
-        if self.place.exists():
+        if self.target.exists():
             return None
-        self.place.parent.mkdir(parents=True, exist_ok=True)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with whole_file(self.place) as aside:
+            with whole_file(self.target) as aside:
                 aside.mkdir()
                 video = open_video(self.path, short_side=self.short_side)
                 for number in range(len(video)):
@@ -124,7 +124,7 @@ class _Job:
         return [self.path]
 
 
-def _place(path: str, root: str, out: Path, store: str) -> Path:
+def _target(path: str, root: str, out: Path, store: str) -> Path:
     """Return where a video goes: the same place below ``out`` as below ``root``."""
     inside = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
     stem = out / (inside if os.path.isdir(path) else os.path.splitext(inside)[0])
@@ -132,8 +132,10 @@ def _place(path: str, root: str, out: Path, store: str) -> Path:
 
 
 def _refuse_doubles(jobs: list[_Job]) -> None:
-    places: dict[Path, str] = {}
+    targets: dict[Path, str] = {}
     for job in jobs:
-        if job.place in places:
-            raise ValueError(f"{job.path} and {places[job.place]} would both become {job.place}; rename one of the two")
-        places[job.place] = job.path
+        if job.target in targets:
+            raise ValueError(
+                f"{job.path} and {targets[job.target]} would both become {job.target}; rename one of the two"
+            )
+        targets[job.target] = job.path

@@ -128,19 +128,19 @@ def find_videos(where: str | Path) -> Files:
     it is one. Lists may name either. The authors' ``path label`` and ``path num_frames label`` are read; the number of
     frames is not needed, since files and folders say it themselves.
     """
-    place = os.path.expanduser(os.fspath(where))
+    path = os.path.expanduser(os.fspath(where))
     try:
-        files = find_files(place, VIDEO_SUFFIXES)
+        files = find_files(path, VIDEO_SUFFIXES)
     except ValueError:
-        if not os.path.isdir(place):
+        if not os.path.isdir(path):
             raise
         try:
-            pictures = find_files(place, FRAME_SUFFIXES)
+            pictures = find_files(path, FRAME_SUFFIXES)
         except ValueError:
             pictures = None
         if pictures is None:
             raise
-        return _frame_folders(pictures, place)
+        return _frame_folders(pictures, path)
     return _without_frame_counts(files)
 
 

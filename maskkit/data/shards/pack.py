@@ -78,7 +78,7 @@ def pack(
 
 
 class _Shard:
-    """A shard in the making, beside its place."""
+    """A shard that is being written, beside its path."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._whole = path, ExitStack()
