@@ -16,6 +16,7 @@ from maskkit.modalities import points
 
 from maskkit import MaskedModel, weights
 from maskkit.cli import run_recipe
+from maskkit.data.source import Key
 from maskkit.engine.loop import pretrain
 from maskkit.engine.settings import Pretrain
 from maskkit.evaluate.curve import draw_loss
@@ -63,7 +64,7 @@ def main(out: Path = Path("shapes"), steps: int = 300, seed: int = 0) -> None:
         print(f"  {name:<20}" + "  ".join(f"{kind} {s.mean():6.1%} ± {s.std():.1%}" for kind, s in scores.items()))
 
     with torch.no_grad():
-        batch = torch.stack([check.read(number, torch.Generator().manual_seed(0)) for number in range(4)])
+        batch = torch.stack([check.read(Key.of(number), torch.Generator().manual_seed(0)) for number in range(4)])
         points.draw(batch, model.eval()(batch, rng=torch.Generator().manual_seed(0)), model, out / "shapes.png")
     curve = draw_loss(run / "metrics.jsonl", out / "loss.png")
     print(f"pictures   {out / 'shapes.png'}, {out / 'shapes.html'} (of shapes it has not seen)\nloss curve {curve}")

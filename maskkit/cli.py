@@ -101,7 +101,8 @@ def reconstruct(words: list[str]) -> int:
         """
         import torch
 
-        from maskkit.data.source import BadSampleError
+        from maskkit.batches import Sample, stack
+        from maskkit.data.source import BadSampleError, Key
         from maskkit.seeds import generator
 
         if not inputs:
@@ -109,17 +110,17 @@ def reconstruct(words: list[str]) -> int:
         if limit < 1:
             raise ValueError(f"--limit must be at least 1, got {limit}")
         model, modality, settings = _open_run(run)
-        samples: list[torch.Tensor] = []
+        samples: list[Sample] = []
         for name in inputs:
             source = settings.at(name).open(model.tokenizer, train=False)
             for index in range(min(len(source), limit - len(samples))):
                 try:
-                    samples.append(source.read(index, generator(0)))
+                    samples.append(source.read(Key.of(index), generator(0)))
                 except BadSampleError as error:
                     _say(f"left out {error}")
         if not samples:
             raise ValueError(f"none of the inputs can be read: {', '.join(inputs)}")
-        batch = torch.stack(samples)
+        batch = stack(samples)
         with torch.no_grad():
             output = model.eval()(batch, rng=generator(seed))
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskkit.files import short_reason
 from maskkit.modality import find_modality, modality_names
 
 # Package: what it is for, and what installs it.
@@ -174,8 +175,8 @@ def _imported(
             preload()
         module = importlib.import_module(name)
     except Exception as error:  # noqa: BLE001  # whatever a broken package raises is what is asked for
-        reason = " ".join(str(error).split())[:160]
-        return Finding(name, False, f"installed, but fails: {type(error).__name__}: {reason}", mend, needed)
+        text = f"installed, but fails: {type(error).__name__}: {short_reason(error)}"
+        return Finding(name, False, text, mend, needed)
     version = getattr(module, "__version__", "") or "installed"
     return Finding(name, True, f"{version}{' · ' + purpose if purpose else ''}", needed=needed)
 

@@ -229,7 +229,7 @@ def _pace(modality: Any, path: str, workers: tuple[int, ...], batch: int, second
         while time.perf_counter() - began < seconds:
             found = next(batches)
             skips.add(found.bad)
-            read += len(found.samples)
+            read += found.samples.shape[0]
         paces[f"{count} workers"] = read / (time.perf_counter() - began)
         del batches  # ends the workers
     print(f"samples of {' x '.join(map(str, found.samples.shape[1:]))}, {len(skips)} broken ones replaced")
@@ -397,7 +397,9 @@ class _Ready:
     def __len__(self) -> int:
         return 4096
 
-    def read(self, index: int, rng: Any) -> Any:
+    repeats = 1
+
+    def read(self, key: Any, rng: Any) -> Any:
         return self.sample
 
     def path(self, index: int) -> str:

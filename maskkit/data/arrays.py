@@ -1,24 +1,110 @@
-"""Samples in .npy and .npz files: which array holds them, and one line for what cannot be loaded."""
+"""Samples in .npy and .npz files: a source of them, which array holds them, and one line for what cannot be loaded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import InitVar, dataclass, field
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from maskkit.batches import Sample
+from maskkit.data.source import Key, spread_evenly
+from maskkit.files import short_reason
 
 LABELS = ("labels", "label", "y", "targets", "target", "y_train", "train_labels")
 
-Array = NDArray[Any]
+Array = NDArray[np.generic]
+
+
+def is_array_file(path: str) -> bool:
+    """Tell by its suffix whether a file is an .npy or an .npz."""
+    return path.lower().endswith((".npy", ".npz"))
+
+
+class Row(Protocol):
+    """What a modality makes of one row of an array. It has to be picklable, so that worker processes get it."""
+
+    def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Sample:
+        """Return the sample of a row as it is stored. Raises BadSampleError under the name ``path``."""
+
+
+R = TypeVar("R", bound=Row)
+
+
+def _as_stored(array: Array, where: str) -> Array:
+    return array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArraySource(Generic[R]):
+    """The rows of one ``.npy`` (memory-mapped) or ``.npz`` (loaded once) file as a source of samples.
+
+    ``names`` are what the samples may be called in an .npz, ``also`` what an array beside them may be called; see
+    ``choose_keys``. ``row`` makes a sample of one row, ``arrange`` views the whole array as a modality wants it and
+    raises ValueError for what does not fit. A copy of this in a spawned process opens the file again, since pickling
+    would send it the whole memory map. Raises ValueError for files that cannot be loaded.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    row: R
+    arrange: Callable[[Array, str], Array] = _as_stored
+    also: tuple[str, ...] = ()
+    loaded: InitVar[tuple[Array, Array | None] | None] = None
+    """Samples and labels, where the file was read already."""
+    array: Array = field(init=False, repr=False)
+    """Samples as ``arrange`` views them, [N ...]."""
+    _labels: Array | None = field(init=False, repr=False)
+
+    def __post_init__(self, loaded: tuple[Array, Array | None] | None) -> None:
+        samples, labels = loaded or load_arrays(self.where, self.names, also=self.also)[:2]
+        object.__setattr__(self, "array", self.arrange(samples, self.where))
+        object.__setattr__(self, "_labels", check_labels(labels, len(self.array), self.where))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        fields = {name: getattr(self, name) for name in ("where", "names", "row", "arrange", "also")}
+        return partial(type(self), **fields), ()
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row, as ``arrange`` views it."""
+        return self.array.shape[1:]
+
+    @property
+    def repeats(self) -> int:
+        """1: each row is one sample."""
+        return 1
+
+    def read(self, key: Key, rng: torch.Generator) -> Sample:
+        """Return the sample of a row. Raises BadSampleError."""
+        return self.row(self.array[key.index], self.path(key.index), rng)
+
+    def path(self, index: int) -> str:
+        """Name a row: ``digits.npz[7]``."""
+        return f"{self.where}[{index}]"
+
+    def label(self, index: int) -> str | None:
+        """Return the class of a row, where the file holds labels."""
+        return label_text(self._labels, index)
+
+    def spread(self, count: int) -> list[int]:
+        """Return up to ``count`` indices, evenly spread, to judge all rows by."""
+        return spread_evenly(len(self), count)
 
 
 def load_arrays(
     where: str, names: Sequence[str], *, also: Sequence[str] = ()
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return the samples in a file, their labels, and the array that goes by one of ``also``; None for what is absent.
+    """Return the samples in a file, their labels, and the array called by one of ``also``; None for absent arrays.
 
-    See ``choose_keys`` for how they are known. An .npy is mapped into memory and not read; of an .npz only what is
-    returned is unpacked. Pickles run code and are refused. Raises ValueError.
+    ``choose_keys`` says which arrays these are. An .npy file is mapped into memory and not read; of an .npz file only
+    the returned arrays are unpacked. Pickles run code and are refused. Raises ValueError.
     """
     with _one_line_errors(where):
         loaded = np.load(where, mmap_mode="r", allow_pickle=False)
@@ -35,7 +121,7 @@ def load_arrays(
     return samples, labels, other
 
 
-def _array(loaded: Mapping[str, Any], key: str) -> Array:
+def _array(loaded: Mapping[str, object], key: str) -> Array:
     array = loaded[key]
     if not isinstance(array, np.ndarray):  # an archive may hold any file
         raise ValueError(f"{key} is not an array")
@@ -45,10 +131,10 @@ def _array(loaded: Mapping[str, Any], key: str) -> Array:
 def choose_keys(
     keys: Sequence[str], names: Sequence[str], also: Sequence[str] = ()
 ) -> tuple[str, str | None, str | None]:
-    """Choose the samples, their labels and what goes by one of ``also`` among the names in an .npz.
+    """Choose among the names in an .npz those of the samples, of their labels, and of an array called by ``also``.
 
-    Samples are the first that goes by one of ``names``, in whatever case (lower case wins), or the only one that is
-    left when the other two are taken out. Raises ValueError where there is no telling.
+    The samples are the only array beside the other two, or else the first of ``names`` that is there. Case does not
+    matter; of two names that differ in case only, the lower case is taken. Raises ValueError where neither rule helps.
     """
     known = {key.lower(): key for key in sorted(keys, key=str.islower)}
     labels, other = (next((known[name] for name in some if name in known), None) for some in (LABELS, also))
@@ -61,16 +147,15 @@ def choose_keys(
 
 @contextmanager
 def _one_line_errors(where: str) -> Iterator[None]:
-    """Say of any file that numpy cannot read what is wrong with it."""
+    """Raise ValueError with one line for any file that numpy cannot read."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  # on broken files numpy, zipfile and tokenize raise nearly anything
-        lines = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
-        reason = lines[0] if lines else type(error).__name__
-        reason = f"{reason[0].lower()}{reason[1:]}".rstrip(".")
+        reason = short_reason(error)
+        reason = reason[0].lower() + reason[1:]
         if "bject arrays" in reason or "Python objects" in reason:
             reason = "holds pickled Python objects, which are never loaded"
-        elif "pickled" in reason:  # what numpy says of any file that does not start as its own do
+        elif "pickled" in reason:  # numpy says so of any file that begins unlike its own
             reason = "not an .npy or .npz file, or a pickle, which is never loaded"
         raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
 

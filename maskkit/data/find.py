@@ -1,7 +1,7 @@
-"""Turn what a user names (a folder, a glob, a list, one file) into an array of paths, with labels where there are any.
+"""Paths and labels of the files that a user names by a folder, a glob, a list, tar shards or one file.
 
-Nothing here opens a sample. A path that turns out missing or broken is a bad sample when it is read, not an error now;
-what is an error now is a place that holds no samples at all.
+Nothing here opens a sample. A missing or broken file is a bad sample when it is read; a path that names no samples at
+all is an error at once.
 """
 
 import glob
@@ -16,6 +16,7 @@ from maskkit.data.lists import from_list, is_list
 from maskkit.data.paths import Files, Paths, paths_of
 from maskkit.data.shards.patterns import expand_shards, names_shards
 from maskkit.data.shards.tars import open_tars
+from maskkit.files import short_reason
 
 
 def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
@@ -31,28 +32,31 @@ def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
     Tar shards (``.tar``; see data/shards) are one shard, a range (``shards-{000..099}.tar``, ``{a,b}``), a glob, a
     folder that holds shards and no samples, or the same at an address (``s3://bucket/shards-{000..099}.tar``).
     """
-    place = os.path.expanduser(os.fspath(where))
+    where = os.path.expanduser(os.fspath(where))
     endings = tuple(sorted(suffix.lower() for suffix in suffixes))
     assert endings and all(ending.startswith(".") for ending in endings), f"suffixes start with a dot, got {endings}"
-    if not place:
+    if not where:
         raise ValueError("the path of the data is empty; name a folder, a glob, a list, a file or tar shards")
-    if os.path.isdir(place):
-        root = place.rstrip("/") or "/"
-        return _from_found(_walk(root), place, root, endings)
-    if os.path.exists(place):  # before globs, since a file may well be called "cat [1].jpg"
-        if place.lower().endswith(".tar"):
-            return open_tars(place, [place], endings)
-        return from_list(place, endings) if is_list(place, endings) else _from_file(place, endings)
-    if names_shards(place):
-        return open_tars(place, expand_shards(place), endings)
-    if glob.has_magic(place):
-        pattern, root = _rooted(place)
-        return _from_found(_expand(pattern), place, root, endings)
-    raise ValueError(f"{place}: no such file or folder, or no permission to see it; check the path of the data")
+    if os.path.isdir(where):
+        root = where.rstrip("/") or "/"
+        return _from_found(_walk(root), where, root, endings)
+    if os.path.exists(where):  # before globs, since a file may well be called "cat [1].jpg"
+        if where.lower().endswith(".tar"):
+            return open_tars(where, [where], endings)
+        return from_list(where, endings) if is_list(where, endings) else _from_file(where, endings)
+    if names_shards(where):
+        return open_tars(where, expand_shards(where), endings)
+    if glob.has_magic(where):
+        pattern, root = _rooted(where)
+        return _from_found(_expand(pattern), where, root, endings)
+    raise ValueError(f"{where}: no such file or folder, or no permission to see it; check the path of the data")
 
 
 def _walk(root: str) -> Iterator[str]:
-    """Find all files below root. Links wait until real folders are done: what is reached twice counts where it is."""
+    """Find all files below root.
+
+    Links are followed after all real folders, so that a file that can be reached twice is listed under its own folder.
+    """
     folders, links, seen = [root], list[str](), set[str]()
     while folders or links:
         folder = folders.pop() if folders else heapq.heappop(links)
@@ -62,7 +66,7 @@ def _walk(root: str) -> Iterator[str]:
         seen.add(real)
         for entry in _entries(folder):
             if not _is_folder(entry):
-                # A dangling link passes: it is a sample that cannot be read, and is told as one. Pipes do not.
+                # A dangling link is kept, since it is a sample that cannot be read. Pipes are not samples.
                 if entry.is_symlink() or entry.is_file():
                     yield entry.path
             elif entry.is_symlink():
@@ -77,8 +81,8 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             # lost+found belongs to the file system, and only root may look into it
             return [entry for entry in entries if not entry.name.startswith(".") and entry.name != "lost+found"]
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ValueError(f"{folder}: cannot look into the folder ({reason}); mend its rights or move it away") from None
+        message = f"{folder}: cannot look into the folder ({short_reason(error)}); mend its rights or move it away"
+        raise ValueError(message) from None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -120,8 +124,8 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
-def _from_found(found: Collection[str] | Iterator[str], place: str, root: str, endings: tuple[str, ...]) -> Files:
-    """Take what ends as samples do; where nothing does, tar shards."""
+def _from_found(found: Collection[str] | Iterator[str], where: str, root: str, endings: tuple[str, ...]) -> Files:
+    """Keep the files that end as samples do. If there are none, open the tar shards among the files."""
     kept, shards, others = list[str](), list[str](), Counter[str]()
     for path in found:
         if path.lower().endswith(endings):
@@ -133,13 +137,13 @@ def _from_found(found: Collection[str] | Iterator[str], place: str, root: str, e
     if kept:
         return _from_folder(sorted(kept, key=os.fsencode), root)
     if shards:
-        return open_tars(place, sorted(shards, key=os.fsencode), endings)
+        return open_tars(where, sorted(shards, key=os.fsencode), endings)
     if not others:
-        what = "nothing matches this pattern" if glob.has_magic(place) else "the folder holds no files"
-        raise ValueError(f"{place}: {what} (hidden ones do not count); put files there or correct the path")
+        what = "nothing matches this pattern" if glob.has_magic(where) else "the folder holds no files"
+        raise ValueError(f"{where}: {what} (hidden ones do not count); put files there or correct the path")
     there = ", ".join(suffix for suffix, _ in others.most_common(5))
     raise ValueError(
-        f"{place}: none of its {others.total()} files ends in {', '.join(endings)} (found {there}); "
+        f"{where}: none of its {others.total()} files ends in {', '.join(endings)} (found {there}); "
         "correct the path, convert the files, or name them in a list file"
     )
 
@@ -151,8 +155,8 @@ def _from_folder(paths: list[str], root: str) -> Paths:
     return paths_of([(path, None if flat else inside[0]) for path, inside in zip(paths, insides, strict=True)])
 
 
-def _from_file(place: str, endings: tuple[str, ...]) -> Paths:
-    suffix = os.path.splitext(place)[1].lower()
-    if suffix and not place.lower().endswith(endings):  # a file without any suffix may be anything, so it is tried
-        raise ValueError(f"{place}: ends in none of {', '.join(endings)}; convert it, or name it in a list file")
-    return paths_of([(place, None)])
+def _from_file(where: str, endings: tuple[str, ...]) -> Paths:
+    suffix = os.path.splitext(where)[1].lower()
+    if suffix and not where.lower().endswith(endings):  # a file without any suffix may be anything, so it is tried
+        raise ValueError(f"{where}: ends in none of {', '.join(endings)}; convert it, or name it in a list file")
+    return paths_of([(where, None)])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskkit.data.paths import Entry, Paths, paths_of
+from maskkit.files import short_reason
 
 LISTS = (".txt", ".csv", ".tsv", ".lst", ".list", ".json")
 
@@ -26,56 +27,56 @@ _GAP = re.compile(r"\s*[\s,;]\s*")  # between a path and its label
 _QUOTED = re.compile(r'"((?:[^"]|"")+)"(?:\s*[\s,;]\s*(.*))?')
 
 
-def is_list(place: str, endings: tuple[str, ...]) -> bool:
+def is_list(where: str, endings: tuple[str, ...]) -> bool:
     """Say whether a file is a list of samples."""
-    if not place.lower().endswith(LISTS):
+    if not where.lower().endswith(LISTS):
         return False
-    if not place.lower().endswith(endings):
+    if not where.lower().endswith(endings):
         return True
     # Samples may be .txt too (point clouds are). It is a list if its first line names a file that exists.
-    lines = (line for _, line in _lines(place))
+    lines = (line for _, line in _lines(where))
     first = next(lines, "")
-    return bool(first) and os.path.exists(_parse(first, os.path.dirname(place), endings)[0])
+    return bool(first) and os.path.exists(_parse(first, os.path.dirname(where), endings)[0])
 
 
-def from_list(place: str, endings: tuple[str, ...]) -> Paths:
+def from_list(where: str, endings: tuple[str, ...]) -> Paths:
     """Return the paths and labels that a list names. Raises ValueError where it names none."""
-    read = _json_entries if place.lower().endswith(".json") else _text_entries
-    entries = list(read(place, endings))
+    read = _json_entries if where.lower().endswith(".json") else _text_entries
+    entries = list(read(where, endings))
     if not entries:
-        raise ValueError(f"{place}: the list names no files; write one path a line, and a label after it if it has one")
+        raise ValueError(f"{where}: the list names no files; write one path a line, and a label after it if it has one")
     return paths_of(entries)
 
 
-def _text(place: str) -> str:
+def _text(where: str) -> str:
     try:
-        raw = Path(place).read_bytes()
+        raw = Path(where).read_bytes()
         wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = raw.decode("utf-16") if wide else raw.decode("utf-8-sig", errors="surrogateescape")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ValueError(f"{place}: cannot read the list ({reason}); mend its rights or name another") from None
+        message = f"{where}: cannot read the list ({short_reason(error)}); mend its rights or name another"
+        raise ValueError(message) from None
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise ValueError(f"{place}: not a text file; a list has one path a line")
+        raise ValueError(f"{where}: not a text file; a list has one path a line")
     return text
 
 
-def _lines(place: str) -> Iterator[tuple[int, str]]:
+def _lines(where: str) -> Iterator[tuple[int, str]]:
     """Lines that say something, with their numbers."""
     # not splitlines(), which also cuts at characters that a file name may hold
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", _text(place)), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", _text(where)), start=1):
         if len(line) > _LONGEST_LINE:
-            raise ValueError(f"{place}: line {number} is longer than any path; a list has one path a line")
+            raise ValueError(f"{where}: line {number} is longer than any path; a list has one path a line")
         if (line := line.strip()) and not line.startswith("#"):
             yield number, line
 
 
-def _text_entries(place: str, endings: tuple[str, ...]) -> Iterator[Entry]:
-    folder = os.path.dirname(place)
+def _text_entries(where: str, endings: tuple[str, ...]) -> Iterator[Entry]:
+    folder = os.path.dirname(where)
     columns = None
-    for position, (_, line) in enumerate(_lines(place)):
+    for position, (_, line) in enumerate(_lines(where)):
         if position == 0 and (columns := _header(line, folder)):
             continue
         cells = next(csv.reader([line], delimiter=columns.gap, skipinitialspace=True)) if columns else []
@@ -137,20 +138,20 @@ def _locate(name: str, folder: str) -> tuple[str, bool]:
     return (name, True) if os.path.exists(name) else (beside, False)
 
 
-def _json_entries(place: str, endings: tuple[str, ...]) -> Iterator[Entry]:
+def _json_entries(where: str, endings: tuple[str, ...]) -> Iterator[Entry]:
     try:
-        found = json.loads(_text(place))
+        found = json.loads(_text(where))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{place}: not valid JSON (line {error.lineno}: {error.msg}); mend or rewrite it") from None
+        raise ValueError(f"{where}: not valid JSON (line {error.lineno}: {error.msg}); mend or rewrite it") from None
     if isinstance(found, dict):
         found = found.get("data")
     if not isinstance(found, list):
-        raise ValueError(f'{place}: holds no list of files; write ["a", "b"] or {{"data": [{{"path": "a"}}]}}')
-    folder = os.path.dirname(place)
+        raise ValueError(f'{where}: holds no list of files; write ["a", "b"] or {{"data": [{{"path": "a"}}]}}')
+    folder = os.path.dirname(where)
     for number, item in enumerate(found, start=1):
         path, label = _json_entry(item)
         if not isinstance(path, str) or not path:
-            raise ValueError(f'{place}: entry {number} names no file; write it as {{"path": "a", "label": "b"}}')
+            raise ValueError(f'{where}: entry {number} names no file; write it as {{"path": "a", "label": "b"}}')
         # Whether an absolute path exists changes nothing, and a million questions to a network disk take minutes.
         yield path if os.path.isabs(path) else _locate(path, folder)[0], label
 

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from maskkit.batches import Fields, Sample, stack
+from maskkit.data.samples import samples_in_order
 from maskkit.data.skips import Skips
-from maskkit.data.source import Bad, BadSampleError, Key, Source, epoch_order
+from maskkit.data.source import Bad, BadSampleError, Key, Source, epoch_order, num_items
 from maskkit.seeds import generator
 
 ATTEMPTS = 100  # of finding another sample in place of a broken one, before giving up
@@ -24,13 +26,18 @@ ATTEMPTS = 100  # of finding another sample in place of a broken one, before giv
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples stacked, the indices they were asked for by, and the broken files that were met on the way."""
+    """Samples stacked, the keys they were asked for by, and the broken files that were met on the way."""
 
-    samples: Tensor
-    indices: tuple[int, ...]
+    samples: Tensor | Fields
+    keys: tuple[Key, ...]
     bad: tuple[Bad, ...]
     failure: str = ""
     """Why there are no samples. Errors cross from a worker as text, since torch would wrap them in its traceback."""
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The indices of the items that were asked for."""
+        return tuple(key.index for key in self.keys)
 
     def pin_memory(self) -> "Batch":
         """Pin the samples, so that their copy to a GPU need not wait; torch's loader calls this."""
@@ -39,7 +46,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Stream(Sampler[list[Key]]):
-    """Micro-batches of (epoch, index) without end: number ``first``, then every ``stride``-th one.
+    """Micro-batches of keys without end: number ``first``, then every ``stride``-th one.
 
     Micro-batch ``n`` holds samples ``n x size`` to ``(n + 1) x size`` of the run, whoever asks for it: with as many
     processes as ``stride`` says they share out the same samples. Epochs follow each other without a gap, and a batch
@@ -55,53 +62,54 @@ class Stream(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield micro-batches for ever."""
-        length, known, order = len(self.source), -1, np.empty((0, 2), dtype=np.int64)
+        length, known, order = len(self.source), -1, np.empty((0, 3), dtype=np.int64)
         for number in itertools.count(self.first, self.stride):
             keys = []
-            for place in range(number * self.size, (number + 1) * self.size):
-                epoch, offset = divmod(place, length)
+            for position in range(number * self.size, (number + 1) * self.size):
+                epoch, offset = divmod(position, length)
                 if epoch != known:
                     known, order = epoch, epoch_order(self.source, self.seed, epoch)
-                keys.append((int(order[offset, 0]), int(order[offset, 1])))
+                keys.append(Key(*order[offset].tolist()))
             yield keys
 
 
+Read = tuple[Key, Sample | None, list[Bad]]  # the key asked for, what was read, and what was broken on the way
+
+
 @dataclass(frozen=True)
-class _Samples(Dataset[tuple[int, Tensor | None, list[Bad]]]):
+class _Samples(Dataset[Read]):
     """Reads one sample in a worker; in place of a broken one, another that the same seeds name."""
 
     source: Source
     seed: int
 
-    def __getitem__(self, key: Key) -> tuple[int, Tensor | None, list[Bad]]:
-        epoch, asked = key
+    def __getitem__(self, key: Key) -> Read:
         bad: list[Bad] = []
-        index = asked
+        wanted = key
         for attempt in range(ATTEMPTS):
             try:
-                return asked, self.source.read(index, generator(self.seed, epoch, asked, attempt)), bad
+                # Seeds leave out the repeat, so that the repeats of an item start alike and share what they replace.
+                return key, self.source.read(wanted, generator(self.seed, key.epoch, key.index, attempt)), bad
             except BadSampleError as error:
                 bad.append((error.path, error.reason))
-            redraw = generator(self.seed, epoch, asked, attempt, 1)
-            # A source may carry what an epoch needs in multiples of its length (see Videos.order): they stay.
-            index = asked // len(self.source) * len(self.source) + int(
-                torch.randint(len(self.source), (), generator=redraw)
-            )
-        return asked, None, bad
+            redraw = generator(self.seed, key.epoch, key.index, attempt, 1)
+            other = torch.randint(num_items(self.source), (), generator=redraw)
+            wanted = Key(key.epoch, int(other), key.repeat)
+        return key, None, bad
 
 
-def _collate(samples: list[tuple[int, Tensor | None, list[Bad]]]) -> Batch:
-    indices = tuple(index for index, _, _ in samples)
-    tensors = [tensor for _, tensor, _ in samples if tensor is not None]
-    bad = tuple(pair for _, _, pairs in samples for pair in pairs)
-    shapes = sorted({tuple(tensor.shape) for tensor in tensors})
-    failure = ""
-    if len(tensors) < len(samples):
+def _collate(read: list[Read]) -> Batch:
+    keys = tuple(key for key, _, _ in read)
+    samples = [sample for _, sample, _ in read if sample is not None]
+    bad = tuple(pair for _, _, pairs in read for pair in pairs)
+    if len(samples) < len(read):
         path, reason = bad[-1]
         failure = f"{ATTEMPTS} samples in a row cannot be read (last: {path}: {reason}); mend the data"
-    elif len(shapes) > 1:
-        failure = f"samples of one batch have different shapes: {', '.join(map(str, shapes))}; crop or pad them alike"
-    return Batch(torch.empty(0) if failure else torch.stack(tensors), indices, bad, failure)
+        return Batch(torch.empty(0), keys, bad, failure)
+    try:
+        return Batch(stack(samples), keys, bad)
+    except ValueError as error:
+        return Batch(torch.empty(0), keys, bad, str(error))
 
 
 def _leave_group(worker: int) -> None:
@@ -119,7 +127,7 @@ def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]
     Raises ValueError when too many in a row cannot be read, or samples do not stack.
     """
     loader: DataLoader[Batch] = DataLoader(
-        _Samples(source, stream.seed),  # type: ignore[arg-type]  # keys are (epoch, index), which Dataset cannot say
+        _Samples(source, stream.seed),  # type: ignore[arg-type]  # Dataset cannot say that keys are no integers
         batch_sampler=stream,
         num_workers=workers,
         collate_fn=_collate,
@@ -137,16 +145,11 @@ def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]
         yield batch
 
 
-def read_all(source: Source, *, batch: int, skips: "Skips") -> Iterator[tuple[list[int], Tensor]]:
-    """Read a whole source once, in order, leaving broken samples out: for probes and embeddings."""
-    indices: list[int] = []
-    samples: list[Tensor] = []
-    for index in range(len(source)):
-        try:
-            samples.append(source.read(index, generator(0, index)))
-            indices.append(index)
-        except BadSampleError as error:
-            skips.add(((error.path, error.reason),))
-        if samples and (len(samples) == batch or index == len(source) - 1):
-            yield indices, torch.stack(samples)
-            indices, samples = [], []
+def read_all(source: Source, *, batch: int, skips: "Skips") -> Iterator[tuple[list[int], Tensor | Fields]]:
+    """Read a whole source once, in order, leaving broken samples out: for probes and embeddings.
+
+    Gives the indices of up to ``batch`` samples, and these stacked.
+    """
+    found = samples_in_order(source, lambda bad: skips.add((bad,)))
+    while several := list(itertools.islice(found, batch)):
+        yield [index for index, _ in several], stack([sample for _, sample in several])

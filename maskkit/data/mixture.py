@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskkit.data.source import BadSampleError, Source, epoch_order
+from maskkit.batches import Sample
+from maskkit.data.samples import first_samples
+from maskkit.data.source import Key, Source, epoch_order
 from maskkit.seeds import generator, seed_of
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf|nan)"
 _PLUS = re.compile(rf"\s\+\s+(?=(?:{_NUMBER})\s*\*)")
 _PART = re.compile(rf"\s*({_NUMBER})\s*\*\s*(.*\S)\s*", re.DOTALL)
-_TRIES = 20  # samples of a source, to find one that can be read
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +28,8 @@ class Mixture:
     """A source made of others, of which each gives its share of every epoch.
 
     An epoch has as many samples as all sources together. Of them each source gives ``weight / sum(weights)``, rounded
-    by the largest remainder, in random places. Draws of a source go on from epoch to epoch, through its own epochs in
-    their own order: none of its samples comes a second time before all have come once. The epoch in a key is the
+    by the largest remainder, in random positions. Draws of a source go on from epoch to epoch, through its own epochs
+    in their own order: none of its samples comes a second time before all have come once. The epoch in a key is the
     source's own, so that random choices about a sample that comes more often differ each time.
     """
 
@@ -43,6 +44,8 @@ class Mixture:
             if not 0 < weight < math.inf:
                 raise ValueError(f"the weights of a mixture must be positive, got {weight:g}")
         lengths = [len(source) for source in self.sources]
+        if any(source.repeats > 1 for source in self.sources):
+            raise ValueError("a mixture takes each sample once; set repeats to 1, or train on one data set")
         if not all(lengths):
             raise ValueError(f"source {lengths.index(0) + 1} of the mixture is empty; leave it out")
         object.__setattr__(self, "_starts", np.concatenate([[0], np.cumsum(lengths)]))
@@ -64,36 +67,44 @@ class Mixture:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def read(self, index: int, rng: torch.Generator) -> Tensor:
-        """Return sample ``index``; the first source's come first, then the second's. Raises BadSampleError."""
-        source, place = self._find(index)
-        return source.read(place, rng)
+    @property
+    def repeats(self) -> int:
+        """1: sources that repeat their samples are refused."""
+        return 1
+
+    def read(self, key: Key, rng: torch.Generator) -> Sample:
+        """Return a sample; the first source's indices come first, then the second's. Raises BadSampleError."""
+        source, index = self._find(key.index)
+        return source.read(Key(key.epoch, index, key.repeat), rng)
 
     def path(self, index: int) -> str:
         """Name a sample as its source does."""
-        source, place = self._find(index)
-        return source.path(place)
+        source, position = self._find(index)
+        return source.path(position)
 
     def label(self, index: int) -> str | None:
         """Return the class of a sample as its source does."""
-        source, place = self._find(index)
-        return source.label(place)
+        source, position = self._find(index)
+        return source.label(position)
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the order of an epoch as keys (epoch of the source, index), [n 2]: of seed and epoch alone."""
+        """Return the keys of an epoch [n 3], in an order that depends on seed and epoch alone.
+
+        The epoch in a key is the source's own.
+        """
         mixed = torch.randperm(len(self), generator=generator(seed, epoch)).numpy()
-        keys = np.empty((len(self), 2), dtype=np.int64)
+        keys = np.empty((len(self), 3), dtype=np.int64)
         begin = 0
         for number, share in enumerate(self.shares):
-            places = np.sort(mixed[begin : begin + share])  # where in the epoch this source's samples go
-            keys[places] = self._draws(number, seed, epoch * share, share)
+            positions = np.sort(mixed[begin : begin + share])  # where in the epoch this source's samples go
+            keys[positions] = self._draws(number, seed, epoch * share, share)
             begin += share
         return keys
 
     def _draws(self, number: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
         """Keys of a source's draws ``first`` to ``first + count``, counted from the start of the run."""
         source = self.sources[number]
-        keys = np.empty((count, 2), dtype=np.int64)
+        keys = np.empty((count, 3), dtype=np.int64)
         done = 0
         while done < count:
             epoch, begin = divmod(first + done, len(source))
@@ -101,7 +112,7 @@ class Mixture:
             part = epoch_order(source, seed_of(seed, number), epoch)[begin : begin + count - done]
             keys[done : done + len(part)] = part
             done += len(part)
-        return keys + np.array([0, self._starts[number]])
+        return keys + np.array([0, self._starts[number], 0])
 
     def _find(self, index: int) -> tuple[Source, int]:
         if not 0 <= index < len(self):
@@ -113,7 +124,7 @@ class Mixture:
 def split_mixture(text: str) -> list[tuple[float, str]]:
     """Read ``0.7*path/a + 0.3*path/b`` as weights and paths; any other text is one path of weight 1.
 
-    What exists, or matches as a glob, as it is written, is a path. A mixture has at least two parts, with blanks around
+    A text that exists as a path, or matches as a glob, is a path. A mixture has at least two parts, with blanks around
     each ``+`` and a weight before each path (a glob that starts with a number needs ``./`` before it).
 
     >>> split_mixture("0.7*photos/*.jpg + 0.3*drawings-{00..07}.tar")
@@ -121,8 +132,8 @@ def split_mixture(text: str) -> list[tuple[float, str]]:
     >>> split_mixture("2*.jpg")
     [(1.0, '2*.jpg')]
     """
-    place = os.path.expanduser(text)
-    if os.path.lexists(place) or (glob.has_magic(place) and next(glob.iglob(place), None) is not None):
+    path = os.path.expanduser(text)
+    if os.path.lexists(path) or (glob.has_magic(path) and next(glob.iglob(path), None) is not None):
         return [(1.0, text)]
     parts = _PLUS.split(text)
     found = [_PART.fullmatch(part) for part in parts]
@@ -155,29 +166,23 @@ def open_mixture(text: str, open_one: Callable[[str], Source]) -> Source:
 
 
 def _check_alike(sources: Sequence[Source], paths: Sequence[str]) -> None:
-    """Compare a sample of each source: stacking would turn bytes among floats into floats that nobody normalises."""
-    first: Tensor | None = None
+    """Compare a sample of each source, so that a run does not end at the first batch that holds samples of two."""
+    first = ""
     for source, path in zip(sources, paths, strict=True):
-        sample = _readable(source)
-        if sample is None:  # the run will say so
+        samples = first_samples(source, 1)
+        if not samples:  # the run reports it
             continue
-        if first is None:
-            first, named = sample, path
-        elif sample.shape != first.shape or sample.dtype != first.dtype:
+        kind = _kind(samples[0])
+        if not first:
+            first, named = kind, path
+        elif kind != first:
             raise ValueError(
-                f"samples of {named} are {_kind(first)}, those of {path} {_kind(sample)}; "
-                "a mixture needs samples of one shape and type"
+                f"samples of {named} are {first}, those of {path} {kind}; a mixture needs samples of one shape and type"
             )
 
 
-def _readable(source: Source) -> Tensor | None:
-    for index in range(min(_TRIES, len(source))):
-        try:
-            return source.read(index, generator(0))
-        except BadSampleError:
-            continue
-    return None
-
-
-def _kind(sample: Tensor) -> str:
-    return f"{str(sample.dtype).removeprefix('torch.')} {list(sample.shape)}"
+def _kind(sample: Sample) -> str:
+    """Describe the type and shape of a sample, or of each of its tensors by name."""
+    if isinstance(sample, Tensor):
+        return f"{str(sample.dtype).removeprefix('torch.')} {list(sample.shape)}"
+    return ", ".join(f"{name} {_kind(tensor)}" for name, tensor in sorted(sample.items()))

@@ -1,8 +1,7 @@
-"""Files that samples are read from: a protocol, and paths on this machine."""
+"""Files that samples are read from: their protocol, and paths on this machine."""
 
 import os
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -10,7 +9,8 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maskkit.data.source import BadSampleError
+from maskkit.data.source import spread_evenly
+from maskkit.files import BadSampleError, check_readable, short_reason
 
 Entry = tuple[str, str | None]  # a path and its label
 
@@ -42,7 +42,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource:
-    """What sources of samples that lie in files have in common: an abstract ``data.source.Source``."""
+    """The common part of sources whose samples lie in files: an abstract ``data.source.Source``, without ``read``."""
 
     files: Files
 
@@ -56,6 +56,15 @@ class FileSource:
     def label(self, index: int) -> str | None:
         """Return its class, where a sub-folder or a list names one."""
         return self.files.label(index)
+
+    @property
+    def repeats(self) -> int:
+        """1: each file is one sample."""
+        return 1
+
+    def spread(self, count: int) -> list[int]:
+        """Return up to ``count`` indices, evenly spread, to judge all files by."""
+        return self.files.spread(count)
 
     @property
     def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
@@ -96,52 +105,33 @@ class Paths:
     def local(self, index: int) -> Iterator[str]:
         """Return the path itself. Raises BadSampleError."""
         path = self.path(index)
-        _check_file(path, "file")
+        check_readable(path, "file")
         yield path
 
     def spread(self, count: int) -> list[int]:
         """Return up to ``count`` indices, evenly spread."""
-        picked: list[int] = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist()
-        return picked
+        return spread_evenly(len(self), count)
 
 
 def open_file(path: str, wanted: str = "file") -> BinaryIO:
     """Open a file that samples are read from. Raises BadSampleError where there is nothing to read."""
-    _check_file(path, wanted)
+    check_readable(path, wanted)
     try:
         return open(path, "rb")
     except OSError as error:
-        raise BadSampleError(path, _reason(error)) from None
+        raise BadSampleError(path, short_reason(error)) from None
 
 
-def _check_file(path: str, wanted: str) -> None:
-    """Say what is plain before a decoder says it worse; and opening a pipe would wait for ever."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise BadSampleError(path, _reason(error)) from None
-    except ValueError as error:  # a null byte
-        raise BadSampleError(path, f"cannot be opened: {error}") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise BadSampleError(path, f"a folder, not a {wanted}")
-    if not stat.S_ISREG(status.st_mode):
-        raise BadSampleError(path, "not an ordinary file")
-    if status.st_size == 0:
-        raise BadSampleError(path, "empty file")
-
-
-def _reason(error: OSError) -> str:
-    message = error.strerror or str(error)
-    return message[:1].lower() + message[1:]  # "no such file or directory", "permission denied"
+def sorted_classes(names: Collection[str]) -> tuple[str, ...]:
+    """Sort class names: by number where all are whole numbers, so that 10 does not come before 2, otherwise by name."""
+    numbers = all(name.isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
 
 
 def paths_of(entries: Sequence[Entry]) -> Paths:
     """Return paths with their labels as arrays; classes are sorted."""
     paths = np.array([os.fsencode(path) for path, _ in entries])
-    names = {label for _, label in entries if label is not None}
-    # Class numbers keep their numeric order, so that class 10 does not come before class 2.
-    numbers = all(name.isdecimal() for name in names)
-    classes = tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
+    classes = sorted_classes({label for _, label in entries if label is not None})
     if not classes:
         return Paths(paths, None, ())
     position = {name: i for i, name in enumerate(classes)}

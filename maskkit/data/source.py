@@ -1,52 +1,76 @@
 """A source of single samples, and the order in which an epoch visits it."""
 
 from collections.abc import Callable, Iterator, Sequence, Sized
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from maskkit.batches import Sample
+from maskkit.files import BadSampleError as BadSampleError
 from maskkit.seeds import generator
-
-Key = tuple[int, int]  # epoch, index
 
 Bad = tuple[str, str]  # path, reason
 
 Found = TypeVar("Found")
 
 
-class BadSampleError(ValueError):
-    """A sample that cannot be read. ``path`` says which, ``reason`` says why, in one line without a full stop."""
+class Key(NamedTuple):
+    """Names one reading of a sample: in which epoch, of which item, and which of its repeats."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = path, reason
+    epoch: int
+    index: int  # type: ignore[assignment]  # tuples have a method of this name, which nobody needs here
+    repeat: int
 
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # so that it crosses from a worker process
-        return type(self), (self.path, self.reason)
+    @classmethod
+    def of(cls, index: int) -> "Key":
+        """Return the key of an item that is read by itself: in epoch 0, its first repeat."""
+        return cls(0, index, 0)
 
 
 @runtime_checkable
 class Source(Protocol):
     """A finite, indexable collection of samples that stack into a batch.
 
-    A source may also have ``order(seed, epoch)``, which returns keys (epoch, index) as an array [len 2] where a plain
-    permutation does not fit: tar shards are read in runs, a mixture repeats its small sources.
+    ``len(source)`` is the number of samples in an epoch, repeats included. A source with ``repeats`` R makes R samples
+    of each of its ``len(source) / R`` items, such as several clips of one video. An ``index``, in a key as elsewhere,
+    counts items and lies in [0, len(source) / R); ``key.repeat`` lies in [0, R).
+
+    A source may also have ``order(seed, epoch)``, which returns the keys of an epoch as an array [len 3] (epoch, index,
+    repeat). Without it an epoch is a random permutation of the items, each with its repeats one after the other. Tar
+    shards have an order, since they are read in runs, and so has a mixture, which repeats its small sources.
     """
 
     def __len__(self) -> int:
-        """Return the number of samples, broken ones included."""
+        """Return the number of samples, broken ones and repeats included."""
 
-    def read(self, index: int, rng: torch.Generator) -> Tensor:
-        """Return sample ``index``; random choices draw from ``rng`` only. Raises BadSampleError."""
+    @property
+    def repeats(self) -> int:
+        """How many samples each item makes; 1 for all but videos."""
+
+    def read(self, key: Key, rng: torch.Generator) -> Sample:
+        """Return a sample; random choices draw from ``rng`` only. Raises BadSampleError.
+
+        ``rng`` starts alike for all repeats of an item in an epoch, so that they agree on what they share, such as the
+        frames that are decoded; ``key.repeat`` tells them apart.
+        """
 
     def path(self, index: int) -> str:
-        """Name the sample in messages, ``skipped.txt`` and result files."""
+        """Name an item in messages, ``skipped.txt`` and result files."""
 
     def label(self, index: int) -> str | None:
-        """Return the class of a sample where its folder or list names one."""
+        """Return the class of an item where its folder or list names one."""
+
+
+def num_items(source: Source) -> int:
+    """Return the number of a source's items: of samples, repeats counted once."""
+    return len(source) // source.repeats
+
+
+def keys_in_order(source: Source) -> Iterator[Key]:
+    """Give the keys of all samples, in epoch 0: one item after the other, each with its repeats."""
+    return (Key(0, index, repeat) for index in range(num_items(source)) for repeat in range(source.repeats))
 
 
 def readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[Found]:
@@ -61,11 +85,31 @@ def readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[F
         raise ValueError(f"none of {len(indices)} samples can be read; the first: {failures[0]}; mend or convert them")
 
 
+def spread_evenly(length: int, count: int) -> list[int]:
+    """Return up to ``count`` indices below ``length``, evenly spread, the first and the last among them."""
+    assert count > 0
+    picked: list[int] = np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
+    return picked
+
+
 def epoch_order(source: Sized, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the order in which an epoch visits a source, as keys [n 2]: the source's own, or a plain permutation."""
+    """Return the keys of an epoch [n 3], in the order of a source (or of files) or in that of a random permutation."""
     own = getattr(source, "order", None)
     if own is not None:
         keys: NDArray[np.int64] = own(seed, epoch)
         return keys
-    order = torch.randperm(len(source), generator=generator(seed, epoch)).numpy()
-    return np.stack([np.full_like(order, epoch), order], axis=1)
+    repeats = source.repeats if isinstance(source, Source) else 1
+    order = torch.randperm(len(source) // repeats, generator=generator(seed, epoch)).numpy()
+    return with_repeats(keys_of(epoch, order), repeats)
+
+
+def keys_of(epoch: int, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return keys [n 3] of items [n] in an epoch, each of its first repeat."""
+    return np.stack([np.full_like(order, epoch), order, np.zeros_like(order)], axis=1)
+
+
+def with_repeats(keys: NDArray[np.int64], repeats: int) -> NDArray[np.int64]:
+    """Return keys [n*R 3] with all R repeats of each key [n 3], one after the other."""
+    repeated: NDArray[np.int64] = np.repeat(keys, repeats, axis=0)
+    repeated[:, 2] = np.tile(np.arange(repeats), len(keys))
+    return repeated

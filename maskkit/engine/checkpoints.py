@@ -30,7 +30,8 @@ from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from torch.distributed.tensor import DTensor
 
 from maskkit.engine.distributed import World
-from maskkit.engine.manifest import Progress, find_damage, read_progress, seal, sync
+from maskkit.engine.manifest import Progress, find_damage, read_progress, seal
+from maskkit.files import short_reason, sync
 from maskkit.model import MaskedModel
 from maskkit.optim import EMA
 
@@ -225,7 +226,7 @@ def _local(tensor: Tensor) -> Tensor:
 def _reason(error: BaseException) -> str:
     if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]
-    return " ".join(str(error).split())
+    return short_reason(error)
 
 
 def _drop(path: Path) -> None:

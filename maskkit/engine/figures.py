@@ -1,12 +1,12 @@
 """Figures of reconstructions while a run goes on. Nothing about figures may stop training."""
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from maskkit.batches import Batch, Sample, stack
+from maskkit.batches import Batch, stack
+from maskkit.data.samples import first_samples
 from maskkit.data.source import Source
 from maskkit.engine.log import Log, NullLog
 from maskkit.engine.step import MASKS
@@ -18,7 +18,6 @@ from maskkit.types import Output
 Draw = Callable[[Batch, Output, MaskedModel, Path], None]
 
 NUM_SAMPLES = 8
-TRIED = 4 * NUM_SAMPLES  # samples, to find some that can be read
 
 
 def draw_some(
@@ -35,9 +34,9 @@ def draw_some(
     Every process computes, since each may hold a part of the weights; the one with ``draw`` draws. Whatever goes wrong
     is said in a line, and the run goes on.
     """
-    samples = [] if source is None else _read_some(source)
+    samples = [] if source is None else first_samples(source, NUM_SAMPLES)
     if not samples:
-        log.say(f"no picture: none of the first {TRIED} samples can be read")
+        log.say("no picture: none of the first samples can be read")
         return
     was_training = model.training
     try:
@@ -52,13 +51,3 @@ def draw_some(
         log.say(f"no picture: {' '.join(str(error).split()) or type(error).__name__}")
     finally:
         model.train(was_training)
-
-
-def _read_some(source: Source) -> list[Sample]:
-    samples: list[Sample] = []
-    for index in range(min(len(source), TRIED)):
-        with contextlib.suppress(ValueError):  # broken files are counted where they are trained on
-            samples.append(source.read(index, generator(0, index)))
-        if len(samples) == NUM_SAMPLES:
-            break
-    return samples

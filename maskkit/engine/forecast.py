@@ -1,5 +1,6 @@
 """What a run will cost, measured before it starts: operations of a sample, this machine's peak, the reader's pace."""
 
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from maskkit.batches import Fields, Sample, stack
+from maskkit.data.samples import trial_keys
 from maskkit.data.source import BadSampleError, Source
 from maskkit.kernels.linear import linear
 from maskkit.model import MaskedModel
@@ -61,7 +64,8 @@ def forecast(
     """Read a few samples and work through them. Leaves weights, buffers and random generators as they were."""
     samples, reader_pace = _read_some(source)
     parameters = sum(p.numel() for p in model.parameters())
-    batch = torch.stack(samples[: min(micro, len(samples))]).to(device)
+    batch = _batch(samples, min(micro, len(samples)), device)
+    count = batch.shape[0]
     dtype = torch.get_autocast_dtype(device.type) if getattr(autocast, "_enabled", False) else torch.float32
 
     def work() -> None:
@@ -74,14 +78,15 @@ def forecast(
     model.eval()
     with FlopCounterMode(display=False) as counter:
         work()
-    flops = counter.get_total_flops() / len(batch)
+    flops = counter.get_total_flops() / count
     seconds = min(_time(work, device) for _ in range(2))
-    while seconds < SHORT and len(batch) < micro:  # a few samples of a small model say more of torch than of the model
-        batch = torch.cat([batch, batch])[:micro]
+    while seconds < SHORT and count < micro:  # a few samples of a small model say more of torch than of the model
+        count = min(2 * count, micro)
+        batch = _batch(samples, count, device)
         seconds = min(_time(work, device) for _ in range(2))
     model.train(was_training)
     torch.set_rng_state(state)
-    return Forecast(parameters, int(flops), matrix_peak(dtype, device), len(batch) / seconds, reader_pace)
+    return Forecast(parameters, int(flops), matrix_peak(dtype, device), count / seconds, reader_pace)
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -> float:
@@ -92,23 +97,29 @@ def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -
         return 2 * size**3 / min(_time(lambda: linear(a, b), device) for _ in range(repeats))
 
 
-def _read_some(source: Source) -> tuple[list[Tensor], float]:
-    samples: list[Tensor] = []
+def _batch(samples: list[Sample], count: int, device: torch.device) -> Tensor | Fields:
+    """Stack ``count`` samples, going round where there are fewer."""
+    return stack(list(itertools.islice(itertools.cycle(samples), count))).to(device)
+
+
+def _read_some(source: Source) -> tuple[list[Sample], float]:
+    """Return up to TRIALS samples, and how many of them were read in a second. Raises ValueError without any."""
+    samples: list[Sample] = []
     bad: BadSampleError | None = None
     began = time.perf_counter()
-    for tried in range(min(len(source), 4 * TRIALS)):
-        if samples and (len(samples) == TRIALS or time.perf_counter() - began > READ_SECONDS):
+    for tried, key in enumerate(trial_keys(source, 4 * TRIALS)):
+        late = tried >= 4 * TRIALS or time.perf_counter() - began > READ_SECONDS
+        if samples and (late or len(samples) == TRIALS):
             break
-        index = tried * len(source) // min(len(source), 4 * TRIALS)
         try:
-            samples.append(source.read(index, generator(0, index)))
+            samples.append(source.read(key, generator(0, key.index)))
         except BadSampleError as error:  # counted where they are trained on
             bad = bad or error
             continue
         if len(samples) == 1:  # the first one opens what stays open
             first = time.perf_counter()
     if not samples:
-        raise ValueError(f"none of the first samples can be read ({bad}); mend the data")
+        raise ValueError(f"none of {tried + 1} samples can be read (the first: {bad}); mend the data")
     rest = len(samples) - 1
     took = time.perf_counter() - (first if rest else began)
     return samples, max(rest, 1) / max(took, 1e-9)

@@ -11,7 +11,7 @@ import torch
 from maskkit import weights
 from maskkit.data.loader import Batch, Stream, load
 from maskkit.data.skips import Skips
-from maskkit.data.source import Source
+from maskkit.data.source import Source, num_items
 from maskkit.engine.checkpoints import Checkpoints, TrainState
 from maskkit.engine.device import check_device, keep_freed_memory
 from maskkit.engine.distributed import World, distribute, full_tensor, init_distributed
@@ -316,8 +316,8 @@ def report_nothing(text: str) -> None:
 
 
 def _skips(source: Source, folder: RunFolder, settings: Settings, progress: Progress, world: World) -> Skips:
-    files = len(source) // getattr(source, "repeats", 1)  # a broken video is one, however often it is sampled
-    skips = Skips(total=files, limit=settings.max_bad, file=folder.skipped if world.is_main else None)
+    # A broken video is one, however often it is sampled.
+    skips = Skips(total=num_items(source), limit=settings.max_bad, file=folder.skipped if world.is_main else None)
     skips.take_up(folder.skipped, progress.skipped_bytes)
     return skips
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from maskkit.files import sync, whole_file
 
 MANIFEST = "manifest.json"
 
@@ -58,10 +59,8 @@ def seal(aside: Path, progress: Progress) -> None:
     for file in sorted(aside.iterdir()):
         sync(file)
         files[file.name] = {"bytes": file.stat().st_size, "sha256": _checksum(file)}
-    with (aside / MANIFEST).open("w") as opened:
-        opened.write(_manifest(asdict(progress), files))
-        opened.flush()
-        os.fsync(opened.fileno())
+    with whole_file(aside / MANIFEST) as written:
+        written.write_text(_manifest(asdict(progress), files))
     sync(aside)
 
 
@@ -75,12 +74,3 @@ def _manifest(place: Mapping[str, object], files: Mapping[str, object]) -> str:
 def _checksum(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -40,7 +40,8 @@ def embed(
     rows, indices, skips = [], [], Skips(total=len(source), limit=0.5)
     for read, samples in read_all(source, batch=batch, skips=skips):
         if model is None:
-            rows.append(samples.flatten(1).float().nan_to_num(0.0))  # NaN: what a short sample does not have
+            inputs = samples if isinstance(samples, torch.Tensor) else samples["x"]
+            rows.append(inputs.flatten(1).float().nan_to_num(0.0))  # NaN: what a short sample does not have
         else:
             latent = model.encode(samples.to(device))
             rows.append((latent.pooled if pool == "mean" else latent.prefix[:, 0]).float().cpu())

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from maskkit.files import short_reason, whole_file
 from maskkit.weights import point_mae
 
 KEYS = {"point-mae": point_mae.KEY}  # under which the authors' scripts look for weights, where it is not "model"
@@ -40,26 +40,21 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def write(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> Path:
-    """Write beside the place, flush to disk, then rename: a reader sees the old file or the new one.
+    """Write the file whole or not at all: a reader sees the old file or the new one.
 
     ``metadata["layout"]`` decides under which key a pickled file holds the weights.
     """
     if path.suffix not in (".safetensors", *PICKLED):
         raise ValueError(f"{path} must end in .safetensors or, for the authors' scripts, in .pth")
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        if path.suffix in PICKLED:
-            torch.save({KEYS.get(metadata.get("layout", ""), "model"): dict(state)}, aside)
-        else:
-            save_file(dict(state), aside, metadata=metadata)
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        with whole_file(path) as aside:
+            if path.suffix in PICKLED:
+                torch.save({KEYS.get(metadata.get("layout", ""), "model"): dict(state)}, aside)
+            else:
+                save_file(dict(state), aside, metadata=metadata)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OSError(f"could not write {path}: {error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
     return path
 
 
@@ -92,7 +87,7 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            reason = str(error).split("\n")[0]
+            reason = short_reason(error)
             raise ValueError(f"{file} is no checkpoint that can be read without running code: {reason}") from error
     for key in ("model", "state_dict", "module", "base_model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 from maskkit.modalities.audio.audiomae import AudioMAE, audiomae, masker
+from maskkit.modalities.audio.data import Data, open_audio, samples
 from maskkit.modalities.audio.filterbanks import fbank, fbanks, waveform
 from maskkit.modalities.audio.fit import fit
 from maskkit.modalities.audio.inputs import Inputs, inputs, patches
 from maskkit.modalities.audio.pictures import draw, write_sound
-from maskkit.modalities.audio.readers import SUFFIXES, measure, read_recording
+from maskkit.modalities.audio.reader import SUFFIXES, read_recording
 from maskkit.modalities.audio.sample import sample, speak, tiny
-from maskkit.modalities.audio.settings import Data, open_audio
+from maskkit.modalities.audio.survey import measure
 from maskkit.modalities.audio.transforms import Clip
 
 from maskkit.methods import build_model, methods_of
@@ -52,6 +53,7 @@ __all__ = [
     "patches",
     "read_recording",
     "sample",
+    "samples",
     "speak",
     "tiny",
     "waveform",

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from maskkit.modalities.audio.filterbanks import RATE, SECONDS_PER_FRAME, band_hertz, waveform
 from torch import Tensor
 
+from maskkit.batches import tensor_of
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents, Painted
 from maskkit.types import Output, put, take
-from maskkit.batches import tensor_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

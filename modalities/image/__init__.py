@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
+from maskkit.modalities.image.data import Data, open_images, samples
 from maskkit.modalities.image.fit import fit
 from maskkit.modalities.image.inputs import Inputs, inputs, patches
 from maskkit.modalities.image.mae import MAE, mae
 from maskkit.modalities.image.pictures import draw
-from maskkit.modalities.image.readers import SUFFIXES
+from maskkit.modalities.image.reader import SUFFIXES
 from maskkit.modalities.image.sample import digits, sample, tiny
-from maskkit.modalities.image.settings import Data, open_images
 
 from maskkit.methods import build_model, methods_of
 from maskkit.modality import MethodSettings, Modality
@@ -45,6 +45,7 @@ __all__ = [
     "open_images",
     "patches",
     "sample",
+    "samples",
     "tiny",
 ]
 

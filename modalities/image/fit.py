@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from maskkit.modalities.image.data import Data
 from maskkit.modalities.image.inputs import Inputs, pair
-from maskkit.modalities.image.readers import Survey, measure, survey
-from maskkit.modalities.image.settings import Data
+from maskkit.modalities.image.survey import Survey, measure, survey
 
 from maskkit.modality import DataSettings, Fit, MethodSettings
 

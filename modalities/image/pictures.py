@@ -7,11 +7,11 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from maskkit.batches import tensor_of
 from maskkit.evaluate.pixels import grey, shown
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents
 from maskkit.types import Output
-from maskkit.batches import tensor_of
 
 GAP, MARGIN = 4, 10  # pixels
 SMALLEST = 128  # pixels that a cell is enlarged to, at least

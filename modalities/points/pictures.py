@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskkit.batches import tensor_of
 from maskkit.model import MaskedModel
 from maskkit.types import Output
-from maskkit.batches import tensor_of
 
 Up = Literal["y", "z"]
 TITLES = ("input", "visible {share:.0%} of the groups", "reconstruction")

@@ -10,7 +10,6 @@ import importlib.util
 import itertools
 import os
 import re
-import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,8 @@ from torch import Tensor
 from maskkit.data.arrays import check_labels, choose_keys, label_text, load_arrays
 from maskkit.data.find import find_files
 from maskkit.data.paths import Files, FileSource, Paths
-from maskkit.data.source import BadSampleError
+from maskkit.data.source import BadSampleError, Key
+from maskkit.files import check_readable, short_reason
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Feature = Literal["normals", "colours", "intensity"]
@@ -57,7 +57,7 @@ def read_cloud(path: str) -> Cloud:
     count metres from the equator.
     """
     suffix = Path(path).suffix.lower()
-    _check_file(path)
+    check_readable(path, "cloud")
     readers: dict[str, Callable[[str], Cloud]] = {
         ".ply": _read_ply,
         ".pcd": _read_pcd,
@@ -139,20 +139,7 @@ def _one_bad_sample(path: str) -> Iterator[None]:
     except MemoryError:
         raise BadSampleError(path, "claims more points than fit into memory") from None
     except Exception as error:  # broken files make readers raise nearly anything
-        message = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
-        raise BadSampleError(path, f"cannot be read: {message}") from error
-
-
-def _check_file(path: str) -> None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadSampleError(path, reason[0].lower() + reason[1:]) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise BadSampleError(path, "not an ordinary file")
-    if status.st_size == 0:
-        raise BadSampleError(path, "empty file")
+        raise BadSampleError(path, f"cannot be read: {short_reason(error)}") from error
 
 
 # Formats
@@ -377,13 +364,13 @@ class Clouds(FileSource):
     mesh_points: int = 1024
     """Points drawn from a mesh."""
 
-    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "N C"]:
-        """Return cloud ``index``, transformed."""
-        path = self.path(index)
+    def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "N C"]:
+        """Return a cloud, transformed."""
+        path = self.path(key.index)
         if isinstance(self.files, Paths):
             cloud = read_cloud(path)
         else:
-            with self.files.local(index) as copy:  # of a tar shard's member, since open3d takes nothing but paths
+            with self.files.local(key.index) as copy:  # of a tar shard's member, since open3d takes nothing but paths
                 try:
                     cloud = read_cloud(copy)
                 except BadSampleError as error:
@@ -425,11 +412,16 @@ class Arrays:
     def __len__(self) -> int:
         return len(self._points)
 
-    def read(self, index: int, rng: torch.Generator) -> Float[Tensor, "N C"]:
-        """Return cloud ``index``, transformed."""
-        path = self.path(index)
+    @property
+    def repeats(self) -> int:
+        """1: each cloud is one sample."""
+        return 1
+
+    def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "N C"]:
+        """Return a cloud, transformed."""
+        path = self.path(key.index)
         with _one_bad_sample(path):
-            cloud = _finite(_columns(np.asarray(self._points[index])), path)
+            cloud = _finite(_columns(np.asarray(self._points[key.index])), path)
             return self.transform(sample_cloud(cloud, self.features, rng, 0), rng)
 
     def path(self, index: int) -> str:

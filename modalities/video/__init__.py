@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from maskkit.modalities.video import cache
+from maskkit.modalities.video import transcode as cache
+from maskkit.modalities.video.data import Data, open_videos, samples
 from maskkit.modalities.video.decoders import VIDEO_SUFFIXES, find_decoder, findings, open_video
 from maskkit.modalities.video.fit import fit
 from maskkit.modalities.video.inputs import Inputs, inputs, patches
@@ -10,7 +11,6 @@ from maskkit.modalities.video.mae_st import MAEST, mae_st
 from maskkit.modalities.video.pictures import draw
 from maskkit.modalities.video.sample import moving_digits, sample, tiny
 from maskkit.modalities.video.sampling import Sampling
-from maskkit.modalities.video.settings import Data, open_videos
 from maskkit.modalities.video.videomae import NO_DECAY, VideoMAE, videomae
 
 from maskkit.methods import build_model, methods_of
@@ -71,6 +71,7 @@ __all__ = [
     "open_videos",
     "patches",
     "sample",
+    "samples",
     "tiny",
     "videomae",
 ]

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from maskkit.modalities.video.cache import cache
-from maskkit.modalities.video.readers import Videos, find_videos
 from maskkit.modalities.video.sampling import Sampling
-from maskkit.modalities.video.settings import NO_DECAY
+from maskkit.modalities.video.transcode import transcode
 from maskkit.modalities.video.transforms import MultiScaleCrop
-from maskkit.modalities.video.videomae import videomae
+from maskkit.modalities.video.videomae import NO_DECAY, videomae
+from maskkit.modalities.video.videos import Videos, find_videos
 from torch import Tensor
 
 from maskkit.bench.__main__ import training_step
-from maskkit.engine.optim import AdamW
+from maskkit.data.source import Key
+from maskkit.optim import AdamW
 from maskkit.seeds import generator
 
 HAS_PEER = importlib.util.find_spec("transformers") is not None
@@ -81,12 +81,12 @@ def readers(source: str | None) -> Iterator[dict[str, tuple[Callable[[int], Any]
         places = [Path(source)] if source else [_made(Path(folder), size) for size in SIZES]
         ways: dict[str, tuple[Callable[[int], Any], int]] = {}
         for place in places:
-            stored = Path(folder) / f"{place.name}-cached"
+            stored = Path(folder) / f"{place.name}-transcoded"
             with redirect_stdout(None):
-                cache(str(place), stored)
+                transcode(str(place), stored)
             ways[f"{place.name}: decord at full size"] = _plain(place), 1
             ways[f"{place.name}: maskkit"] = _reader(place, repeats=1), 1
-            ways[f"{place.name}: maskkit, after maskkit cache"] = _reader(stored, repeats=1), 1
+            ways[f"{place.name}: maskkit, after maskkit transcode"] = _reader(stored, repeats=1), 1
             ways[f"{place.name}: maskkit, 4 clips from a decode"] = _reader(place, repeats=4), 4
         yield ways
 
@@ -122,8 +122,7 @@ def _reader(place: Path, *, repeats: int) -> Callable[[int], Any]:
     source = Videos(files=files, sampling=sampling, transform=crop, short_side=crop.short_side, repeats=repeats)
 
     def read(turn: int) -> Any:
-        # A new number above the length each turn, as a new epoch has, so that nothing decoded before is left to use.
-        first = (turn + 1) * len(source) + turn % len(files) * repeats
-        return [source.read(first + repeat, generator(turn, repeat)) for repeat in range(repeats)]
+        # A new seed each turn, as a new epoch has, so that nothing decoded before is left to use.
+        return [source.read(Key(turn, turn % len(files), repeat), generator(turn)) for repeat in range(repeats)]
 
     return read

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from maskkit.modalities.video.data import Data
 from maskkit.modalities.video.inputs import Inputs, pair
-from maskkit.modalities.video.readers import Survey, survey
 from maskkit.modalities.video.sampling import describe
-from maskkit.modalities.video.settings import Data, fitting_stride
+from maskkit.modalities.video.survey import Survey, fitting_stride, survey
 
 from maskkit.modality import DataSettings, Fit, MethodSettings
 

@@ -7,11 +7,11 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from maskkit.batches import tensor_of
 from maskkit.evaluate.pixels import grey, shown
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents, SlicedContents
 from maskkit.types import Output
-from maskkit.batches import tensor_of
 
 GAP, MARGIN, BETWEEN, SIDE = 3, 10, 10, 20  # pixels; SIDE holds the titles, those of rows written upwards
 SMALLEST, LARGEST = 96, 160  # pixels of a cell's shorter side on the sheet

@@ -1,13 +1,18 @@
 """Samples in .npy and .npz files, for every modality alike; what cannot be loaded is said in one line."""
 
+import multiprocessing
 import pickle
 import zipfile
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from maskkit.modalities import audio, image, points, video
 
-from maskkit.data.arrays import check_labels, label_text, load_arrays
+from maskkit.data.arrays import ArraySource, check_labels, label_text, load_arrays
+from maskkit.data.source import BadSampleError, Key, Source
+from maskkit.seeds import generator
 
 X = np.arange(24).reshape(4, 6)
 
@@ -93,3 +98,80 @@ def test_labels():
             check_labels(wrong, 2, "here")
     kinds = [np.array([3]), np.array([3.0]), np.array([0.5]), np.array(["cat"]), np.array([b"cat"]), np.array([True])]
     assert [label_text(labels, 0) for labels in kinds] == ["3", "3", "0.5", "cat", "cat", "True"]
+
+
+def doubled(stored, path, rng):
+    """Make a sample of a row: a function of a module, which worker processes find by its name."""
+    if not np.isfinite(stored).all():
+        raise BadSampleError(path, "not finite")
+    return 2 * torch.from_numpy(np.array(stored, dtype=np.float32)) + torch.rand((), generator=rng)
+
+
+def last_axis_first(array, where):
+    if array.ndim != 3:
+        raise ValueError(f"{where}: not [N P C]")
+    return np.moveaxis(array, 2, 1)
+
+
+def clouds(path, **named):
+    """Save clouds [N P C] = [4 5 3], the third of which is broken."""
+    points = np.arange(60, dtype=np.float64).reshape(4, 5, 3)
+    points[2, 0, 0] = np.nan
+    np.savez(path, points=points, **named)
+    return points
+
+
+class TestSource:
+    def test_rows_become_samples_with_their_path_and_label(self, tmp_path):
+        points = clouds(tmp_path / "a.npz", labels=np.array([3, 0, 1, 0]))
+        source = ArraySource(where=str(tmp_path / "a.npz"), names=("points",), row=doubled)
+        assert isinstance(source, Source) and len(source) == 4 and source.repeats == 1 and source.shape == (5, 3)
+        sample = source.read(Key.of(1), generator(0)) - torch.rand((), generator=generator(0))
+        assert torch.allclose(sample, 2 * torch.from_numpy(points[1]).float())
+        assert [source.label(index) for index in range(4)] == ["3", "0", "1", "0"]
+        with pytest.raises(BadSampleError, match=r"a\.npz\[2\]: not finite"):
+            source.read(Key.of(2), generator(0))
+        assert source.spread(3) == [0, 2, 3] and source.spread(9) == [0, 1, 2, 3]
+
+    def test_an_array_is_arranged_and_what_does_not_fit_is_refused(self, tmp_path):
+        points = clouds(tmp_path / "a.npz")
+        source = ArraySource(where=str(tmp_path / "a.npz"), names=("points",), row=doubled, arrange=last_axis_first)
+        assert source.shape == (3, 5) and np.array_equal(source.array[1], points[1].T) and source.label(0) is None
+        np.save(tmp_path / "b.npy", points[0])
+        with pytest.raises(ValueError, match="b.npy: not"):
+            ArraySource(where=str(tmp_path / "b.npy"), names=("points",), row=doubled, arrange=last_axis_first)
+
+    def test_what_was_loaded_is_not_loaded_again(self, tmp_path, monkeypatch):
+        points = clouds(tmp_path / "a.npz")
+        monkeypatch.setattr("maskkit.data.arrays.load_arrays", None)
+        source = ArraySource(where=str(tmp_path / "a.npz"), names=("points",), row=doubled, loaded=(points, None))
+        assert source.array is points
+
+    def test_a_copy_opens_the_file_again(self, tmp_path):
+        np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(100, 50, 3)))
+        source = ArraySource(where=str(tmp_path / "a.npy"), names=("points",), row=doubled, arrange=last_axis_first)
+        sent = pickle.dumps(source)
+        assert len(sent) < 1000 and isinstance(source.array.base, np.memmap)
+        copy = pickle.loads(sent)
+        assert torch.equal(copy.read(Key.of(7), generator(1)), source.read(Key.of(7), generator(1)))
+
+    def test_a_spawned_process_reads_the_same(self, tmp_path):
+        clouds(tmp_path / "a.npz", labels=np.array([3, 0, 1, 0]))
+        source = ArraySource(where=str(tmp_path / "a.npz"), names=("points",), row=Doubled(2))
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            there = pool.apply(read_there, (source, 3, 5))
+        assert torch.equal(there, source.read(Key.of(3), generator(5)))
+
+
+def read_there(source, index, seed):
+    return source.read(Key.of(index), generator(seed))
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """The same as an object with settings."""
+
+    factor: int
+
+    def __call__(self, stored, path, rng):
+        return self.factor * torch.from_numpy(stored) + torch.rand((), generator=rng)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from maskkit.batches import Fields
 from maskkit.data.loader import Stream, load, read_all
 from maskkit.data.skips import Skips
 from maskkit.data.source import BadSampleError, epoch_order
@@ -21,10 +22,12 @@ class Numbers:
     def __len__(self):
         return self.length
 
-    def read(self, index, rng):
-        if index in self.broken:
-            raise BadSampleError(self.path(index), "broken on purpose")
-        return torch.tensor([float(index), torch.rand((), generator=rng).item()])
+    repeats = 1
+
+    def read(self, key, rng):
+        if key.index in self.broken:
+            raise BadSampleError(self.path(key.index), "broken on purpose")
+        return torch.tensor([float(key.index), torch.rand((), generator=rng).item()])
 
     def path(self, index):
         return f"number {index}"
@@ -39,10 +42,10 @@ def read(source, batches, first=0, workers=0):
 
 def test_every_epoch_visits_every_sample_once_in_another_order():
     keys = [key for batch in itertools.islice(Stream(Numbers(10), 5, seed=1), 6) for key in batch]
-    epochs = [[index for epoch, index in keys if epoch == number] for number in range(3)]
+    epochs = [[key.index for key in keys if key.epoch == number] for number in range(3)]
     assert all(sorted(order) == list(range(10)) for order in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert epoch_order(Numbers(10), 1, 0).tolist() == [[0, index] for index in epochs[0]]
+    assert epoch_order(Numbers(10), 1, 0).tolist() == [[0, index, 0] for index in epochs[0]]
     assert epoch_order(Numbers(10), 2, 0)[:, 1].tolist() != epochs[0]
 
 
@@ -61,9 +64,9 @@ def test_processes_share_out_the_same_samples(processes):
 
 def test_a_source_may_have_an_order_of_its_own():
     source = Numbers(4)
-    source.order = lambda seed, epoch: np.array([[epoch + 7, index] for index in (3, 3, 1, 0)])
+    source.order = lambda seed, epoch: np.array([[epoch + 7, index, 0] for index in (3, 3, 1, 0)])
     assert [batch.indices for batch in read(source, 2)] == [(3, 3, 1, 0)] * 2
-    assert next(iter(Stream(source, 2, seed=0, first=2))) == [(8, 3), (8, 3)]
+    assert next(iter(Stream(source, 2, seed=0, first=2))) == [(8, 3, 0), (8, 3, 0)]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -116,7 +119,7 @@ def test_nothing_but_broken_samples_ends_with_one_line(workers):
 
 def test_samples_of_different_shapes_are_refused():
     source = Numbers()
-    source.read = lambda index, rng: torch.zeros(index + 1)
+    source.read = lambda key, rng: torch.zeros(key.index + 1)
     with pytest.raises(ValueError, match="different shapes"):
         read(source, 1)
 
@@ -150,16 +153,92 @@ def test_too_many_broken_samples_stop_the_run(tmp_path):
         skips.add((("3", "x"),))
 
 
-def test_a_substitute_keeps_what_an_order_puts_above_the_length():
-    """Repeated videos carry a number that stands for the epoch in multiples of the length."""
+class Repeated(Numbers):
+    """Three samples of each number; they agree on one random number and differ in another."""
 
-    class Ordered(Numbers):
-        def order(self, seed, epoch):
-            return np.stack([np.full(10, epoch), 30 + np.arange(10)], axis=1)
+    repeats = 3
 
-        def read(self, index, rng):
-            assert index // 10 == 3, f"index {index} has lost its number"
-            return super().read(index % 10, rng)
+    def __len__(self):
+        return 3 * self.length
 
-    batches = read(Ordered(broken=(0, 1, 2, 3)), 5)
+    def read(self, key, rng):
+        assert 0 <= key.index < self.length and 0 <= key.repeat < 3
+        return torch.cat([super().read(key, rng), torch.tensor([float(key.repeat), float(key.epoch)])])
+
+
+def test_repeats_come_one_after_the_other_and_start_alike():
+    source = Repeated(8)
+    samples = torch.cat([batch.samples for batch in read(source, 12)])  # two epochs of 24
+    for epoch, half in enumerate(samples.split(24)):
+        groups = half.view(8, 3, 4)
+        assert sorted(groups[:, 0, 0].tolist()) == list(range(8)) and set(half[:, 3].tolist()) == {epoch}
+        assert (groups[:, :, :2] == groups[:, :1, :2]).all()  # the same number and the same draw
+        assert (groups[:, :, 2] == torch.arange(3.0)).all()
+    assert not torch.equal(samples[:24], samples[24:])
+
+
+def test_a_substitute_keeps_the_epoch_and_the_repeat():
+    """All repeats of a broken item become repeats of one other item."""
+    batches = read(Repeated(10, broken=(0, 1, 2, 3)), 15)
     assert sum(len(batch.bad) for batch in batches) >= 8
+    samples = torch.cat([batch.samples for batch in batches])
+    groups = samples[:30].view(10, 3, 4)
+    assert (groups[:, :, 0] == groups[:, :1, 0]).all() and (groups[:, :, 2] == torch.arange(3.0)).all()
+    assert samples[:30, 3].eq(0).all() and samples[30:, 3].eq(1).all()
+
+
+def test_the_seeds_of_samples_are_those_of_earlier_versions():
+    """A run that an earlier version began goes on with the same samples: epoch, index and attempt name a draw."""
+    batch = read(Numbers(10, broken=[3]), 3)[0]
+    for key, sample in zip(batch.keys, batch.samples.tolist(), strict=True):
+        broken = key.index == 3
+        number = int(torch.randint(10, (), generator=generator(0, 0, 3, 0, 1))) if broken else key.index
+        assert sample == [number, torch.rand((), generator=generator(0, 0, key.index, int(broken))).item()]
+    assert 3 in batch.indices
+    assert [key.index for key in batch.keys] == torch.randperm(10, generator=generator(0, 0))[:4].tolist()
+
+
+class Named(Numbers):
+    """Samples of two tensors."""
+
+    def read(self, key, rng):
+        number, draw = super().read(key, rng)
+        return {"x": torch.full((3,), draw), "label": number.long()}
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_may_hold_several_tensors(workers):
+    for batch in read(Named(10, broken=[2]), 3, workers=workers):
+        assert isinstance(batch.samples, Fields) and batch.samples.shape == (4,)
+        assert batch.samples["x"].shape == (4, 3) and batch.samples["label"].dtype == torch.int64
+        replaced = {2} if batch.bad else set()
+        assert set(batch.indices) - replaced <= set(batch.samples["label"].tolist())
+    skips = Skips(total=10, limit=0.5)
+    together = list(read_all(Named(10, broken=[2]), batch=4, skips=skips))
+    assert [len(indices) for indices, _ in together] == [samples.shape[0] for _, samples in together] == [4, 4, 1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="pins memory for a GPU")
+def test_batches_of_both_kinds_are_pinned():
+    assert read(Numbers(8), 1)[0].samples.is_pinned()
+    assert all(tensor.is_pinned() for tensor in read(Named(8), 1)[0].samples.values())
+
+
+def test_pinning_asks_every_tensor(monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    for source, count in ((Numbers(8), 1), (Named(8), 2)):
+        pinned.clear()
+        batch = read(source, 1)[0]
+        assert batch.pin_memory().keys == batch.keys and len(pinned) == count
+
+
+def test_samples_of_different_tensors_or_types_are_refused():
+    source = Numbers()
+    source.read = lambda key, rng: {"x": torch.zeros(1), **({"label": torch.zeros(1)} if key.index % 2 else {})}
+    with pytest.raises(ValueError, match="hold different tensors"):
+        read(source, 1)
+    source.read = lambda key, rng: torch.zeros(1, dtype=torch.uint8 if key.index % 2 else torch.float32)
+    with pytest.raises(ValueError, match="different shapes or types: float32 .*, uint8"):
+        read(source, 1)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import image
-from maskkit.modalities.image.readers import measure, survey
+from maskkit.modalities.image.survey import measure, survey
 from PIL import Image
 
 from maskkit.data.loader import Stream, load
 from maskkit.data.mixture import Mixture, open_mixture, split_mixture
 from maskkit.data.skips import Skips
-from maskkit.data.source import BadSampleError, epoch_order
+from maskkit.data.source import BadSampleError, Key, epoch_order, keys_of
 from maskkit.seeds import seed_of
 
 
@@ -26,10 +26,12 @@ class Named:
     def __len__(self):
         return self.length
 
-    def read(self, index, rng):
-        if index in self.broken:
-            raise BadSampleError(self.path(index), "broken on purpose")
-        return torch.tensor([self.name, index, torch.rand((), generator=rng).item()]).to(self.kind)
+    repeats = 1
+
+    def read(self, key, rng):
+        if key.index in self.broken:
+            raise BadSampleError(self.path(key.index), "broken on purpose")
+        return torch.tensor([self.name, key.index, torch.rand((), generator=rng).item()]).to(self.kind)
 
     def path(self, index):
         return f"{self.name}/{index}"
@@ -42,7 +44,7 @@ class InRuns(Named):
     """A source with an order of its own."""
 
     def order(self, seed, epoch):
-        return np.stack([np.full(self.length, epoch), (np.arange(self.length) + epoch) % self.length], axis=1)
+        return keys_of(epoch, (np.arange(self.length) + epoch) % self.length)
 
 
 def drawn(mixture, epochs, seed=0):
@@ -50,7 +52,7 @@ def drawn(mixture, epochs, seed=0):
     keys = np.concatenate([mixture.order(seed, epoch) for epoch in range(epochs)])
     bounds = np.concatenate([[0], np.cumsum([len(source) for source in mixture.sources])])
     return [
-        [(epoch, index - low) for epoch, index in keys.tolist() if low <= index < high]
+        [(epoch, index - low) for epoch, index, _ in keys.tolist() if low <= index < high]
         for low, high in itertools.pairwise(bounds.tolist())
     ]
 
@@ -142,7 +144,7 @@ def test_a_sample_that_comes_twice_in_an_epoch_falls_differently():
 def test_samples_keep_the_names_and_labels_of_their_source():
     mixture = Mixture((Named(0, 4), Named(1, 3)), (1, 1))
     assert [mixture.path(index) for index in (0, 3, 4, 6)] == ["0/0", "0/3", "1/0", "1/2"]
-    assert mixture.label(6) == "1" and mixture.read(5, torch.Generator())[:2].tolist() == [1, 1]
+    assert mixture.label(6) == "1" and mixture.read(Key.of(5), torch.Generator())[:2].tolist() == [1, 1]
     for index in (-1, 7):
         with pytest.raises(IndexError):
             mixture.path(index)

@@ -68,13 +68,14 @@ def test_the_limit_of_broken_samples_counts_files_not_their_repeats(settings):
         def __len__(self):
             return 4 * len(source)
 
-        def read(self, index, rng):
-            if index % len(source) % 10 == 0:
-                raise BadSampleError(self.path(index), "broken on purpose")
-            return source.read(index % len(source), rng)
+        def read(self, key, rng):
+            assert key.repeat in range(4)
+            if key.index % 10 == 0:
+                raise BadSampleError(self.path(key.index), "broken on purpose")
+            return source.read(key, rng)
 
         def path(self, index):
-            return source.path(index % len(source))
+            return source.path(index)
 
     with pytest.raises(ValueError, match=f"of {len(source)} samples cannot be read, more than the limit of 5%"):
         train(settings.model.build(), Repeated(), replace(settings, steps=300), modality="image")
@@ -181,9 +182,11 @@ class Poisoned:
     def __len__(self):
         return len(self.source)
 
-    def read(self, index, rng):
-        sample = self.source.read(index, rng).float()
-        return sample * torch.inf if index in self.bad else sample
+    repeats = 1
+
+    def read(self, key, rng):
+        sample = self.source.read(key, rng).float()
+        return sample * torch.inf if key.index in self.bad else sample
 
     def path(self, index):
         return f"digit {index}"

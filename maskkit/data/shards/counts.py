@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maskkit.data.shards.download import file_system, is_remote
+from maskkit.files import short_reason
 
 COUNTS = "counts.json"  # beside shards: {"shard-000000.tar": {".jpg": 812}}, samples by suffix, or just a number
 
@@ -23,9 +24,9 @@ def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
     return counts
 
 
-def _counts_of(place: str) -> dict[str, Any]:
+def _counts_of(where: str) -> dict[str, Any]:
     try:
-        found = json.loads(_contents(place))
+        found = json.loads(_contents(where))
     except (FileNotFoundError, PermissionError):  # S3 refuses what is not there to those who may not list
         return {}
     except json.JSONDecodeError:
@@ -33,25 +34,18 @@ def _counts_of(place: str) -> dict[str, Any]:
     entries = found.values() if isinstance(found, dict) else [None]
     flat = [each for entry in entries for each in (entry.values() if isinstance(entry, dict) else [entry])]
     if not all(isinstance(each, int) and each >= 0 for each in flat):
-        raise ValueError(f'{place}: must be {{"shard.tar": {{".jpg": 812}}}}; delete it, and samples are counted')
+        raise ValueError(f'{where}: must be {{"shard.tar": {{".jpg": 812}}}}; delete it, and samples are counted')
     return dict(found)
 
 
-def _contents(place: str) -> bytes:
-    if not is_remote(place):
-        return Path(place).read_bytes()
-    system, path = file_system(place)
+def _contents(where: str) -> bytes:
+    if not is_remote(where):
+        return Path(where).read_bytes()
+    system, path = file_system(where)
     try:
         found: bytes = system.cat_file(path)
         return found
     except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # clients of stores raise what they like
-        raise ValueError(f"{place}: cannot be read ({short_reason(error)})") from error
-
-
-def short_reason(error: Exception) -> str:
-    """Return what went wrong in a few words."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise ValueError(f"{where}: cannot be read ({short_reason(error)})") from error

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from maskkit.files import short_reason
+
 TRIES = 3  # of copying, before a file counts as unreadable
 _CHUNK = 1 << 20
 _OURS = re.compile(r"[0-9a-f]{32}-.*(?<!\.lock)")  # other files in the folder are not counted and never deleted
@@ -33,7 +35,7 @@ def file_system(address: str) -> tuple[Any, str]:
     try:
         system, path = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:  # "Install s3fs to access S3", "Protocol not known"
-        raise ValueError(f"{address}: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{address}: {short_reason(error)}") from None
     return system, path
 
 
@@ -65,29 +67,29 @@ class _Cache:
 
     def open(self, address: str) -> int:
         base = re.sub(r"[^\w.-]", "_", address.rpartition("/")[2])[-100:]
-        place = self.folder / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}-{base}"
+        copy = self.folder / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}-{base}"
         # The open file outlives its deletion by another process, so nothing need be locked once it is open.
         with contextlib.suppress(FileNotFoundError):
-            return _opened(place)
+            return _opened(copy)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(Path(f"{place}.lock")):
+        with _locked(Path(f"{copy}.lock")):
             with contextlib.suppress(FileNotFoundError):  # copied by another while this one waited
-                return _opened(place)
-            return self._copy(address, place)
+                return _opened(copy)
+            return self._copy(address, copy)
 
-    def _copy(self, address: str, place: Path) -> int:
+    def _copy(self, address: str, copy: Path) -> int:
         system, path = file_system(address)
-        aside = Path(f"{place}.part")
+        aside = Path(f"{copy}.part")
         for attempt in range(1, TRIES + 1):
             try:
                 size = int(system.info(path)["size"])
                 with _locked(self.folder / "lock"):
-                    self._make_room(size, place)
+                    self._make_room(size, copy)
                     with aside.open("wb") as file:
                         file.truncate(size)  # so that others count the room that is taken already
                 _download(system, path, aside, size)
                 descriptor = os.open(aside, os.O_RDONLY)
-                os.replace(aside, place)  # from here on another process may delete it
+                os.replace(aside, copy)  # from here on another process may delete it
                 return descriptor
             except (FileNotFoundError, PermissionError):
                 raise
@@ -98,12 +100,12 @@ class _Cache:
                 time.sleep(attempt)
         raise AssertionError("unreachable")
 
-    def _make_room(self, size: int, place: Path) -> None:
+    def _make_room(self, size: int, copy: Path) -> None:
         """Delete what was opened longest ago until ``size`` bytes fit; a file beyond the limit is let in alone."""
         found = []
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if _OURS.fullmatch(path.name) and not (path.suffix == ".part" and _is_dead(path, place)):
+                if _OURS.fullmatch(path.name) and not (path.suffix == ".part" and _is_dead(path, copy)):
                     status = path.stat()
                     found.append((status.st_mtime_ns, status.st_size, path))
         taken = sum(each for _, each, _ in found)
@@ -115,8 +117,8 @@ class _Cache:
                 taken -= each
 
 
-def _opened(place: Path) -> int:
-    descriptor = os.open(place, os.O_RDONLY)
+def _opened(copy: Path) -> int:
+    descriptor = os.open(copy, os.O_RDONLY)
     os.utime(descriptor)  # what is used stays
     return descriptor
 

@@ -32,7 +32,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A place, in bytes, at which an archive stops making sense, and how."""
+    """The offset, in bytes, at which an archive is damaged, and how."""
 
     offset: int
     reason: str

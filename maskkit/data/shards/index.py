@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskkit.data.shards.counts import COUNTS, short_reason
+from maskkit.data.shards.counts import COUNTS
 from maskkit.data.shards.download import is_remote, open_anywhere
 from maskkit.data.shards.headers import Damage, Member, members
+from maskkit.files import short_reason
 
 LABELS = (".cls", ".json", ".txt")  # the first that a sample has counts
 
@@ -35,15 +36,15 @@ class Index:
     lost: str
     """Why the samples beyond those that were found cannot be read."""
 
-    def name(self, place: int) -> str:
+    def name(self, position: int) -> str:
         """Return the name of a sample, without its suffix."""
-        if place >= len(self.name_ends):
-            return f"sample {place}"
-        return os.fsdecode(self.names[self.name_ends[place - 1] if place else 0 : self.name_ends[place]])
+        if position >= len(self.name_ends):
+            return f"sample {position}"
+        return os.fsdecode(self.names[self.name_ends[position - 1] if position else 0 : self.name_ends[position]])
 
-    def trouble(self, place: int) -> str:
+    def trouble(self, position: int) -> str:
         """Return why a sample cannot be read; empty where it can."""
-        return self.troubles.get(place, "") if place < len(self.offsets) else self.lost
+        return self.troubles.get(position, "") if position < len(self.offsets) else self.lost
 
 
 class Finds:
@@ -127,8 +128,8 @@ def look_into(name: str, finds: Finds) -> int:
     try:
         descriptor = open_anywhere(name)
     except Exception as error:  # clients of stores raise what they like
-        place = getattr(error, "filename", None)
-        where = f" ({place})" if is_remote(name) and place else ""  # the cache's trouble is not the shard's
+        file = getattr(error, "filename", None)
+        where = f" ({file})" if is_remote(name) and file else ""  # the cache's trouble is not the shard's
         finds.damage("", MISSING if isinstance(error, FileNotFoundError) else short_reason(error) + where)
         return -1
     try:

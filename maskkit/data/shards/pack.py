@@ -6,7 +6,7 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 
 from maskkit.data.paths import Files
 from maskkit.data.shards.counts import COUNTS
-from maskkit.data.source import BadSampleError
+from maskkit.files import BadSampleError, short_reason, whole_file
 from maskkit.progress import track
 from maskkit.seeds import generator
 
@@ -69,20 +69,20 @@ def pack(
         if shard is None:
             raise ValueError(f"none of {len(files)} files can be read, so nothing was packed")
         shard.finish()
-    except BaseException:
+    except BaseException as error:
         if shard is not None:
-            shard.drop()
+            shard.drop(error)
         raise
     _write_counts(out / COUNTS, counts)
     return Packed(len(counts), sum(counts.values(), Counter()), left_out)
 
 
 class _Shard:
-    """A shard in the making, beside its place."""
+    """A shard that is being written, beside its path."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._aside = path, path.with_name(f".{path.name}.part")
-        self._file = self._aside.open("wb")
+        self.path, self._whole = path, ExitStack()
+        self._file = self._whole.enter_context(whole_file(path)).open("wb")
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)
 
     @property
@@ -101,15 +101,13 @@ class _Shard:
 
     def finish(self) -> None:
         self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
-        os.replace(self._aside, self.path)
+        self._whole.close()
 
-    def drop(self) -> None:
+    def drop(self, error: BaseException) -> None:
         with suppress(OSError):  # of a full disk, which is told already
             self._file.close()
-        self._aside.unlink(missing_ok=True)
+        self._whole.__exit__(type(error), error, error.__traceback__)
 
 
 def _read(files: Files, index: int, endings: list[str]) -> tuple[str, bytes]:
@@ -121,7 +119,7 @@ def _read(files: Files, index: int, endings: list[str]) -> tuple[str, bytes]:
         with files.open(index) as file:  # whole, before anything is written: half a member would spoil the shard
             return ending, file.read()
     except OSError as error:
-        raise BadSampleError(path, (error.strerror or str(error)).lower()) from None
+        raise BadSampleError(path, short_reason(error)) from None
 
 
 def _key(path: str, index: int, ending: str) -> str:
@@ -131,10 +129,6 @@ def _key(path: str, index: int, ending: str) -> str:
 
 
 def _write_counts(path: Path, counts: dict[str, Counter[str]]) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("w") as file:
-        json.dump({name: dict(sorted(count.items())) for name, count in counts.items()}, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    plain = {name: dict(sorted(count.items())) for name, count in counts.items()}
+    with whole_file(path) as aside:
+        aside.write_text(json.dumps(plain, indent=1) + "\n")

@@ -4,27 +4,27 @@ import glob
 import re
 from collections.abc import Iterator
 
-from maskkit.data.shards.counts import short_reason
 from maskkit.data.shards.download import file_system, is_remote
+from maskkit.files import short_reason
 
 _MOST_NAMES = 1_000_000
 
 
-def names_shards(place: str) -> bool:
-    """Tell whether a place that is no folder is written as tar shards: an address, or a pattern of ``.tar``."""
-    return is_remote(place) or (
-        place.lower().endswith(".tar") and (glob.has_magic(place) or _braced(place) is not None)
+def names_shards(pattern: str) -> bool:
+    """Tell whether a text that names no folder names tar shards: an address, or a pattern that ends in ``.tar``."""
+    return is_remote(pattern) or (
+        pattern.lower().endswith(".tar") and (glob.has_magic(pattern) or _braced(pattern) is not None)
     )
 
 
-def expand_shards(place: str) -> list[str]:
+def expand_shards(pattern: str) -> list[str]:
     """List the shards that a pattern names: braces (``{000..099}``, ``{a,b}``) in order, wildcards sorted.
 
     >>> expand_shards("data/{train,test}-{08..10}.tar")[:4]
     ['data/train-08.tar', 'data/train-09.tar', 'data/train-10.tar', 'data/test-08.tar']
     """
     names = list[str]()
-    for name in _without_braces(place):
+    for name in _without_braces(pattern):
         if not is_remote(name):
             names += sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else [name]
         elif name.lower().endswith(".tar") and not glob.has_magic(name):
@@ -32,10 +32,10 @@ def expand_shards(place: str) -> list[str]:
         else:
             names += _remote_names(name)
     if not names:
-        raise ValueError(f"{place}: no shard matches; correct the path")
+        raise ValueError(f"{pattern}: no shard matches; correct the path")
     odd = next((name for name in names if not name.lower().endswith(".tar")), None)
     if odd is not None:
-        raise ValueError(f"{place}: {odd} is no .tar shard; compressed ones must be unpacked first")
+        raise ValueError(f"{pattern}: {odd} is no .tar shard; compressed ones must be unpacked first")
     return names
 
 
@@ -48,23 +48,23 @@ def _remote_names(address: str) -> list[str]:
         raise ValueError(f"{address}: cannot be listed ({short_reason(error)})") from error
 
 
-def _braced(place: str) -> re.Match[str] | None:
-    return re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", place)
+def _braced(pattern: str) -> re.Match[str] | None:
+    return re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
 
 
-def _without_braces(place: str) -> Iterator[str]:
-    found = _braced(place)
+def _without_braces(pattern: str) -> Iterator[str]:
+    found = _braced(pattern)
     if found is None:
-        yield place
+        yield pattern
         return
     first, last, words = found.groups()
     if words is None:
         if abs(int(last) - int(first)) >= _MOST_NAMES:
-            raise ValueError(f"{place}: names more than {_MOST_NAMES:,} shards; correct the range")
+            raise ValueError(f"{pattern}: names more than {_MOST_NAMES:,} shards; correct the range")
         width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 0
         step = 1 if int(first) <= int(last) else -1
         options = [str(number).zfill(width) for number in range(int(first), int(last) + step, step)]
     else:
         options = words.split(",")
     for option in options:
-        yield from _without_braces(place[: found.start()] + option + place[found.end() :])
+        yield from _without_braces(pattern[: found.start()] + option + pattern[found.end() :])

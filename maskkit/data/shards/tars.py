@@ -27,7 +27,7 @@ from maskkit.data.shards.counts import COUNTS, read_counts
 from maskkit.data.shards.download import is_remote
 from maskkit.data.shards.index import LABELS, MISSING, Finds, look_into, split_name
 from maskkit.data.shards.window import Window
-from maskkit.data.source import BadSampleError
+from maskkit.data.source import BadSampleError, keys_of
 from maskkit.progress import track
 from maskkit.seeds import generator
 
@@ -44,14 +44,14 @@ _MOST_OPEN = 64  # shards of a process
 _LOOKED_AT = 8  # shards, when a data set is measured
 
 
-def open_tars(place: str, names: Sequence[str], suffixes: Collection[str], *, buffer: int = BUFFER) -> "Tars":
-    """Open shards in the order given; ``place`` is what the user wrote, for messages.
+def open_tars(where: str, names: Sequence[str], suffixes: Collection[str], *, buffer: int = BUFFER) -> "Tars":
+    """Open shards in the order given; ``where`` is what the user wrote, for messages.
 
     Raises ValueError where no shard or no sample is there; what is wrong with one of several is told by its samples.
     """
     endings = tuple(sorted(suffix.lower() for suffix in suffixes))
     if not any(is_remote(name) or os.path.exists(name) for name in names):
-        raise ValueError(f"{place}: none of its {len(names)} shards is there (the first: {names[0]}); correct the path")
+        raise ValueError(f"{where}: none of its {len(names)} shards is there (the first: {names[0]}); correct the path")
     counts = read_counts(names, endings)
     missing = [number for number, count in enumerate(counts) if count < 0]
     counted = np.array(counts) >= 0
@@ -62,7 +62,7 @@ def open_tars(place: str, names: Sequence[str], suffixes: Collection[str], *, bu
     if not sum(counts):
         there = f" (found {', '.join(suffix for suffix, _ in others.most_common(5))})" if others else ""
         raise ValueError(
-            f"{place}: no sample in {len(names)} shards ends in {', '.join(endings)}{there}; "
+            f"{where}: no sample in {len(names)} shards ends in {', '.join(endings)}{there}; "
             "a sample's suffix starts at the first dot of its name"
         )
     return Tars(np.array([os.fsencode(name) for name in names]), np.array(counts), counted, endings, buffer)
@@ -91,14 +91,14 @@ def _stamp(name: str) -> tuple[int, int]:
 class Tars:
     """Samples of tar shards, as ``find_files`` gives files: by index, over all shards in their order.
 
-    Names and places are arrays, not Python lists, and only those of shards in use are kept.
+    Names and positions are arrays, not Python lists, and only those of shards in use are kept.
     """
 
     shards: NDArray[np.bytes_]
     counts: NDArray[np.int64]
     """Samples of each shard."""
     counted: NDArray[np.bool_]
-    """Whether ``counts.json`` said so. Otherwise a place that is damaged counts as a (bad) sample."""
+    """Whether ``counts.json`` said so. Otherwise a damaged stretch counts as a (bad) sample."""
     endings: tuple[str, ...]
     buffer: int = BUFFER
     _starts: NDArray[np.int64] = field(init=False, repr=False)
@@ -117,13 +117,13 @@ class Tars:
 
     def path(self, index: int) -> str:
         """Return ``SHARD/MEMBER``, which need not exist as a path."""
-        shard, place = self._find(index)
-        return f"{shard.name}/{named}" if (named := shard.index.name(place)) else shard.name
+        shard, position = self._find(index)
+        return f"{shard.name}/{named}" if (named := shard.index.name(position)) else shard.name
 
     def label(self, index: int) -> str | None:
         """Return what the sample's ``.cls`` says, else "label" or "class" in its ``.json``, else its ``.txt``."""
-        shard, place = self._find(index)
-        return shard.label(place)
+        shard, position = self._find(index)
+        return shard.label(position)
 
     def open(self, index: int) -> BinaryIO:
         """Open the sample's member. Raises BadSampleError."""
@@ -142,7 +142,7 @@ class Tars:
             yield copy.name
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the order of an epoch as keys (epoch, index), [n 2]: of seed and epoch alone.
+        """Return the keys of an epoch [n 3], in an order that depends on seed and epoch alone.
 
         Shards in random order, then samples in random order within each ``buffer`` of them: as a shuffle buffer, this
         touches few shards at a time; unlike one, it has no state, and anyone can start anywhere in it.
@@ -155,7 +155,7 @@ class Tars:
         for start in range(0, len(order), self.buffer):
             window = order[start : start + self.buffer]
             window[:] = window[torch.randperm(len(window), generator=rng).numpy()]
-        return np.stack([np.full_like(order, epoch), order], axis=1)
+        return keys_of(epoch, order)
 
     def spread(self, count: int) -> list[int]:
         """Return up to ``count`` samples to judge all by: of a few shards only, since a look may mean a download."""
@@ -181,13 +181,13 @@ class Tars:
         return shard, index - int(self._starts[number])
 
     def _locate(self, index: int) -> tuple["_Shard", int, int]:
-        shard, place = self._find(index)
-        reason = shard.index.trouble(place)
-        if not reason and shard.index.sizes[place] == 0:
+        shard, position = self._find(index)
+        reason = shard.index.trouble(position)
+        if not reason and shard.index.sizes[position] == 0:
             reason = "empty file"
         if reason:
             raise BadSampleError(self.path(index), reason)
-        return shard, int(shard.index.offsets[place]), int(shard.index.sizes[place])
+        return shard, int(shard.index.offsets[position]), int(shard.index.sizes[position])
 
 
 class _Shard:
@@ -199,14 +199,14 @@ class _Shard:
             weakref.finalize(self, os.close, self.descriptor).atexit = False
         self.index = finds.index(count)
 
-    def label(self, place: int) -> str | None:
+    def label(self, position: int) -> str | None:
         index = self.index
-        if place >= len(index.offsets) or not 0 < (size := int(index.label_sizes[place])) <= _LONGEST_LABEL:
+        if position >= len(index.offsets) or not 0 < (size := int(index.label_sizes[position])) <= _LONGEST_LABEL:
             return None
         try:
-            raw = os.pread(self.descriptor, size, int(index.label_offsets[place]))
+            raw = os.pread(self.descriptor, size, int(index.label_offsets[position]))
             text = raw.decode("utf-8", errors="surrogateescape").strip()
-            if LABELS[index.label_kinds[place]] != ".json":
+            if LABELS[index.label_kinds[position]] != ".json":
                 return next(iter(text.splitlines()), None)
             said = json.loads(text)
             value = next((said[key] for key in _JSON_LABELS if key in said), None) if isinstance(said, dict) else None

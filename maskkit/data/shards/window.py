@@ -28,7 +28,7 @@ class Window(io.RawIOBase):
         """Move the position. Raises OSError for one before the start."""
         at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         if at < 0:
-            raise OSError(errno.EINVAL, "a place before the start")
+            raise OSError(errno.EINVAL, "a position before the start")
         self._at = at
         return at
 

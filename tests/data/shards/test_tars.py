@@ -20,7 +20,8 @@ import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 from maskkit.modalities import image
-from maskkit.modalities.image.readers import open_pictures, survey
+from maskkit.modalities.image.data import open_pictures
+from maskkit.modalities.image.survey import survey
 from PIL import Image
 
 from maskkit.data.find import find_files
@@ -28,7 +29,7 @@ from maskkit.data.loader import Stream, load
 from maskkit.data.shards.patterns import expand_shards
 from maskkit.data.shards.tars import Tars
 from maskkit.data.skips import Skips
-from maskkit.data.source import BadSampleError, epoch_order
+from maskkit.data.source import BadSampleError, Key, epoch_order
 
 SUFFIXES = (".jpg", ".bin")
 
@@ -87,8 +88,10 @@ class Numbers:
     def __len__(self):
         return len(self.files)
 
-    def read(self, index, rng):
-        return torch.tensor([*read(self.files, index)[:8], int(torch.randint(1000, (), generator=rng))])
+    repeats = 1
+
+    def read(self, key, rng):
+        return torch.tensor([*read(self.files, key.index)[:8], int(torch.randint(1000, (), generator=rng))])
 
 
 class TestNames:
@@ -332,7 +335,9 @@ class TestStreams:
             for name in ("plain", "shards")
         )
         for index in range(4):
-            assert torch.equal(plain.read(index, torch.Generator()), packed.read(index, torch.Generator()))
+            assert torch.equal(
+                plain.read(Key.of(index), torch.Generator()), packed.read(Key.of(index), torch.Generator())
+            )
         assert survey(tmp_path / "plain") == survey(tmp_path / "shards")
 
 
@@ -460,12 +465,12 @@ class TestTrouble:
         Image.new("RGB", (8, 8)).save(png, "png")
         write_tar(tmp_path / "a.tar", [("1.png", png.getvalue()), ("2.png", b"not a picture"), ("3.png", b"")])
         source = open_pictures(tmp_path / "a.tar", channels=3, transform=lambda picture, rng: picture)
-        assert source.read(0, torch.Generator()).shape == (3, 8, 8)
+        assert source.read(Key.of(0), torch.Generator()).shape == (3, 8, 8)
         with pytest.raises(BadSampleError) as error:
-            source.read(1, torch.Generator())
+            source.read(Key.of(1), torch.Generator())
         assert error.value.path == f"{tmp_path}/a.tar/2.png" and "not a picture" in error.value.reason
         with pytest.raises(BadSampleError, match=r"a\.tar/3\.png: empty file"):
-            source.read(2, torch.Generator())
+            source.read(Key.of(2), torch.Generator())
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_trouble_is_counted_named_and_limited(self, tmp_path, workers):
@@ -559,7 +564,7 @@ class TestOrder:
         assert np.array_equal(epoch_order(source, 3, 1), source.files.order(3, 1))
         (tmp_path / "b.png").write_bytes(b"x")
         plain = open_pictures(tmp_path / "b.png", channels=3, transform=lambda picture, rng: picture)
-        assert epoch_order(plain, 3, 1).tolist() == [[1, 0]]
+        assert epoch_order(plain, 3, 1).tolist() == [[1, 0, 0]]
 
     @pytest.mark.parametrize("buffer", [0, -1])
     def test_a_buffer_of_nothing(self, buffer):

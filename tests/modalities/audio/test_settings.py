@@ -11,7 +11,7 @@ from maskkit.modalities.audio.inputs import AUDIOSET_MEAN
 from maskkit.modalities.audio.sample import tone
 
 from maskkit.cli import main
-from maskkit.data.source import BadSampleError
+from maskkit.data.source import BadSampleError, Key
 from maskkit.engine.loop import pretrain
 
 soundfile = pytest.importorskip("soundfile")
@@ -56,15 +56,15 @@ def test_training_and_evaluation_see_what_they_should(recordings):
     train = audio.Data(root=str(recordings), gain=True).open(model.tokenizer, train=True)
     check = audio.Data(root=str(recordings), gain=True).open(model.tokenizer, train=False)
     rng = torch.Generator().manual_seed(0)
-    assert not train.read(1, rng).equal(train.read(1, rng))  # another gain
-    shown = check.read(1, rng)
+    assert not train.read(Key.of(1), rng).equal(train.read(Key.of(1), rng))  # another gain
+    shown = check.read(Key.of(1), rng)
     assert (
-        torch.allclose(shown, check.read(1, rng), equal_nan=True)
+        torch.allclose(shown, check.read(Key.of(1), rng), equal_nan=True)
         and shown.isnan().any()
-        and not train.read(1, rng).isnan().any()
+        and not train.read(Key.of(1), rng).isnan().any()
     )
     ignored = audio.Data(root=str(recordings), padding="ignored").open(model.tokenizer, train=True)
-    assert ignored.read(1, rng).isnan().any()
+    assert ignored.read(Key.of(1), rng).isnan().any()
 
 
 def test_what_has_one_patch_in_time_is_not_trained_on_without_padding(tmp_path):
@@ -77,11 +77,11 @@ def test_what_has_one_patch_in_time_is_not_trained_on_without_padding(tmp_path):
     for kind in (".wav", ".npy", "-energies.npy"):
         one, two = (audio.Data(root=f"{tmp_path}/{name}{kind}", padding="ignored") for name in ("one", "two"))
         with pytest.raises(BadSampleError, match=r"too short: 0\.175 s; .* two patches in time need 0\.185 s"):
-            one.open(model.tokenizer, train=True).read(0, rng)
-        assert model(two.open(model.tokenizer, train=True).read(0, rng)[None], rng=rng).loss.isfinite()
-        assert one.open(model.tokenizer, train=False).read(0, rng)[0, :16].isfinite().all()  # it has features
+            one.open(model.tokenizer, train=True).read(Key.of(0), rng)
+        assert model(two.open(model.tokenizer, train=True).read(Key.of(0), rng)[None], rng=rng).loss.isfinite()
+        assert one.open(model.tokenizer, train=False).read(Key.of(0), rng)[0, :16].isfinite().all()  # it has features
         filled = audio.Data(root=one.root).open(model.tokenizer, train=True)
-        assert model(filled.read(0, rng)[None], rng=rng).loss.isfinite()
+        assert model(filled.read(Key.of(0), rng)[None], rng=rng).loss.isfinite()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from maskkit.modalities.points.readers import import_open3d
 from maskkit.modalities.points.transforms import Rotation, ScaleShift
 
 from maskkit.cli import _open_run, main
+from maskkit.data.source import Key
 
 
 @pytest.fixture
@@ -68,6 +69,6 @@ def test_a_run_is_measured_on_the_features_it_was_trained_on(tmp_path):
     run, where = str(tmp_path / "run"), str(tmp_path / "clouds")
     assert main(["pretrain", "points", "--data", where, "--out", run, "--workers", "0", *words]) == 0
     model, _, data = _open_run(tmp_path / "run")
-    sample = data.at(where).open(model.tokenizer, train=False).read(0, torch.Generator().manual_seed(0))
+    sample = data.at(where).open(model.tokenizer, train=False).read(Key.of(0), torch.Generator().manual_seed(0))
     torch.testing.assert_close(sample[:, 3:], torch.full((64, 3), 0.2))
     assert main(["embed", run, "--data", where, "--out", str(tmp_path / "features.npz")]) == 0

@@ -74,7 +74,7 @@ def test_a_huge_mae_st_has_patches_of_14(folder, tmp_path):
 def test_defaults_fit_the_videos():
     assert [fitting_stride(length, 16) for length in (300, 64, 40, 10)] == [4, 4, 2, 1]
     assert fitting_patch(224) == 16 and fitting_patch(112) == 8 and fitting_patch(224, most=16) == 14
-    facts = video.readers.Survey(count=1, frames=9, rate=25, height=30, width=41, channels=3, decoder="decord")
+    facts = video.survey.Survey(count=1, frames=9, rate=25, height=30, width=41, channels=3, decoder="decord")
     assert fitting_size(facts) == 30
 
 

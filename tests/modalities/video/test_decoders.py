@@ -158,7 +158,7 @@ def test_a_decoder_that_is_missing_is_an_error_and_never_replaced(monkeypatch):
     if "torchcodec" not in DECODERS:
         with pytest.raises(ImportError, match="torchcodec.*pip install"):
             find_decoder("torchcodec")
-    monkeypatch.setattr("maskkit.modalities.video.decoders.find_spec", lambda name: None)
+    monkeypatch.setattr("maskkit.modalities.video.decoders.table.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pyav is not .*; decord is not .*; torchcodec is not .*pip install 'maskkit"):
         find_decoder()
     assert findings()[0][1] is False

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import audio
-from maskkit.modalities.audio.readers import Arrays, open_recordings, survey
+from maskkit.modalities.audio.arrays import open_array
+from maskkit.modalities.audio.data import open_recordings
+from maskkit.modalities.audio.survey import survey
 
 from maskkit.data.loader import read_all
 from maskkit.data.skips import Skips
-from maskkit.data.source import BadSampleError
+from maskkit.data.source import BadSampleError, Key
 from maskkit.seeds import generator
 
 soundfile = pytest.importorskip("soundfile")
@@ -187,35 +189,35 @@ FLOOR = math.log(torch.finfo(torch.float32).eps)  # Kaldi's energy of silence
 
 def test_a_random_excerpt_without_sound_becomes_the_one_around_the_loudest_sample(tmp_path):
     for source in sources(tmp_path, mostly_silent(), "random"):
-        found = [source.read(0, generator(seed)) for seed in range(30)]
+        found = [source.read(Key.of(0), generator(seed)) for seed in range(30)]
         assert all(each.max() > -5 for each in found)
         sums = [round(each.sum().item(), 2) for each in found]
         around = max(set(sums), key=sums.count)
         assert 15 < sums.count(around) < 30  # the others, drawn where there is sound, stay where they were drawn
-        assert torch.equal(source.read(0, generator(3)), found[3])
+        assert torch.equal(source.read(Key.of(0), generator(3)), found[3])
     for end in (slice(None), slice(None, None, -1)):  # the loudest sample lies at the very start, at the very end
         sound = np.zeros((9 * 16_000, 1), np.float32)
         sound[:2000] = tone(2000 / 16_000) * np.linspace(1, 0, 2000)[:, None]
         for source in sources(tmp_path, np.ascontiguousarray(sound[end]), "random"):
-            found = [source.read(0, generator(seed)) for seed in range(5)]
+            found = [source.read(Key.of(0), generator(seed)) for seed in range(5)]
             assert all(each.shape == (1, 48, 64) and each.max() > -5 for each in found)
 
 
 def test_a_silent_start_is_trained_on_as_it_is(tmp_path):
     for source in sources(tmp_path, mostly_silent(), "start"):
-        assert source.read(0, generator(0)).max() < FLOOR + 1
+        assert source.read(Key.of(0), generator(0)).max() < FLOOR + 1
 
 
 def test_only_a_recording_that_is_silent_throughout_is_bad(tmp_path):
     for excerpt in ("start", "random"):
         for source in sources(tmp_path, np.full((9 * 16_000, 1), 0.1, np.float32), excerpt):
             with pytest.raises(BadSampleError, match="silent$"):
-                source.read(0, generator(0))
+                source.read(Key.of(0), generator(0))
     broken = np.zeros((9 * 16_000, 1), np.float32)
     broken[80_000] = np.nan
     for source in sources(tmp_path, broken, "start"):
         with pytest.raises(BadSampleError, match="NaN"):
-            source.read(0, generator(0))
+            source.read(Key.of(0), generator(0))
 
 
 @pytest.mark.parametrize(("name", "options"), FORMATS, ids=lambda value: str(value))
@@ -255,7 +257,7 @@ def test_folders_name_classes_and_lists_are_the_authors(tmp_path):
     (tmp_path / "train.csv").write_text("wav,labels\n" + "".join(f'{path},"/m/1,/m/2"\n' for path in paths))
     table = open_recordings(tmp_path / "train.csv", CLIP)
     assert [table.path(index) for index in range(4)] == paths and table.label(0) == "/m/1,/m/2"
-    assert torch.equal(listed.read(0, generator(0)), source.read(0, generator(0)))
+    assert torch.equal(listed.read(Key.of(0), generator(0)), source.read(Key.of(0), generator(0)))
 
 
 def test_arrays_of_waveforms_are_read_as_files_are(tmp_path):
@@ -264,21 +266,21 @@ def test_arrays_of_waveforms_are_read_as_files_are(tmp_path):
     whole = (sound * 32768).round().clip(-32768, 32767).astype(np.int16)
     np.savez(tmp_path / "w.npz", waves=np.stack([whole, whole]), rate=22_050, labels=np.array(["up", "down"]))
     source = open_recordings(tmp_path / "w.npz", CLIP)
-    expected = open_recordings(tmp_path / "a", CLIP).read(0, generator(0))
-    assert torch.allclose(source.read(1, generator(0)), expected, atol=1e-2)
+    expected = open_recordings(tmp_path / "a", CLIP).read(Key.of(0), generator(0))
+    assert torch.allclose(source.read(Key.of(1), generator(0)), expected, atol=1e-2)
     assert source.label(1) == "down" and source.path(1).endswith("w.npz[1]") and len(source) == 2
     again = pickle.loads(pickle.dumps(source))
-    assert torch.equal(again.read(0, generator(0)), source.read(0, generator(0)))
+    assert torch.equal(again.read(Key.of(0), generator(0)), source.read(Key.of(0), generator(0)))
     np.save(tmp_path / "stereo.npy", np.stack([tone(channels=2).T] * 3))
-    assert open_recordings(tmp_path / "stereo.npy", CLIP).read(2, generator(0)).shape == (1, 64, 64)
+    assert open_recordings(tmp_path / "stereo.npy", CLIP).read(Key.of(2), generator(0)).shape == (1, 64, 64)
 
 
 def test_arrays_of_energies_are_taken_as_they_are(tmp_path):
     energies = np.random.default_rng(0).normal(-5, 3, (4, 50, 64)).astype(np.float32)
     np.savez(tmp_path / "e.npz", fbanks=energies)
     source = open_recordings(tmp_path / "e.npz", audio.Clip(frames=64, mels=64, mean=-5.0, scale=3.0))
-    assert source.holds_energies and source.seconds == 0.5
-    found = source.read(2, generator(0))[0]
+    assert source.row.holds_energies and source.row.seconds(source.shape) == 0.5
+    found = source.read(Key.of(2), generator(0))[0]
     assert torch.allclose(found[:50], torch.from_numpy(energies[2] + 5) / 3) and found[50:].eq(5 / 3).all()
     mean, std = audio.measure(tmp_path / "e.npz", mels=64)
     assert mean == pytest.approx(energies.mean(), abs=1e-4) and std == pytest.approx(energies.std(), abs=1e-4)
@@ -294,7 +296,7 @@ def test_gain_and_roll_are_refused_where_they_would_do_nothing(tmp_path):
 def test_a_waveform_without_a_frame_is_a_bad_sample(tmp_path):
     np.savez(tmp_path / "w.npz", waves=tone(0.1, 48_000).T[:, :1100], rate=48_000)
     with pytest.raises(BadSampleError, match=r"w\.npz\[0\]: too short: 0\.023 s; a frame needs 0\.025 s"):
-        open_recordings(tmp_path / "w.npz", CLIP).read(0, generator(0))
+        open_recordings(tmp_path / "w.npz", CLIP).read(Key.of(0), generator(0))
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,7 @@ def test_a_waveform_without_a_frame_is_a_bad_sample(tmp_path):
 def test_arrays_that_do_not_fit_say_so(tmp_path, arrays, message):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(ValueError, match=message) as caught:
-        Arrays(where=str(tmp_path / "x.npz"), clip=CLIP)
+        open_array(where=str(tmp_path / "x.npz"), clip=CLIP)
     assert "\n" not in str(caught.value)
 
 

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import video
+from maskkit.modalities.video.clips import open_clips
 from maskkit.modalities.video.decoders import open_video
-from maskkit.modalities.video.readers import Arrays, Videos, find_videos, open_clips, survey
 from maskkit.modalities.video.sampling import Sampling
+from maskkit.modalities.video.survey import survey
+from maskkit.modalities.video.videos import Videos, find_videos
 from PIL import Image
 
-from maskkit.data.source import BadSampleError
+from maskkit.data.arrays import ArraySource
+from maskkit.data.source import BadSampleError, Key, num_items
 from maskkit.seeds import generator
 
 
@@ -36,11 +39,11 @@ def folder(files, tmp_path):
 def test_a_folder_of_classes(folder, files):
     source = source_of(folder, random=False)
     assert [source.label(index) for index in range(len(source))] == ["a", "b"]
-    sample = source.read(0, generator(0))
+    sample = source.read(Key.of(0), generator(0))
     numbers = Sampling(frames=4, stride=2)(np.arange(75) / 25, None)
     wanted = open_video(files["h264.mp4"]).read(numbers)
     assert sample.dtype == torch.uint8 and np.array_equal(sample.numpy(), wanted.transpose(3, 0, 1, 2))
-    grey = source_of(folder, random=False, channels=1).read(0, generator(0))
+    grey = source_of(folder, random=False, channels=1).read(Key.of(0), generator(0))
     assert grey.shape == (1, 4, 64, 96) and (grey[0].float() - sample.float().mean(0)).abs().mean() < 40
     assert source.path(1).endswith("two.gif")
 
@@ -66,7 +69,7 @@ def test_the_authors_lists(files, tmp_path, text, labels, suffix):
     (tmp_path / f"list{suffix}").write_text(text)
     source = source_of(tmp_path / f"list{suffix}")
     assert [source.label(index) for index in range(len(source))] == labels
-    assert all(source.read(index, generator(0)).shape[:2] == (3, 4) for index in range(len(source)))
+    assert all(source.read(Key.of(index), generator(0)).shape[:2] == (3, 4) for index in range(len(source)))
 
 
 def test_folders_of_frames_are_videos(tmp_path):
@@ -76,7 +79,7 @@ def test_folders_of_frames_are_videos(tmp_path):
             Image.new("RGB", (20, 16), (50 * number, 0, 0)).save(tmp_path / name / f"img_{number}.jpg")
     files = find_videos(tmp_path)
     assert [files.label(index) for index in range(len(files))] == ["jump", "run", "run"]
-    sample = source_of(tmp_path, random=False, sampling=Sampling(frames=5, fps=25)).read(0, generator(0))
+    sample = source_of(tmp_path, random=False, sampling=Sampling(frames=5, fps=25)).read(Key.of(0), generator(0))
     assert (sample[0, :, 8, 10] - torch.tensor([0, 50, 100, 150, 200])).abs().max() <= 3
     alone = find_videos(tmp_path / "run" / "one")
     assert len(alone) == 1 and alone.label(0) is None
@@ -88,11 +91,11 @@ def test_folders_of_frames_are_videos(tmp_path):
 
 def test_a_clip_depends_on_its_generator_alone(folder):
     source = source_of(folder)
-    first = source.read(0, generator(3))
-    source.read(1, generator(0))
-    assert torch.equal(source.read(0, generator(3)), first)
-    assert torch.equal(pickle.loads(pickle.dumps(source)).read(0, generator(3)), first)
-    assert any(not torch.equal(source.read(0, generator(seed)), first) for seed in range(4, 9))
+    first = source.read(Key.of(0), generator(3))
+    source.read(Key.of(1), generator(0))
+    assert torch.equal(source.read(Key.of(0), generator(3)), first)
+    assert torch.equal(pickle.loads(pickle.dumps(source)).read(Key.of(0), generator(3)), first)
+    assert any(not torch.equal(source.read(Key.of(0), generator(seed)), first) for seed in range(4, 9))
 
 
 @pytest.mark.parametrize("several", [True, False])
@@ -103,22 +106,25 @@ def test_repeats_count_as_samples_and_share_one_decode(folder, monkeypatch, seve
         opened.append(path)
         return open_video(path, **settings)
 
-    monkeypatch.setattr("maskkit.modalities.video.readers.open_video", counting)
+    monkeypatch.setattr("maskkit.modalities.video.videos.open_video", counting)
     source = source_of(folder, repeats=3, several_clips=several)
-    assert len(source) == 6 and source.path(2) == source.path(0) and source.label(5) == "b"
-    keys = source.order(seed=0, epoch=4)
-    assert keys.shape == (6, 2) and set(keys[:, 0]) == {4}
-    assert sorted(keys[:, 1] % 6) == list(range(6))
-    samples = {int(index) % 6: source.read(int(index), generator(0, int(index))) for index in keys[:, 1]}
+    assert len(source) == 6 and num_items(source) == 2 and source.label(1) == "b"
+    keys = [Key(*key) for key in source.order(seed=0, epoch=4).tolist()]
+    assert {key.epoch for key in keys} == {4} and sorted(key[1:] for key in keys) == [
+        (index, repeat) for index in range(2) for repeat in range(3)
+    ]
+    samples = {key[1:]: source.read(key, generator(0, key.epoch, key.index)) for key in keys}
     assert len(opened) == 2  # one a video
-    assert torch.equal(samples[0], samples[1]) != several
+    assert torch.equal(samples[0, 0], samples[0, 1]) != several
     # A process that sees one of them only, after a restart or in another worker, makes the same.
-    alone = pickle.loads(pickle.dumps(source)).read(int(keys[keys[:, 1] % 6 == 2][0, 1]), generator(0))
-    assert torch.equal(alone, samples[2])
-    others = source.order(seed=0, epoch=5)
-    assert not np.array_equal(others[:, 1], keys[:, 1]) and others[0, 1] // 6 != keys[0, 1] // 6
-    again = {int(i) % 6: source.read(int(i), generator(0)) for i in others[:, 1]}
-    assert any(not torch.equal(again[place], samples[place]) for place in range(6))  # a new epoch, new clips
+    alone = pickle.loads(pickle.dumps(source)).read(Key(4, 0, 2), generator(0, 4, 0))
+    assert torch.equal(alone, samples[0, 2])
+    orders = [source.order(seed=0, epoch=epoch)[:, 1].tolist() for epoch in range(8)]
+    assert orders[4] == [key.index for key in keys] and [0, 0, 0, 1, 1, 1] in orders and [1, 1, 1, 0, 0, 0] in orders
+    again = {key: source.read(Key(5, *key), generator(0, 5, key[0])) for key in samples}
+    assert any(not torch.equal(again[key], samples[key]) for key in samples)  # a new epoch, new clips
+    other = source.read(Key(4, 0, 0), generator(1, 4, 0)), source.read(Key(4, 1, 0), generator(1, 4, 1))
+    assert any(not torch.equal(clip, samples[index, 0]) for index, clip in enumerate(other))  # a new seed, new clips
 
 
 def test_times_are_asked_for_only_where_they_matter(folder, monkeypatch):
@@ -137,12 +143,12 @@ def test_times_are_asked_for_only_where_they_matter(folder, monkeypatch):
             return self.video.times()
 
     monkeypatch.setattr(
-        "maskkit.modalities.video.readers.open_video", lambda path, **settings: Asking(open_video(path, **settings))
+        "maskkit.modalities.video.videos.open_video", lambda path, **settings: Asking(open_video(path, **settings))
     )
     for repeats in (1, 2):
         for sampling, times in ((Sampling(frames=4, stride=2), 0), (Sampling(frames=4, fps=5), 1)):
             asked.clear()
-            source_of(folder, sampling=sampling, repeats=repeats).read(0, generator(0))
+            source_of(folder, sampling=sampling, repeats=repeats).read(Key.of(0), generator(0))
             assert len(asked) == times
 
 
@@ -153,9 +159,9 @@ def test_what_pillow_reads_needs_no_decoder(files, tmp_path, monkeypatch):
     Image.new("RGB", (20, 16)).save(tmp_path / "frames" / "one" / "0.png")
     for name, file in (("one.mp4", "h264.mp4"), ("two.gif", "animation.gif")):
         (tmp_path / "both" / name).symlink_to(files[file])
-    monkeypatch.setattr("maskkit.modalities.video.decoders.find_spec", lambda name: None)
+    monkeypatch.setattr("maskkit.modalities.video.decoders.table.find_spec", lambda name: None)
     for place in ("gifs", "frames"):
-        assert source_of(tmp_path / place).read(0, generator(0)).shape[:2] == (3, 4)
+        assert source_of(tmp_path / place).read(Key.of(0), generator(0)).shape[:2] == (3, 4)
         assert survey(tmp_path / place).decoder == "Pillow"
     with pytest.raises(ImportError, match="no decoder for video files"):
         source_of(tmp_path / "both")
@@ -164,9 +170,9 @@ def test_what_pillow_reads_needs_no_decoder(files, tmp_path, monkeypatch):
 def test_a_bad_file_is_a_bad_sample(bad_files, tmp_path):
     (tmp_path / "bad.mp4").symlink_to(bad_files["text.mp4"])
     with pytest.raises(BadSampleError) as caught:
-        source_of(tmp_path).read(0, generator(0))
+        source_of(tmp_path).read(Key.of(0), generator(0))
     assert caught.value.path.endswith("bad.mp4")
-    with pytest.raises(ValueError, match="none of 1 videos can be read; the first: .*bad.mp4: not a video"):
+    with pytest.raises(ValueError, match="none of 1 samples can be read; the first: .*bad.mp4: not a video"):
         survey(tmp_path)
 
 
@@ -176,11 +182,11 @@ def test_arrays_of_clips(tmp_path, axis):
     stored = clips[:, 0] if axis is None else np.moveaxis(clips, 1, axis)
     np.savez(tmp_path / "clips.npz", videos=stored, labels=labels)
     source = source_of(tmp_path / "clips.npz", sampling=Sampling(frames=6, stride=1), random=False, channels=None)
-    assert isinstance(source, Arrays) and source.shape == (6, 1, 16, 16) and source.label(3) == str(labels[3])
+    assert isinstance(source, ArraySource) and source.shape == (6, 1, 16, 16) and source.label(3) == str(labels[3])
     # V9: the very last frame is not stepped onto
-    assert torch.equal(source.read(2, generator(0))[:, :5], torch.from_numpy(clips[2, :, :5]))
+    assert torch.equal(source.read(Key.of(2), generator(0))[:, :5], torch.from_numpy(clips[2, :, :5]))
     colour = source_of(tmp_path / "clips.npz", channels=3)
-    assert colour.read(0, generator(0)).shape == (3, 4, 16, 16)
+    assert colour.read(Key.of(0), generator(0)).shape == (3, 4, 16, 16)
 
 
 def test_arrays_are_not_repeated(tmp_path):
@@ -192,10 +198,10 @@ def test_arrays_are_not_repeated(tmp_path):
 def test_arrays_of_floats_are_normalised(tmp_path):
     np.save(tmp_path / "clips.npy", np.full((2, 1, 5, 8, 8), 3.0))
     source = source_of(tmp_path / "clips.npy", channels=1, mean=(1.0,), std=(4.0,))
-    assert source.read(0, generator(0)).unique().tolist() == [0.5]
+    assert source.read(Key.of(0), generator(0)).unique().tolist() == [0.5]
     np.save(tmp_path / "bad.npy", np.full((2, 1, 5, 8, 8), np.nan))
     with pytest.raises(BadSampleError, match="NaN"):
-        source_of(tmp_path / "bad.npy", channels=1).read(0, generator(0))
+        source_of(tmp_path / "bad.npy", channels=1).read(Key.of(0), generator(0))
     np.save(tmp_path / "flat.npy", np.zeros((4, 5)))
     with pytest.raises(ValueError, match="is not N clips"):
         source_of(tmp_path / "flat.npy")

@@ -1,16 +1,21 @@
-"""Where videos come from, which frames make a clip, and how they are cropped."""
+"""Data sets of videos: their settings, and how they are opened.
+
+C channels, T frames of a clip, H W height and width in pixels.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from maskkit.modalities.video.clips import open_clips
 from maskkit.modalities.video.decoders import Decoder
-from maskkit.modalities.video.readers import open_clips, survey
 from maskkit.modalities.video.sampling import Sampling
+from maskkit.modalities.video.survey import fitting_stride, survey
 from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
 
 from maskkit.data.mixture import open_mixture, split_mixture
+from maskkit.data.samples import EvaluationSamples
 from maskkit.data.source import Source
 from maskkit.tokenizers import Patches
 
@@ -59,13 +64,13 @@ class Data:
             raise ValueError("say where the videos are: --data PATH, or a list file")
         if self.flip and self.crop != "resized":
             raise ValueError(f"a {self.crop} crop does not mirror; choose --crop resized or leave --flip out")
-        size = _size(tokenizer)[1:]
+        size = clip_size(tokenizer)[1:]
         crop: MultiScaleCrop | ResizedCrop | CentreCrop = CentreCrop(size=size)
         if train and self.crop in ("auto", "multi-scale"):
             crop = MultiScaleCrop(size=size)
         elif train and self.crop == "resized":
             crop = ResizedCrop(size=size, scale=(self.min_scale, 1.0), flip=self.flip is not False)
-        return _open(where, tokenizer, crop, self.sampling(_size(tokenizer)[0]), train, self)
+        return _open(where, tokenizer, crop, self.sampling(clip_size(tokenizer)[0]), train, self)
 
 
 def open_videos(
@@ -77,7 +82,7 @@ def open_videos(
     """
     if data is None:
         facts = survey(where, decoder=decoder)
-        data = Data(stride=fitting_stride(facts.frames, _size(tokenizer)[0]), decoder=decoder, crop="centre")
+        data = Data(stride=fitting_stride(facts.frames, clip_size(tokenizer)[0]), decoder=decoder, crop="centre")
     return Data(**{**vars(data), "root": str(where), "list": None}).open(tokenizer, train=train)
 
 
@@ -93,9 +98,9 @@ def _open(
     if data.repeats > 1 and len(split_mixture(where)) > 1:
         raise ValueError("clips of a mixture cannot be repeated; set --repeats 1, or train on one data set")
 
-    def open_one(place: str) -> Source:
+    def open_one(path: str) -> Source:
         return open_clips(
-            place,
+            path,
             sampling=sampling,
             transform=crop,
             channels=tokenizer.channels,
@@ -111,7 +116,7 @@ def _open(
     return open_mixture(where, open_one)
 
 
-def _size(tokenizer: Patches) -> tuple[int, int, int]:
+def clip_size(tokenizer: Patches) -> tuple[int, int, int]:
     """Return frames, height and width that a model was built for."""
     if tokenizer.input_size is None:
         raise ValueError("the model does not say its input size; build it with frames and image_size")
@@ -119,6 +124,5 @@ def _size(tokenizer: Patches) -> tuple[int, int, int]:
     return frames, height, width
 
 
-def fitting_stride(length: int, frames: int) -> int:
-    """Return the stride of a clip of ``frames`` in videos of ``length``: 4, as for Kinetics, less where short."""
-    return max(1, min(4, length // frames))
+samples = EvaluationSamples(Data)
+"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""

@@ -7,10 +7,13 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities.image.readers import Arrays, Pictures, measure, open_pictures, read_picture, survey
+from maskkit.modalities.image.arrays import open_array
+from maskkit.modalities.image.data import Pictures, open_pictures
+from maskkit.modalities.image.reader import read_picture
+from maskkit.modalities.image.survey import measure, survey
 from PIL import Image, features
 
-from maskkit.data.source import BadSampleError, Source
+from maskkit.data.source import BadSampleError, Key, Source
 
 # pytest sets the reader's own filter aside; test_large_pictures_and_odd_metadata_make_no_noise looks without pytest
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
@@ -368,7 +371,7 @@ class TestBadFiles:
         large = save(tmp_path / "a.png", noise(40, 40))
         broken_exif = save(tmp_path / "a.jpg", COLOUR, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
         code = (
-            "import sys; from PIL import Image; from maskkit.modalities.image.readers import read_picture;"
+            "import sys; from PIL import Image; from maskkit.modalities.image.reader import read_picture;"
             "Image.MAX_IMAGE_PIXELS = 1000; [read_picture(path) for path in sys.argv[1:]]"
         )
         command = [sys.executable, "-W", "always", "-c", code, large, broken_exif]
@@ -384,13 +387,13 @@ class TestPictures:
         source = open_pictures(tmp_path, channels=3, transform=lambda picture, rng: picture + 1)
         assert isinstance(source, Pictures) and isinstance(source, Source) and len(source) == 2
         assert source.path(1) == f"{tmp_path}/dog/1.png" and source.label(1) == "dog"
-        np.testing.assert_array_equal(hwc(source.read(0, torch.Generator())), COLOUR + 1)
+        np.testing.assert_array_equal(hwc(source.read(Key.of(0), torch.Generator())), COLOUR + 1)
 
     def test_the_generator_reaches_the_transform(self, tmp_path):
         save(tmp_path / "1.png", GREY)
         source = open_pictures(tmp_path, channels=1, transform=lambda _, rng: torch.rand(1, generator=rng))
         expected = torch.rand(1, generator=torch.Generator().manual_seed(5))
-        assert source.read(0, torch.Generator().manual_seed(5)) == expected
+        assert source.read(Key.of(0), torch.Generator().manual_seed(5)) == expected
 
     def test_files_that_are_no_pictures_are_bad_samples_with_their_path(self, tmp_path):
         save(tmp_path / "a.png", GREY)
@@ -399,7 +402,7 @@ class TestPictures:
         source = open_pictures(tmp_path, channels=3, transform=as_it_is)
         assert len(source) == 2
         with pytest.raises(BadSampleError, match=r"b\.jpg: not a picture"):
-            source.read(1, torch.Generator())
+            source.read(Key.of(1), torch.Generator())
 
     def test_channels_are_checked_before_training_starts(self, tmp_path):
         save(tmp_path / "a.png", GREY)
@@ -416,7 +419,7 @@ def store(path, pictures, **named):
 
 
 def read(source, index=0):
-    return source.read(index, torch.Generator())
+    return source.read(Key.of(index), torch.Generator())
 
 
 class TestArrayLayouts:
@@ -424,8 +427,8 @@ class TestArrayLayouts:
     @pytest.mark.parametrize("channels", [1, 2, 3, 4])
     def test_the_small_axis_has_the_channels(self, tmp_path, name, channels):
         planes = noise(5, channels, 6, 7)
-        first = Arrays(where=store(tmp_path / f"1{name}", planes), transform=as_it_is)
-        last = Arrays(where=store(tmp_path / f"2{name}", planes.transpose(0, 2, 3, 1)), transform=as_it_is)
+        first = open_array(where=store(tmp_path / f"1{name}", planes), transform=as_it_is)
+        last = open_array(where=store(tmp_path / f"2{name}", planes.transpose(0, 2, 3, 1)), transform=as_it_is)
         assert len(first) == len(last) == 5 and first.shape == last.shape == (channels, 6, 7)
         for i in range(5):
             np.testing.assert_array_equal(read(first, i).numpy(), planes[i])
@@ -449,15 +452,15 @@ class TestArrayLayouts:
     def test_given_channels_win(self, tmp_path):
         many = noise(3, 12, 8, 4)
         path = store(tmp_path / "a.npy", many)
-        np.testing.assert_array_equal(read(Arrays(where=path, transform=as_it_is, channels=12), 1).numpy(), many[1])
-        last = read(Arrays(where=path, transform=as_it_is), 1)
+        np.testing.assert_array_equal(read(open_array(where=path, transform=as_it_is, channels=12), 1).numpy(), many[1])
+        last = read(open_array(where=path, transform=as_it_is), 1)
         np.testing.assert_array_equal(last.numpy(), many[1].transpose(2, 0, 1))
 
     def test_two_equal_axes_are_those_of_the_picture(self, tmp_path):
         many = noise(3, 12, 8, 8)
-        first = Arrays(where=store(tmp_path / "a.npy", many), transform=as_it_is)
+        first = open_array(where=store(tmp_path / "a.npy", many), transform=as_it_is)
         np.testing.assert_array_equal(read(first, 1).numpy(), many[1])
-        last = Arrays(where=store(tmp_path / "b.npy", many.transpose(0, 2, 3, 1)), transform=as_it_is)
+        last = open_array(where=store(tmp_path / "b.npy", many.transpose(0, 2, 3, 1)), transform=as_it_is)
         np.testing.assert_array_equal(read(last, 1).numpy(), many[1])
 
     def test_layout_settles_what_sizes_leave_open(self, tmp_path):
@@ -465,9 +468,9 @@ class TestArrayLayouts:
         path = store(tmp_path / "a.npy", square)
         for channels in (None, 8):
             with pytest.raises(ValueError, match=r"2x8x8x8 leaves open .* say channels= .--channels. or layout='NCHW'"):
-                Arrays(where=path, transform=as_it_is, channels=channels)
-        first = Arrays(where=path, transform=as_it_is, layout="NCHW")
-        last = Arrays(where=path, transform=as_it_is, layout="NHWC", channels=8)
+                open_array(where=path, transform=as_it_is, channels=channels)
+        first = open_array(where=path, transform=as_it_is, layout="NCHW")
+        last = open_array(where=path, transform=as_it_is, layout="NHWC", channels=8)
         np.testing.assert_array_equal(read(first).numpy(), square[0])
         np.testing.assert_array_equal(read(last).numpy(), square[0].transpose(2, 0, 1))
 
@@ -489,18 +492,18 @@ class TestArrayLayouts:
     )
     def test_shapes_that_cannot_be_told(self, tmp_path, shape, options, words):
         with pytest.raises(ValueError, match=words) as caught:
-            Arrays(where=store(tmp_path / "a.npy", np.zeros(shape, np.uint8)), transform=as_it_is, **options)
+            open_array(where=store(tmp_path / "a.npy", np.zeros(shape, np.uint8)), transform=as_it_is, **options)
         assert "\n" not in str(caught.value)
 
     def test_narrow_grey_pictures_if_said(self, tmp_path):
-        assert len(Arrays(where=store(tmp_path / "a.npy", noise(9, 5, 4)), transform=as_it_is, channels=1)) == 9
+        assert len(open_array(where=store(tmp_path / "a.npy", noise(9, 5, 4)), transform=as_it_is, channels=1)) == 9
 
 
 class TestArrayNumbers:
     def test_bool_is_black_and_white(self, tmp_path):
         bits = noise(2, 5, 6) > 127
-        source = Arrays(where=store(tmp_path / "a.npy", bits), transform=as_it_is)
-        assert source.is_uint8 and read(source, 1).dtype == torch.uint8
+        source = open_array(where=store(tmp_path / "a.npy", bits), transform=as_it_is)
+        assert source.row.is_uint8 and read(source, 1).dtype == torch.uint8
         np.testing.assert_array_equal(read(source, 1)[0].numpy(), bits[1] * 255)
 
     @pytest.mark.parametrize("dtype", ["<u2", ">u2", "i1", "i8", "<f2", ">f4", "f8", "u4"])
@@ -509,21 +512,21 @@ class TestArrayNumbers:
         path = store(tmp_path / "a.npy", values)
         source = open_pictures(path, channels=2, transform=as_it_is, mean=(10, 20.5), std=(2, 4))
         expected = (values.astype(np.float32) - np.array([10, 20.5])[:, None, None]) / np.array([2, 4])[:, None, None]
-        assert read(source, 2).dtype == torch.float32 and not source.is_uint8
+        assert read(source, 2).dtype == torch.float32 and not source.row.is_uint8
         np.testing.assert_allclose(read(source, 2).numpy(), expected[2], rtol=1e-6)
         raw = open_pictures(path, channels=2, transform=as_it_is)
         np.testing.assert_array_equal(read(raw, 2).numpy(), values[2].astype(np.float32))
 
     def test_uint8_is_left_to_the_model(self, tmp_path):
         pixels = noise(2, 3, 5, 6)
-        source = Arrays(where=store(tmp_path / "a.npy", pixels), transform=as_it_is, mean=(1, 1, 1), std=(2, 2, 2))
+        source = open_array(where=store(tmp_path / "a.npy", pixels), transform=as_it_is, mean=(1, 1, 1), std=(2, 2, 2))
         np.testing.assert_array_equal(read(source, 1).numpy(), pixels[1])
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
     def test_no_numbers_are_a_bad_sample_and_only_that_one(self, tmp_path, value):
         values = np.ones((3, 5, 6))
         values[1, 4, 5] = value
-        source = Arrays(where=store(tmp_path / "a.npy", values), transform=as_it_is)
+        source = open_array(where=store(tmp_path / "a.npy", values), transform=as_it_is)
         with pytest.raises(BadSampleError, match=r"a\.npy\[1\]: holds NaN or infinite"):
             read(source, 1)
         assert read(source, 0).sum() == read(source, 2).sum() == 30
@@ -544,7 +547,7 @@ class TestArrayNumbers:
 
     def test_writing_to_a_sample_does_not_reach_the_file(self, tmp_path):
         path = store(tmp_path / "a.npy", noise(2, 5, 6))
-        source = Arrays(where=path, transform=as_it_is)
+        source = open_array(where=path, transform=as_it_is)
         before = np.load(path).copy()
         read(source, 0).zero_()
         np.testing.assert_array_equal(np.load(path), before)
@@ -566,7 +569,7 @@ class TestArrayFiles:
     )
     def test_names_in_an_npz(self, tmp_path, pictures, labels):
         np.savez(tmp_path / "a.npz", **{labels: np.array([2, 0, 1]), pictures: noise(3, 5, 6)})
-        source = Arrays(where=str(tmp_path / "a.npz"), transform=as_it_is)
+        source = open_array(where=str(tmp_path / "a.npz"), transform=as_it_is)
         assert [source.label(i) for i in range(3)] == ["2", "0", "1"]
         assert source.path(2) == f"{tmp_path}/a.npz[2]" and isinstance(source, Source)
 
@@ -580,36 +583,36 @@ class TestArrayFiles:
         ],
     )
     def test_kinds_of_labels(self, tmp_path, labels, expected):
-        source = Arrays(where=store(tmp_path / "a.npz", noise(2, 5, 6), labels=labels), transform=as_it_is)
+        source = open_array(where=store(tmp_path / "a.npz", noise(2, 5, 6), labels=labels), transform=as_it_is)
         assert [source.label(i) for i in range(2)] == expected
 
     def test_no_labels(self, tmp_path):
-        assert Arrays(where=store(tmp_path / "a.npz", noise(2, 5, 6)), transform=as_it_is).label(0) is None
-        assert Arrays(where=store(tmp_path / "a.npy", noise(2, 5, 6)), transform=as_it_is).label(0) is None
+        assert open_array(where=store(tmp_path / "a.npz", noise(2, 5, 6)), transform=as_it_is).label(0) is None
+        assert open_array(where=store(tmp_path / "a.npy", noise(2, 5, 6)), transform=as_it_is).label(0) is None
 
     @pytest.mark.parametrize("labels", [np.arange(3), np.zeros((2, 10))])
     def test_labels_that_do_not_fit(self, tmp_path, labels):
         path = store(tmp_path / "a.npz", noise(2, 5, 6), labels=labels)
         with pytest.raises(ValueError, match="labels of shape .* for 2 samples"):
-            Arrays(where=path, transform=as_it_is)
+            open_array(where=path, transform=as_it_is)
 
     def test_npy_is_mapped_and_npz_under_a_wrong_name_is_known(self, tmp_path):
-        source = Arrays(where=store(tmp_path / "a.npy", noise(2, 3, 5, 6)), transform=as_it_is)
-        assert isinstance(source._pictures, np.memmap)
+        source = open_array(where=store(tmp_path / "a.npy", noise(2, 3, 5, 6)), transform=as_it_is)
+        assert isinstance(source.array, np.memmap)
         os.rename(store(tmp_path / "b.npz", COLOUR[None]), tmp_path / "b.npy")
-        mistaken = Arrays(where=str(tmp_path / "b.npy"), transform=as_it_is, layout="NHWC")
+        mistaken = open_array(where=str(tmp_path / "b.npy"), transform=as_it_is, layout="NHWC")
         np.testing.assert_array_equal(hwc(read(mistaken)), COLOUR)
 
     def test_a_pickled_source_opens_the_file_again(self, tmp_path):
         values = np.random.default_rng(0).normal(size=(100, 1, 32, 32))
-        source = Arrays(where=store(tmp_path / "a.npy", values), transform=as_it_is, mean=(1,), std=(2,))
+        source = open_array(where=store(tmp_path / "a.npy", values), transform=as_it_is, mean=(1,), std=(2,))
         sent = pickle.dumps(source)
         assert len(sent) < 1000
         assert torch.equal(read(pickle.loads(sent), 99), read(source, 99))
 
     def test_fortran_order(self, tmp_path):
         values = np.asfortranarray(noise(3, 5, 6))
-        source = Arrays(where=store(tmp_path / "a.npy", values), transform=as_it_is)
+        source = open_array(where=store(tmp_path / "a.npy", values), transform=as_it_is)
         np.testing.assert_array_equal(read(source, 2)[0].numpy(), values[2])
 
     @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
@@ -617,13 +620,13 @@ class TestArrayFiles:
         trap = Trap(str(tmp_path / "sprung"))
         path = store(tmp_path / name, np.array([trap, None], dtype=object))
         with pytest.raises(ValueError, match="holds pickled Python objects, which are never loaded"):
-            Arrays(where=path, transform=as_it_is)
+            open_array(where=path, transform=as_it_is)
         with pytest.raises(ValueError, match="pickled"):
             (tmp_path / "plain.npy").write_bytes(pickle.dumps(trap))
-            Arrays(where=str(tmp_path / "plain.npy"), transform=as_it_is)
+            open_array(where=str(tmp_path / "plain.npy"), transform=as_it_is)
         labelled = store(tmp_path / "l.npz", noise(2, 5, 6), labels=np.array([trap, None], dtype=object))
         with pytest.raises(ValueError, match="pickled"):
-            Arrays(where=labelled, transform=as_it_is)
+            open_array(where=labelled, transform=as_it_is)
         assert not (tmp_path / "sprung").exists()
 
     @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
@@ -642,18 +645,18 @@ class TestArrayFiles:
         whole[400:440] = b"\xff" * 40
         (tmp_path / "a.npz").write_bytes(whole)
         with pytest.raises(ValueError, match=r"a\.npz: .*; save plain numbers"):
-            Arrays(where=str(tmp_path / "a.npz"), transform=as_it_is)
+            open_array(where=str(tmp_path / "a.npz"), transform=as_it_is)
 
     def test_what_is_not_there_or_not_numbers(self, tmp_path):
         with pytest.raises(ValueError, match="no such file"):
             open_pictures(tmp_path / "gone.npy", channels=None, transform=as_it_is)
         with pytest.raises(ValueError, match="not real numbers"):
-            Arrays(where=store(tmp_path / "s.npy", np.array([["a"]])), transform=as_it_is)
+            open_array(where=store(tmp_path / "s.npy", np.array([["a"]])), transform=as_it_is)
         with pytest.raises(ValueError, match="not real numbers"):
-            Arrays(where=store(tmp_path / "c.npy", np.ones((2, 5, 6), complex)), transform=as_it_is)
+            open_array(where=store(tmp_path / "c.npy", np.ones((2, 5, 6), complex)), transform=as_it_is)
         np.savez(tmp_path / "two.npz", first=noise(2, 5, 6), second=noise(2, 5, 6))
         with pytest.raises(ValueError, match="holds first, second; call the samples 'images'"):
-            Arrays(where=str(tmp_path / "two.npz"), transform=as_it_is)
+            open_array(where=str(tmp_path / "two.npz"), transform=as_it_is)
 
 
 class Trap:

@@ -1,0 +1,184 @@
+"""One recording as a waveform at 16 kHz, from a file, and what its header says.
+
+S samples at 16 kHz.
+"""
+
+import functools
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import torch
+from jaxtyping import Float
+from maskkit.modalities.audio.filterbanks import RATE, num_samples, torchaudio
+from torch import Tensor
+
+from maskkit.files import BadSampleError, check_readable, short_reason
+
+# What libsndfile decodes without being told a format. A list may name files of any suffix; their content decides.
+SUFFIXES = (
+    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
+    *(".caf", ".w64", ".rf64", ".sph", ".nist", ".voc", ".sf"),
+)
+
+SILENCE = 2**-15  # half the span of one 16-bit step: nothing that rises above its mean by less was recorded
+BLOCK = 2**18  # samples that are held at once while a long file is searched for sound
+UNKNOWN = 2**62  # libsndfile's lengths from here upwards are those of files that do not say theirs
+MISSING = 0.1  # seconds: MP3 headers only estimate the length
+
+
+def read_recording(
+    file: str | BinaryIO,
+    *,
+    name: str | None = None,
+    samples: int | None = None,
+    place: float = 0.0,
+    around_sound: bool = False,
+) -> Float[Tensor, "S"]:
+    """Read a file as one channel of float32 at 16 kHz, full scale at 1; channels are averaged.
+
+    ``samples`` (at 16 kHz) limits what is decoded; ``place`` says where that part lies in a longer recording, 0 at the
+    start, 1 at the end. A part that is silent is returned as it is, or, with ``around_sound``, the part around the
+    recording's loudest sample instead. ``file`` is a path or an open binary file, which ``name`` then names in
+    messages. Raises BadSampleError for a file that is missing, corrupt, cut off, empty, not finite, under 25 ms, of
+    unknown length or silent throughout.
+    """
+    path = name or (file if isinstance(file, str) else str(getattr(file, "name", "recording")))
+    if isinstance(file, str):
+        check_readable(file, "recording")
+    with _opened(file, path) as opened:
+        total, rate = _length(opened, path), opened.samplerate
+        wanted = total if samples is None else min(total, -(-samples * rate // RATE))
+        wave = _part(opened, path, round(place * (total - wanted)), wanted)
+        if is_silent(wave):
+            loudest = loudest_place(_blocks(opened), path)
+            if around_sound:
+                wave = _part(opened, path, start_around(loudest, wanted, total), wanted)
+    wave = resample(wave, rate)
+    check_length(len(wave), path)
+    return wave
+
+
+def resample(wave: Float[Tensor, "S"], rate: int) -> Float[Tensor, "S"]:
+    """Return a waveform at 16 kHz, by torchaudio's windowed sinc. The authors do not resample; they assume 16 kHz.
+
+    A rate that is no multiple of 25 Hz is taken for the next that is, 0.2 % off at most from 8 kHz upwards: the filters
+    of odd rates, such as 44,099 Hz, need gigabytes.
+    """
+    near = max(round(rate / 25), 1) * 25
+    return wave if near == RATE else _resampler(near)(wave)
+
+
+@functools.lru_cache(maxsize=16)
+def _resampler(rate: int) -> Any:
+    return torchaudio().transforms.Resample(rate, RATE)
+
+
+def _length(opened: Any, path: str) -> int:
+    """Return the number of samples that the header of an open file promises."""
+    if opened.frames <= 0:
+        raise BadSampleError(path, "holds no samples, only a header")
+    if opened.frames >= UNKNOWN:  # FLAC that was written to a pipe
+        raise BadSampleError(path, "does not say how long it is; rewrite it: ffmpeg -i IN OUT.flac")
+    return int(opened.frames)
+
+
+def _part(opened: Any, path: str, start: int, wanted: int) -> Float[Tensor, "S"]:
+    """Decode a part of an open file, at its own rate."""
+    if start != opened.tell():
+        opened.seek(start)
+    sound, rate = opened.read(wanted, dtype="float32", always_2d=True), opened.samplerate
+    if len(sound) < wanted - MISSING * rate or len(sound) == 0:
+        raise BadSampleError(path, f"truncated: {len(sound) / rate:.2f} of {wanted / rate:.2f} seconds can be decoded")
+    return finite(torch.from_numpy(sound).mean(dim=1), path)
+
+
+def _blocks(opened: Any) -> Iterator[Float[Tensor, "S"]]:
+    """Decode an open file from its start, block by block."""
+    opened.seek(0)
+    while len(sound := opened.read(BLOCK, dtype="float32", always_2d=True)):
+        yield torch.from_numpy(sound).mean(dim=1)
+
+
+def finite(values: Tensor, path: str) -> Tensor:
+    """Return the values. Raises BadSampleError where one of them is NaN or infinite."""
+    if not bool(values.isfinite().all()):
+        raise BadSampleError(path, "holds NaN or infinite values")
+    return values
+
+
+def check_length(samples: int, path: str, frames: int = 1) -> None:
+    """Raise BadSampleError where samples at 16 kHz do not fill so many frames."""
+    if samples < num_samples(frames):
+        what = "a frame needs" if frames == 1 else "without padding, two patches in time need"
+        raise BadSampleError(path, f"too short: {samples / RATE:.3f} s; {what} {num_samples(frames) / RATE:.3f} s")
+
+
+def is_silent(wave: Float[Tensor, "S"]) -> bool:
+    """Tell whether no sample is farther from the mean than recordings of 16 bits can tell."""
+    return bool((wave - wave.mean()).abs().max() < SILENCE)
+
+
+def loudest_place(blocks: Iterable[Float[Tensor, "S"]], path: str) -> int:
+    """Return the position of the sample farthest from the mean of all. Raises BadSampleError where all is silent.
+
+    It is the highest or the lowest one, so that one pass does, although the mean (a microphone's offset, no sound) is
+    known only at its end.
+    """
+    count, total, high, low = 0, 0.0, (-math.inf, 0), (math.inf, 0)
+    for block in blocks:
+        finite(block, path)
+        high = max(high, (block.max().item(), count + int(block.argmax())))
+        low = min(low, (block.min().item(), count + int(block.argmin())))
+        total += block.double().sum().item()
+        count += len(block)
+    distance, place = max((high[0] - total / count, high[1]), (total / count - low[0], low[1]))
+    if distance < SILENCE:
+        raise BadSampleError(path, "silent")
+    return place
+
+
+def start_around(place: int, wanted: int, total: int) -> int:
+    """Return where a part of ``wanted`` samples with ``place`` in its middle starts, or the nearest it can."""
+    return min(max(place - wanted // 2, 0), total - wanted)
+
+
+@contextmanager
+def _opened(file: str | BinaryIO, path: str) -> Iterator[Any]:
+    """Open a file with libsndfile and close it. Any error in between becomes a BadSampleError with a short reason."""
+    module = soundfile()
+    try:
+        # Bytes, since a name may hold what is no UTF-8.
+        with module.SoundFile(os.fsencode(file) if isinstance(file, str) else file) as opened:
+            yield opened
+    except BadSampleError:
+        raise
+    except Exception as error:  # libsndfile's own errors, TypeError for formats without a header, seek's ValueError ...
+        raise BadSampleError(path, _reason(error)) from None
+
+
+def soundfile() -> Any:
+    """Import soundfile when it is first needed, or say what installs it."""
+    try:
+        import soundfile as module
+    except (ImportError, OSError) as error:  # OSError: libsndfile itself is missing
+        raise ImportError(f"audio files need soundfile ({error}); pip install 'maskkit[audio]'") from error
+    return module
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return short_reason(error)  # "no such file or directory", "permission denied"
+    message = str(getattr(error, "error_string", "")).rstrip(".") or short_reason(error)
+    # libsndfile says of an MP3 without a frame that it does not exist, although check_readable has seen it.
+    if isinstance(error, TypeError) or "recogni" in message or "not a regular file" in message:
+        return "not audio or a format libsndfile does not know; convert it: ffmpeg -i IN OUT.flac"
+    return f"cannot be decoded: {message}"
+
+
+def read_header(file: BinaryIO, path: str) -> tuple[float, int]:
+    """Return the length of a recording in seconds and its rate in hertz; ``path`` names it in errors."""
+    with _opened(file, path) as opened:
+        return _length(opened, path) / opened.samplerate, opened.samplerate

@@ -1,0 +1,91 @@
+"""What a look at some recordings says about a data set, and the mean and deviation of their energies.
+
+T frames of 10 ms, M mel bands.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from maskkit.modalities.audio.arrays import StoredRecording
+from maskkit.modalities.audio.data import Recordings, open_recordings
+from maskkit.modalities.audio.filterbanks import fbank
+from maskkit.modalities.audio.reader import read_header, read_recording
+from maskkit.modalities.audio.transforms import Clip
+from torch import Tensor
+
+from maskkit.data.arrays import ArraySource
+from maskkit.data.source import readable
+from maskkit.data.survey import look, look_at_parts, measure_parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a look at some recordings says about all, to choose defaults by."""
+
+    count: int  # of all recordings in the data set
+    median: float  # seconds
+    long: float  # seconds: nine of ten are no longer
+    rates: tuple[int, ...]  # hertz, the most frequent first
+
+
+def survey(where: str | Path, *, limit: int = 64, mels: int = 128) -> Survey:
+    """Look at the headers of up to ``limit`` recordings, evenly spread; bad ones are passed over.
+
+    Of a mixture, the part with the largest weight is looked at, and all are counted.
+    """
+    heaviest, seen = look_at_parts(where, lambda path: _survey(path, limit, mels))
+    return replace(heaviest, count=sum(each.count for each in seen))
+
+
+def _survey(where: str, limit: int, mels: int) -> Survey:
+    source = open_recordings(where, Clip(frames=1, mels=mels, mean=0.0, scale=1.0))
+    if not isinstance(source, Recordings):
+        seconds = source.row.seconds(source.shape)
+        return Survey(count=len(source), median=seconds, long=seconds, rates=(source.row.rate,))
+
+    def header(index: int) -> tuple[float, int]:
+        with source.files.open(index) as file:
+            return read_header(file, source.path(index))
+
+    seen = look(source, limit, header)
+    lengths, rates = [length for length, _ in seen], [rate for _, rate in seen]
+    return Survey(
+        count=len(source),
+        median=float(np.median(lengths)),
+        long=float(np.quantile(lengths, 0.9)),
+        rates=tuple(sorted(set(rates), key=rates.count, reverse=True)),
+    )
+
+
+def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: float = 10.0) -> tuple[float, float]:
+    """Return mean and standard deviation of log mel energies over up to ``limit`` recordings, evenly spread.
+
+    Of each recording, the first ``seconds`` count, or those around its loudest sample where the first are silent;
+    padding does not, and bad recordings are passed over. Of a mixture each part counts by its weight.
+    """
+    clip = Clip(frames=round(seconds * 100), mels=mels, mean=0.0, scale=1.0)
+
+    def energies(path: str) -> Iterator[Tensor]:
+        source = open_recordings(path, clip)
+        for values in readable(source.spread(limit), lambda index: _energies(source, index, clip)):
+            yield values.reshape(1, -1)
+
+    (mean,), (std,) = measure_parts(os.fspath(where), 1, energies)
+    return mean, std
+
+
+def _energies(source: Recordings | ArraySource[StoredRecording], index: int, clip: Clip) -> Float[Tensor, "T M"]:
+    """Return the log mel energies of a recording, not normalised. Raises BadSampleError."""
+    path = source.path(index)
+    if isinstance(source, Recordings):
+        with source.files.open(index) as file:
+            wave = read_recording(file, name=path, samples=clip.samples, around_sound=True)
+    elif source.row.holds_energies:
+        return source.row.energies(source.array[index], path)
+    else:
+        wave = source.row.wave(source.array[index], path, around_sound=True)
+    return fbank(wave - wave.mean(), clip.mels)

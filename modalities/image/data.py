@@ -1,0 +1,120 @@
+"""Data sets of pictures: their settings, and sources that read and crop them.
+
+C channels, h w height and width of a sample in pixels.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from jaxtyping import UInt8
+from maskkit.modalities.image.arrays import Layout, StoredPicture, Transform, open_array
+from maskkit.modalities.image.reader import SUFFIXES, check_channels, decode
+from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
+from torch import Tensor
+
+from maskkit.data.arrays import ArraySource, is_array_file
+from maskkit.data.find import find_files
+from maskkit.data.mixture import open_mixture
+from maskkit.data.paths import FileSource
+from maskkit.data.samples import EvaluationSamples
+from maskkit.data.source import Key, Source
+from maskkit.tokenizers import Patches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(FileSource):
+    """Picture files, or members of tar shards: read as ``read_picture`` does, then given to ``transform``."""
+
+    transform: Transform
+    channels: int = 3
+    min_side: int | None = None  # see read_picture
+
+    def __post_init__(self) -> None:
+        check_channels(self.channels)
+
+    def read(self, key: Key, rng: torch.Generator) -> UInt8[Tensor, "C h w"]:
+        """Return a picture, transformed."""
+        picture = decode(self.files.open(key.index), self.path(key.index), self.channels, self.min_side)
+        return self.transform(picture, rng)
+
+
+def open_pictures(
+    where: str | Path,
+    *,
+    channels: int | None,
+    transform: Transform,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    layout: Layout | None = None,
+    min_side: int | None = None,
+) -> Pictures | ArraySource[StoredPicture]:
+    """Open an ``.npy`` or ``.npz`` file as an array, and anything that ``find_files`` knows as Pictures.
+
+    ``channels=None`` is 3 for files and all there are for arrays. ``mean``, ``std`` and ``layout`` are for arrays only,
+    ``min_side`` for files only.
+    """
+    path = os.path.expanduser(os.fspath(where))
+    if not is_array_file(path):
+        files = find_files(path, SUFFIXES)
+        colours = 3 if channels is None else channels
+        return Pictures(files=files, transform=transform, channels=colours, min_side=min_side)
+    return open_array(path, transform=transform, channels=channels, layout=layout, mean=mean, std=std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the pictures are and how they are cropped."""
+
+    root: Annotated[str, tyro.conf.arg(aliases=["--data"])]
+    """Folder (searched through), glob, list file, array or tar shards, or several: 0.7*path/a + 0.3*path/b."""
+    min_scale: float | None = None
+    """Smallest share of an image that a random crop keeps; 1 resizes without cropping. 0.2, or 1 for tiny images."""
+    flip: bool | None = None
+    """Mirror half of the images. By default all but tiny ones."""
+    measure: bool = False
+    """Measure mean and deviation of these images instead of assuming ImageNet's; always so for floats."""
+
+    def at(self, root: str) -> "Data":
+        """Return the same settings for other files."""
+        return replace(self, root=root)
+
+    def open(self, tokenizer: Patches, *, train: bool) -> Source:
+        """Return the pictures, cropped at random or in the middle."""
+        scale = 0.2 if self.min_scale is None else self.min_scale
+        return open_images(self.root, tokenizer, train=train, min_scale=scale, flip=self.flip is not False)
+
+
+def open_images(
+    where: str | Path, tokenizer: Patches, *, train: bool = False, min_scale: float = 0.2, flip: bool = True
+) -> Source:
+    """Open pictures, or a mixture of several places, in the size and with the channels that a tokenizer takes."""
+    if tokenizer.input_size is None:
+        raise ValueError("the model does not say its input size; build it with image_size")
+    height, width = tokenizer.input_size
+    crop: TrainCrop | EvalCrop = EvalCrop(size=(height, width))
+    if train and (flip or min_scale < 1):
+        crop = TrainCrop(size=(height, width), scale=(min_scale, 1.0), flip=flip)
+    elif train:
+        crop = EvalCrop(size=(height, width), resize_ratio=1)  # nothing is left to chance: as much as fits
+    mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
+
+    def open_one(path: str) -> Source:
+        return open_pictures(
+            path,
+            channels=tokenizer.channels,
+            transform=crop,
+            mean=mean,
+            std=std,
+            min_side=min(height, width),
+        )
+
+    return open_mixture(os.fspath(where), open_one)
+
+
+samples = EvaluationSamples(Data)
+"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""

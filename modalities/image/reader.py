@@ -1,0 +1,166 @@
+"""One picture file as a uint8 tensor [C H W], and what its header says.
+
+C channels, H W height and width in pixels.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from maskkit.data.paths import open_file
+from maskkit.files import BadSampleError, short_reason
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi"),
+)
+
+# A file's content decides, whatever its suffix. Left out of Pillow's formats are those that start another program (EPS)
+# and those without a signature (TGA), which would make a picture of any garbage.
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "QOI")
+
+# What EXIF's orientation asks for. ImageOps.exif_transpose does the same, and fails where it cannot write EXIF back.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+
+# Pillow warns about large pictures and odd metadata at every read, which a training log repeats thousands of times.
+# What matters raises: beyond twice Image.MAX_IMAGE_PIXELS (179 million pixels) a picture is a bad sample.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def read_picture(path: str, channels: int = 3, *, min_side: int | None = None) -> UInt8[Tensor, "C H W"]:
+    """Read a file as uint8: 1 channel is luminance (ITU-R 601), 3 RGB, 4 RGBA.
+
+    The picture is turned as EXIF says. An animation gives its first frame, a TIFF its first page.
+    Transparent parts are put on white for 1 and 3 channels: the colours stored under them are arbitrary, often black,
+    and merely dropping alpha, as ``convert("RGB")`` does, would show them. A fully opaque picture is not changed.
+    16 bit is scaled by 1/257, so 65535 becomes 255 (colour: Pillow keeps the high byte).
+    32-bit integers and floats have no agreed range, so each picture is stretched from its least value (0) to its
+    greatest (255). Where the units matter, use arrays (.npy, .npz).
+
+    ``min_side`` (pixels) lets JPEGs be decoded at 1/2, 1/4 or 1/8 of their size, several times faster, as long as both
+    sides stay at least twice ``min_side``: a crop of a fifth of the area, MAE's smallest, is 0.45 of the side, so
+    nearly ``min_side`` pixels are left of it and hardly anything is enlarged.
+    """
+    check_channels(channels)
+    return decode(open_file(path, "picture"), path, channels, min_side)
+
+
+def decode(file: BinaryIO, path: str, channels: int, min_side: int | None) -> UInt8[Tensor, "C H W"]:
+    """Read an open file, which is closed afterwards, as ``read_picture`` does; ``path`` names it in errors."""
+    with _opened(file, path) as image:
+        if min_side is not None:
+            image.draft(None, (2 * min_side, 2 * min_side))
+        image.load()
+        turn = _TURNS.get(_orientation(image))
+        image = _with_channels(_eight_bit(image, path), channels)
+        pixels = np.array(image.transpose(turn) if turn is not None else image)
+    tensor = torch.from_numpy(pixels)
+    # A view, pixels still interleaved as Pillow has them: torchvision resizes those faster, and the copy is saved.
+    return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+
+
+def check_channels(channels: int) -> None:
+    """Raise ValueError for a number of channels that picture files cannot be read with."""
+    if channels not in (1, 3, 4):
+        raise ValueError(
+            f"channels must be 1, 3 or 4 for picture files, got {channels}; "
+            "keep pictures of other channels in arrays (.npy or .npz)"
+        )
+
+
+@contextmanager
+def _opened(file: BinaryIO, path: str) -> Iterator[Any]:
+    """Open a picture and close its file. Any error in between becomes a BadSampleError with a short reason."""
+    try:
+        # By handle, since Pillow maps an uncompressed TIFF that it opens by name, and scrambles it if EXIF turns it.
+        with file, Image.open(file, formats=_formats()) as image:
+            yield image
+    except BadSampleError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadSampleError(path, "not a picture or a format Pillow does not know") from None
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        reason = f"more than {limit:.4g} million pixels; shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS"
+        raise BadSampleError(path, reason) from None
+    except Exception as error:  # on broken files Pillow raises nearly anything: OSError, SyntaxError, struct.error ...
+        raise BadSampleError(path, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    message = short_reason(error)
+    if isinstance(error, OSError) and error.strerror:
+        return message  # "input/output error"
+    return f"truncated: {message}" if "truncated" in message.lower() else f"cannot be decoded: {message}"
+
+
+def _formats() -> tuple[str, ...]:
+    Image.init()  # registers all formats of this build; AVIF, say, is not in every one. Does nothing the second time
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _orientation(image: Any) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # broken metadata is no reason to lose the picture
+        return 1
+
+
+def _eight_bit(image: Any, path: str) -> Any:
+    # Pillow opens 16-bit PGM, scaled to 0..65535 whatever its maximum, as 32-bit integers; old versions PNG too.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # rounded: (v + 257 / 2) / 257
+    if image.mode in ("I", "F"):
+        stretched = _stretched(np.asarray(image).astype(np.float64), path)
+        return Image.fromarray(stretched)
+    return image
+
+
+def _stretched(values: NDArray[np.float64], path: str) -> NDArray[np.uint8]:
+    low, high = values.min(), values.max()
+    if not np.isfinite(high - low):  # NaN goes through min and max
+        raise BadSampleError(path, "holds NaN or infinite values")
+    span = high - low if high > low else 1.0  # a constant picture is black
+    stretched: NDArray[np.float64] = (values - low) * (255 / span)
+    return stretched.round().astype(np.uint8)
+
+
+def _with_channels(image: Any, channels: int) -> Any:
+    if channels == 4:
+        return image.convert("RGBA")
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        if layered.getchannel("A").getextrema()[0] < 255:
+            image = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+        elif image.mode in ("P", "PA"):
+            image = layered
+    wanted = "L" if channels == 1 else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)
+
+
+def read_header(file: BinaryIO, path: str) -> tuple[int, int, bool]:
+    """Return height and width (pixels) of a picture as it will be read, and whether it is grey. Closes the file."""
+    with _opened(file, path) as image:
+        width, height = image.size
+        # Pillow gives the size of a TIFF as it will be after turning.
+        if _orientation(image) >= 5 and image.format != "TIFF":
+            width, height = height, width
+        return height, width, image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")

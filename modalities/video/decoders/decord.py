@@ -1,0 +1,96 @@
+"""Video files read by decord, frame-exact."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, scaled
+from numpy.typing import NDArray
+
+from maskkit.files import BadSampleError
+
+
+class DecordVideo(Video):
+    """A file read by decord, with frame-exact access. Readers are short-lived: one that is kept holds its memory."""
+
+    def __init__(self, source: VideoFile, *, name: str, short_side: int | None = None) -> None:
+        self.name = name
+        self._source = str(source) if isinstance(source, str | Path) else source.read()
+        self._scale: dict[str, int] = {}
+        self._only_keys: bool | None = None
+        self._reader, self._position = self._open(), 0
+        if short_side is not None:
+            height, width = self._decoded(lambda: self._reader.next().shape[:2])
+            if min(height, width) > short_side:
+                rows, columns = scaled(height, width, short_side)
+                self._scale = {"height": rows, "width": columns}
+            self._reader = self._open()
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins."""
+        stamps = self._decoded(lambda: self._reader.get_frame_timestamp(range(len(self))))
+        return np.asarray(stamps, dtype=np.float64)[:, 0]
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Decode frames, going through the file once."""
+        found: dict[int, Pixels] = {}
+        wanted = sorted({int(n) for n in numbers})
+        for number in wanted:
+            self._go_to(number)
+            found[number] = _three_channels(self._decoded(lambda: self._reader.next().asnumpy()))
+            self._position = number + 1
+        return np.stack([found[int(n)] for n in numbers])
+
+    def _go_to(self, number: int) -> None:
+        """Move to a frame: by seeking in files made of keyframes only, in others frame by frame from the start.
+
+        decord numbers what follows a seek from the keyframe's place in the file. Where frames are stored in another
+        order than they are shown (B-frames) it is off by a few frames after a seek, and with a variable frame rate
+        after ``skip_frames``; its ``get_batch`` does both. Frames that are passed over are therefore decoded, and a
+        clip late in a long video is slow to reach; ``maskkit transcode video`` makes files that can be sought in.
+        """
+        if self._only_keys is None:
+            self._only_keys = len(self._reader.get_key_indices()) == len(self._reader)
+        if self._only_keys and number != self._position:
+            self._decoded(lambda: self._reader.seek(number))
+            return
+        if number < self._position:
+            self._reader, self._position = self._open(), 0
+        for _ in range(number - self._position):
+            self._decoded(self._reader.next)
+
+    def _open(self) -> Any:
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)
+        source = self._source if isinstance(self._source, str) else io.BytesIO(self._source)
+        # One thread: the loader's workers are what runs in parallel.
+        reader = self._decoded(lambda: decord.VideoReader(source, num_threads=1, **self._scale))
+        if len(reader) == 0:
+            raise BadSampleError(self.name, "holds no frames")
+        return reader
+
+    def _decoded(self, work: Any) -> Any:
+        """Call decord. Any error becomes a BadSampleError with a short reason."""
+        try:
+            return work()
+        except BadSampleError:
+            raise
+        except StopIteration:
+            raise BadSampleError(self.name, "ends before its last frame, so it is cut off or broken") from None
+        except Exception as error:  # noqa: BLE001  # decord raises RuntimeError, DECORDError and others
+            raise BadSampleError(self.name, decoding_reason(error)) from None
+
+
+def _three_channels(pixels: UInt8[np.ndarray[Any, Any], "H W channels"]) -> Pixels:
+    """Mend decord's frames less than 64 pixels wide: it takes rows padded to 64 bytes for ones of more channels."""
+    height, width, channels = pixels.shape
+    if channels == 3:
+        return pixels
+    return pixels.reshape(height, width * channels)[:, : 3 * width].reshape(height, width, 3)

@@ -1,0 +1,55 @@
+"""Folders of frames, read by Pillow."""
+
+import os
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from maskkit.modalities.video.decoders.video import FRAME_RATE, Picture, Pixels, Video, decoding_reason, shrunk
+from numpy.typing import NDArray
+from PIL import Image
+
+from maskkit.files import BadSampleError
+
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+
+
+class FrameFolder(Video):
+    """A folder of pictures, one a frame, in the order of the numbers in their names; all of one size."""
+
+    def __init__(self, path: str, *, short_side: int | None = None, rate: float = FRAME_RATE) -> None:
+        self.name, self._short_side, self._rate = path, short_side, rate
+        names = [name for name in os.listdir(path) if name.lower().endswith(FRAME_SUFFIXES) and name[0] != "."]
+        if not names:
+            raise BadSampleError(path, "a folder without frames")
+        self._files = [os.path.join(path, name) for name in sorted(names, key=_by_number)]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins, at 25 frames a second: a folder does not say."""
+        return np.arange(len(self._files)) / self._rate
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Read frames."""
+        found = {int(n): self._picture(self._files[int(n)]) for n in dict.fromkeys(int(n) for n in numbers)}
+        sizes = sorted({pixels.shape for pixels in found.values()})
+        if len(sizes) > 1:
+            raise BadSampleError(self.name, f"frames of different sizes: {sizes[0][:2]} and {sizes[-1][:2]}")
+        return np.stack([found[int(n)] for n in numbers])
+
+    def _picture(self, file: str) -> Picture:
+        try:
+            with Image.open(file) as image:
+                if self._short_side is not None:
+                    image.draft("RGB", (self._short_side, self._short_side))  # JPEGs at 1/2, 1/4 or 1/8 of their size
+                return shrunk(np.asarray(image.convert("RGB")), self._short_side)
+        except Exception as error:  # noqa: BLE001
+            # The folder is the sample: its frames, were they named as samples, would count as many bad ones.
+            raise BadSampleError(self.name, f"{os.path.basename(file)} {decoding_reason(error)}") from None
+
+
+def _by_number(name: str) -> list[tuple[int, int | str]]:
+    """Sort ``frame_10`` after ``frame_9``."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]

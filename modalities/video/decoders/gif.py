@@ -1,0 +1,47 @@
+"""GIFs read by Pillow."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
+
+from maskkit.files import BadSampleError
+
+
+class AnimatedPicture(Video):
+    """A GIF read by Pillow. Frames build on each other, so all up to the last one wanted are decoded."""
+
+    def __init__(self, source: VideoFile, *, name: str, short_side: int | None = None) -> None:
+        self.name, self._short_side = name, short_side
+        self._content = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
+        self._durations = [max(image.info.get("duration", 0), 10) for image in self._frames()]  # milliseconds
+
+    def __len__(self) -> int:
+        return len(self._durations)
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins; a duration of zero is shown for a hundredth of a second."""
+        return np.concatenate([[0.0], np.cumsum(self._durations)[:-1]]) / 1000
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Decode frames, going through the file once."""
+        wanted = {int(n) for n in numbers}
+        found = {}
+        for number, image in enumerate(self._frames()):
+            if number in wanted:
+                found[number] = shrunk(np.asarray(image.convert("RGB")), self._short_side)
+            if len(found) == len(wanted):
+                break
+        return np.stack([found[int(n)] for n in numbers])
+
+    def _frames(self) -> Any:
+        try:
+            with Image.open(io.BytesIO(self._content)) as image:
+                yield from ImageSequence.Iterator(image)
+        except Exception as error:  # noqa: BLE001  # on broken files Pillow raises nearly anything
+            raise BadSampleError(self.name, decoding_reason(error)) from None

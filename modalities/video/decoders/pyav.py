@@ -1,0 +1,126 @@
+"""Video files read by PyAV, frame-exact."""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, scaled
+from numpy.typing import NDArray
+
+from maskkit.files import BadSampleError
+
+_BEFORE_ALL = -(2**62)  # a time stamp
+
+
+class PyavVideo(Video):
+    """A file read by PyAV. Frames are known by their time stamps, and reached from the keyframe before them."""
+
+    def __init__(self, source: VideoFile, *, name: str, short_side: int | None = None) -> None:
+        self.name, self._short_side = name, short_side
+        self._source = os.fspath(source) if isinstance(source, str | Path) else source.read()
+        self._container: Any = None
+        self._frames: Any = None
+        with self._one_bad_sample():
+            self._open()
+            self._stamps, self._keys = self._index()
+            if len(self._stamps) == 0:
+                raise BadSampleError(name, "holds no frames")
+            self._open()
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins, from the first."""
+        seconds: NDArray[np.float64] = (self._stamps - self._stamps[0]) * float(self._stream.time_base)
+        return seconds
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Decode frames, in the order of their times; only those asked for are scaled and turned into RGB."""
+        found = {}
+        with self._one_bad_sample():
+            for number in sorted({int(n) for n in numbers}):
+                found[number] = self._pixels(self._frame(number))
+        return np.stack([found[int(n)] for n in numbers])
+
+    def _open(self) -> None:
+        """Open the file, to decode it from its start."""
+        import av
+
+        self.close()
+        container: Any = av.open(self._source if isinstance(self._source, str) else io.BytesIO(self._source))
+        if not container.streams.video:
+            raise BadSampleError(self.name, "holds no video, only sound")
+        self._container, self._stream = container, container.streams.video[0]
+        self._stream.codec_context.thread_count = 1  # the loader's workers are what runs in parallel
+        self._frames, self._last = container.decode(self._stream), _BEFORE_ALL
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._container is not None:
+            self._frames = None
+            self._container.close()
+
+    def _index(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the time stamps of all frames and those of keyframes, ascending; from packets, which is quick."""
+        packets = [p for p in self._container.demux(self._stream) if p.size and not p.is_discard]
+        if all(packet.pts is not None for packet in packets):
+            stamps, keys = ([p.pts for p in some] for some in (packets, [p for p in packets if p.is_keyframe]))
+        else:  # old files stamp only what is decoded
+            self._open()
+            stamps, keys = [frame.pts for frame in self._frames], []
+        return np.unique(np.array(stamps, dtype=np.int64)), np.unique(np.array(keys, dtype=np.int64))
+
+    def _frame(self, number: int) -> Any:
+        """Decode up to a frame, from where the last one was or from a keyframe between the two."""
+        wanted = self._stamps[number]
+        before = self._keys[self._keys <= wanted].tolist()
+        if before and not before[-1] <= self._last < wanted:
+            self._go_back_to(before[-1])
+        elif self._last >= wanted:
+            self._open()
+        # Some formats' seek lands behind the keyframe asked for: then from ever earlier ones, at last from the start.
+        earlier = before[-6:-1:2]
+        while (frame := self._decoded_to(wanted)) is None and earlier:
+            self._go_back_to(earlier.pop())
+        if frame is None:
+            self._open()
+            frame = self._decoded_to(wanted)
+        if frame is None:
+            raise BadSampleError(self.name, f"frame {number} cannot be decoded, so it is cut off or broken")
+        return frame
+
+    def _decoded_to(self, wanted: int) -> Any:
+        """Return the frame with this time stamp, None where decoding goes past it."""
+        for frame in self._frames:
+            self._last = frame.pts
+            if frame.pts >= wanted:
+                return frame if frame.pts == wanted else None
+        return None
+
+    def _go_back_to(self, stamp: int) -> None:
+        """Decode on from a keyframe."""
+        self._container.seek(stamp, stream=self._stream, backward=True)
+        self._frames, self._last = self._container.decode(self._stream), _BEFORE_ALL
+
+    def _pixels(self, frame: Any) -> UInt8[np.ndarray[Any, Any], "H W 3"]:
+        height, width = frame.height, frame.width
+        if self._short_side is not None and min(height, width) > self._short_side:
+            height, width = scaled(height, width, self._short_side)
+        pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+    @contextmanager
+    def _one_bad_sample(self) -> Iterator[None]:
+        """Turn any error of FFmpeg into a BadSampleError with a short reason."""
+        try:
+            yield
+        except BadSampleError:
+            raise
+        except Exception as error:  # noqa: BLE001  # av raises its own errors, ValueError, OSError and others
+            raise BadSampleError(self.name, decoding_reason(error)) from None

@@ -1,0 +1,126 @@
+"""The table of decoders: which one reads a video, by what is installed and by how the file begins."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+from maskkit.modalities.video.decoders.decord import DecordVideo
+from maskkit.modalities.video.decoders.frames import FrameFolder
+from maskkit.modalities.video.decoders.gif import AnimatedPicture
+from maskkit.modalities.video.decoders.pyav import PyavVideo
+from maskkit.modalities.video.decoders.torchcodec import TorchcodecVideo
+from maskkit.modalities.video.decoders.video import Video, VideoFile
+
+from maskkit.data.paths import open_file
+from maskkit.files import BadSampleError, short_reason
+
+Decoder = Literal["auto", "pyav", "decord", "torchcodec"]
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts"),
+    *(".wmv", ".flv", ".3gp", ".ogv", ".vob"),
+)
+
+_PROGRAM_STREAM = b"\0\0\1\xba"  # how MPEG program streams (.mpg, .vob) begin
+_GIF = (b"GIF87a", b"GIF89a")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A decoder of video files: the module it needs, what opens a file, and why some files are refused."""
+
+    module: str
+    video: Callable[..., Video]
+    refusal: Callable[[bytes, VideoFile], str]
+
+
+def _refuse_transport_stream(start: bytes, source: VideoFile) -> str:
+    if start[:1] == b"G" and _is_transport_stream(source):
+        return "a transport stream, whose first frames decord loses; repack it: ffmpeg -i IN.ts -c copy OUT.mp4"
+    return ""
+
+
+def _refuse_program_stream(start: bytes, source: VideoFile) -> str:
+    if start.startswith(_PROGRAM_STREAM):
+        return "a program stream, whose frames torchcodec misnumbers; read it by pyav"
+    return ""
+
+
+_DECODERS = {  # in the order of preference
+    "pyav": _Entry("av", PyavVideo, lambda start, source: ""),
+    "decord": _Entry("decord", DecordVideo, _refuse_transport_stream),
+    "torchcodec": _Entry("torchcodec.decoders", TorchcodecVideo, _refuse_program_stream),
+}
+
+
+def find_decoder(wanted: Decoder = "auto") -> Literal["pyav", "decord", "torchcodec"]:
+    """Return the decoder to use for video files: of those installed the first of PyAV, decord, torchcodec.
+
+    All three give the same frames. PyAV goes to the keyframe before a clip; decord, which cannot do so exactly, through
+    all frames from the start. Raises ImportError where what is wanted cannot be imported, and says what mends it.
+    """
+    reasons = []
+    for name in _DECODERS if wanted == "auto" else (wanted,):
+        if find_spec(_DECODERS[name].module.partition(".")[0]) is None:
+            reasons.append(f"{name} is not installed")
+            continue
+        try:
+            __import__(_DECODERS[name].module)
+        except Exception as error:  # noqa: BLE001  # torchcodec raises RuntimeError where it finds no FFmpeg
+            reasons.append(f"{name} fails: {short_reason(error)}")
+            continue
+        return name  # type: ignore[return-value]  # "auto" is none of the names
+    raise ImportError(f"no decoder for video files ({'; '.join(reasons)}); pip install 'maskkit[video]'")
+
+
+def findings() -> list[tuple[str, bool, str, str]]:
+    """Return for ``maskkit doctor`` what reads videos: (subject, fine, text, mend)."""
+    try:
+        name = find_decoder()
+    except ImportError as error:
+        return [("video", False, str(error), "pip install 'maskkit[video]'")]
+    return [("video", True, f"files are read by {name}, GIFs and folders of frames by Pillow", "")]
+
+
+def open_video(source: VideoFile, *, decoder: Decoder = "auto", short_side: int | None = None, name: str = "") -> Video:
+    """Open a video file, an open binary file, a GIF, or a folder of frames.
+
+    ``short_side`` lets a larger video be scaled down while it is decoded, so that its shorter side has so many pixels
+    and no later step works on more. Raises BadSampleError, under ``name`` where a file has no path, for what cannot be
+    read.
+    """
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    name = name or path or getattr(source, "name", "a stream")
+    if path and os.path.isdir(path):
+        return FrameFolder(path, short_side=short_side)
+    start = _first_bytes(source)
+    if not start:
+        raise BadSampleError(name, "empty file")
+    if start.startswith(_GIF):  # decord refuses them: they say no duration
+        return AnimatedPicture(source, name=name, short_side=short_side)
+    entry = _DECODERS[find_decoder(decoder)]
+    if reason := entry.refusal(start, source):
+        raise BadSampleError(name, reason)
+    return entry.video(source, name=name, short_side=short_side)
+
+
+def _first_bytes(source: VideoFile) -> bytes:
+    """Return the first 16 bytes of a file. Raises BadSampleError where there is nothing to read."""
+    if not isinstance(source, str | os.PathLike):
+        start = source.read(16)
+        source.seek(0)
+        return start
+    with open_file(os.fspath(source), "video") as file:
+        return file.read(16)
+
+
+def _is_transport_stream(source: VideoFile) -> bool:
+    """Say whether packets of 188 bytes begin with G, as those of MPEG transport streams do."""
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            return _is_transport_stream(file)
+    start = source.read(188 * 3 + 1)
+    source.seek(0)
+    return start[::188] == b"GGGG"

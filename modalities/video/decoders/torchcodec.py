@@ -1,0 +1,59 @@
+"""Video files read by torchcodec, with the FFmpeg of the system."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
+from numpy.typing import NDArray
+
+from maskkit.files import BadSampleError
+
+BLOCK = 32  # frames held at a time where a whole file has to be decoded
+
+
+class TorchcodecVideo(Video):
+    """A file read by torchcodec with the system's FFmpeg, in its exact mode."""
+
+    def __init__(self, source: VideoFile, *, name: str, short_side: int | None = None) -> None:
+        from torchcodec.decoders import VideoDecoder
+
+        self.name, self._short_side = name, short_side
+        content = str(source) if isinstance(source, str | Path) else source.read()
+        try:
+            self._decoder = VideoDecoder(content, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC")
+            self._count = len(self._decoder)
+        except (RuntimeError, ValueError) as error:
+            raise BadSampleError(name, decoding_reason(error)) from None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins. torchcodec tells them with frames only, so all are decoded."""
+        return np.concatenate([block.pts_seconds.numpy() for _, block in self._blocks(self._count)]).astype(np.float64)
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Decode frames; scaled after decoding, since torchcodec scales to fixed sizes only."""
+        wanted = [int(n) for n in numbers]
+        try:
+            pixels = self._decoder.get_frames_at(wanted).data.numpy()
+        except (RuntimeError, IndexError):
+            pixels = self._in_sequence(wanted)
+        return pixels if self._short_side is None else np.stack([shrunk(p, self._short_side) for p in pixels])
+
+    def _in_sequence(self, wanted: list[int]) -> Pixels:
+        """Decode from the start, for files whose last group of pictures torchcodec cannot seek to (open groups)."""
+        found: dict[int, Pixels] = {}
+        for start, block in self._blocks(max(wanted) + 1):
+            found |= {n: block.data[n - start].numpy() for n in wanted if start <= n < start + len(block.data)}
+        return np.stack([found[n] for n in wanted])
+
+    def _blocks(self, stop: int) -> Iterator[tuple[int, Any]]:
+        """Give all frames up to ``stop``, some at a time, with the number of the first; none of them needs a seek."""
+        try:
+            for start in range(0, stop, BLOCK):
+                yield start, self._decoder.get_frames_in_range(start, min(start + BLOCK, stop))
+        except (RuntimeError, IndexError) as error:
+            raise BadSampleError(self.name, decoding_reason(error)) from None

@@ -1,0 +1,64 @@
+"""What all decoders of videos share: the protocol of an open video, sizes, and reasons of errors in short.
+
+n frames, H W height and width in pixels as a player shows them: rotation is applied.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image
+
+VideoFile = str | Path | BinaryIO
+Pixels = UInt8[np.ndarray[Any, Any], "n H W 3"]
+Picture = UInt8[np.ndarray[Any, Any], "H W 3"]
+
+FRAME_RATE = 25.0  # frames a second of a folder of frames, which does not say
+
+
+class Video(Protocol):
+    """An open video; its length is the number of its frames."""
+
+    def __len__(self) -> int: ...
+
+    def times(self) -> NDArray[np.float64]:
+        """Return the seconds at which each frame begins, ascending. Some decoders go through the whole file for it."""
+
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """Decode the frames with these numbers, in their order; a number may occur more than once."""
+
+    def close(self) -> None:
+        """Let go of the file, where one is held open."""
+        return
+
+
+def scaled(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Return a size of the same shape whose shorter side is ``short_side``."""
+    if height <= width:
+        return short_side, round(width * short_side / height)
+    return round(height * short_side / width), short_side
+
+
+def shrunk(pixels: Picture, short_side: int | None) -> Picture:
+    """Return a picture [H W 3] scaled down to a shorter side, where it is larger."""
+    height, width = pixels.shape[:2]
+    if short_side is None or min(height, width) <= short_side:
+        return pixels
+    rows, columns = scaled(height, width, short_side)
+    return np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BILINEAR))
+
+
+def decoding_reason(error: Exception) -> str:
+    """Return in one line why a decoder could not read a video."""
+    message = str(error)
+    if "cannot find video stream" in message:
+        return "holds no video that decord can decode: only sound, or a newer codec such as AV1"
+    if message.startswith("Error reading") or "Invalid data found" in message:
+        return "not a video, or cut off before its index"
+    line = (message.strip().splitlines() or ["no reason given"])[0]
+    line = re.sub(r"^(\[[^\]]*\] )*\S*:\d+: ", "", line)  # decord's clock and source line
+    return f"cannot be decoded: {line[:160].rstrip('.')}"
