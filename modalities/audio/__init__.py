@@ -4,6 +4,7 @@ from maskkit.modalities.audio.filterbanks import fbank, fbanks, waveform
 from maskkit.modalities.audio.pictures import draw, write_sound
 from maskkit.modalities.audio.presets import audiomae, masker, patches
 from maskkit.modalities.audio.readers import SUFFIXES, measure, read_recording
+from maskkit.modalities.audio.requirements import findings
 from maskkit.modalities.audio.sample import NAME, sample, speak, tiny
 from maskkit.modalities.audio.settings import AudioMAE, Command, Data, open_audio, restore
 from maskkit.modalities.audio.transforms import Clip
@@ -21,6 +22,7 @@ __all__ = [
     "draw",
     "fbank",
     "fbanks",
+    "findings",
     "masker",
     "measure",
     "open_audio",

@@ -3,6 +3,7 @@
 from maskkit.modalities.image.pictures import draw
 from maskkit.modalities.image.presets import mae, patches
 from maskkit.modalities.image.readers import SUFFIXES
+from maskkit.modalities.image.requirements import findings
 from maskkit.modalities.image.sample import NAME, digits, sample, tiny
 from maskkit.modalities.image.settings import MAE, Command, Data, open_images, restore
 
@@ -16,6 +17,7 @@ __all__ = [
     "Data",
     "digits",
     "draw",
+    "findings",
     "mae",
     "open_data",
     "open_images",

@@ -5,8 +5,11 @@ n frames, H W height and width in pixels as a player shows them: rotation is app
 
 import io
 import os
+import platform
 import re
+import shutil
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from maskkit.data.source import BadSampleError
+from maskkit.doctor import Report, package
 
 Decoder = Literal["auto", "pyav", "decord", "torchcodec"]
 Pixels = UInt8[np.ndarray[Any, Any], "n H W 3"]
@@ -73,13 +77,26 @@ def find_decoder(wanted: Decoder = "auto") -> Literal["pyav", "decord", "torchco
     raise ImportError(f"no decoder for video files ({'; '.join(reasons)}); pip install 'maskkit[video]'")
 
 
-def findings() -> list[tuple[str, bool, str, str]]:
+def findings() -> list[Report]:
     """Return for ``maskkit doctor`` what reads videos: (subject, fine, text, mend)."""
+    extra = "pip install 'maskkit[video]'"
     try:
-        name = find_decoder()
+        chosen = ("video", True, f"files are read by {find_decoder()}, GIFs and folders of frames by Pillow", "")
     except ImportError as error:
-        return [("video", False, str(error), "pip install 'maskkit[video]'")]
-    return [("video", True, f"files are read by {name}, GIFs and folders of frames by Pillow", "")]
+        chosen = ("video", False, str(error), extra)
+    ffmpeg = shutil.which("ffmpeg")
+    return [
+        chosen,
+        package("av", "reads video", extra),
+        package("decord", "reads video", extra if _decord_has_a_wheel() else ""),
+        package("torchcodec", "reads video, with the system's FFmpeg", "pip install torchcodec"),
+        ("ffmpeg", ffmpeg is not None, ffmpeg or "not on the path: only re-encoding video needs it", ""),
+    ]
+
+
+def _decord_has_a_wheel() -> bool:
+    """Tell whether ``maskkit[video]`` installs decord here: its markers say the same."""
+    return (sys.platform, platform.machine()) in (("linux", "x86_64"), ("win32", "AMD64"))
 
 
 def open_video(
