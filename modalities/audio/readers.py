@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from jaxtyping import Float
-from maskkit.modalities.audio.filterbanks import RATE, fbank, num_samples, torchaudio
+from maskkit.modalities.audio.filterbanks import RATE, fbank, num_samples
+from maskkit.modalities.audio.resampling import resample
 from maskkit.modalities.audio.transforms import Clip
 from numpy.typing import NDArray
 from torch import Tensor
@@ -72,21 +73,6 @@ def read_recording(
     wave = resample(wave, rate)
     _check_length(len(wave), path)
     return wave
-
-
-def resample(wave: Float[Tensor, "S"], rate: int) -> Float[Tensor, "S"]:
-    """Return a waveform at 16 kHz, by torchaudio's windowed sinc. The authors do not resample; they assume 16 kHz.
-
-    A rate that is no multiple of 25 Hz is taken for the next that is, 0.2 % off at most from 8 kHz upwards: the filters
-    of odd rates, such as 44,099 Hz, need gigabytes.
-    """
-    near = max(round(rate / 25), 1) * 25
-    return wave if near == RATE else _resampler(near)(wave)
-
-
-@functools.lru_cache(maxsize=16)
-def _resampler(rate: int) -> Any:
-    return torchaudio().transforms.Resample(rate, RATE)
 
 
 def _check_file(path: str) -> None:

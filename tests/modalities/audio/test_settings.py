@@ -15,7 +15,6 @@ from maskkit.engine.loop import pretrain
 from maskkit.engine.run import plain
 
 soundfile = pytest.importorskip("soundfile")
-pytest.importorskip("torchaudio")
 
 
 @pytest.fixture(scope="module")

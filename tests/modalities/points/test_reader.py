@@ -125,7 +125,7 @@ def test_large_coordinates_keep_their_digits(tmp_path, write_cloud):
         ("a.pcd", b"\x00\xff" * 500, "no PCD"),
         ("a.ply", PLY + b"0 0 0\n1 0 0\n0 1 0\n4 0 1 2 9\n", "names a point that is not there"),
         ("a.off", b"OFF\n99999999 1 0\n0 0 0", "broken, or no OFF"),
-        ("a.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n4 0 1 2 9\n", "broken, or no OFF"),
+        ("a.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n4 0 1 2 9\n", "broken, or no OFF|names a point that is not there"),
         ("a.stl", b"\x00" * 80 + b"\xff\xff\xff\x7f" + b"1" * 50, "no triangles"),
         ("a.obj", b"\x00\x01garbage" * 50, "no triangles"),
         ("a.xyz", b"one two three\n", "cannot be read"),
