@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test test-lowest check format clean
 
 demo: .venv/.installed
 	OMP_WAIT_POLICY=ACTIVE $(BIN)/python examples/01_digits.py --out demo
@@ -10,6 +10,10 @@ demo: .venv/.installed
 test: .venv/.installed-test
 	$(MAKE) check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The fast tests with the lowest versions that pyproject.toml allows, in an environment of their own.
+test-lowest: .venv-lowest/.installed
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: .venv/.installed-test
 	$(BIN)/ruff check .
@@ -30,5 +34,13 @@ format: .venv/.installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@ .venv/.installed
 
+.venv-lowest/.installed: pyproject.toml setup.py .ci/lowest.py
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check packaging
+	.venv-lowest/bin/python .ci/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint .venv-lowest/constraints.txt --editable '.[test]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info demo
+	rm -rf .venv .venv-lowest build dist *.egg-info demo

@@ -1,21 +1,19 @@
 """``maskkit doctor``: what is installed, missing or broken, why, and the one command that mends it."""
 
-import ctypes.util
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskkit.files import short_reason
-from maskkit.modality import find_modality, modality_names
+from maskkit.modality import as_modality
 
-# Package: what it is for, and what installs it.
 REQUIRED = (
     "torch",
     "torchvision",
@@ -23,26 +21,24 @@ REQUIRED = (
     "einops",
     "jaxtyping",
     "safetensors",
+    "numpy",
+    "PIL",
+    "scipy",
     "sklearn",
     "matplotlib",
     "rich",
     "tyro",
+    "filelock",
 )
-OPTIONAL = {
-    "av": ("reads video", "pip install 'maskkit[video]'"),
-    "decord": ("reads video", "pip install 'maskkit[video]'"),
-    "torchcodec": ("reads video, with the system's FFmpeg", "pip install torchcodec"),
-    "torchaudio": ("computes audio filter banks", "pip install 'maskkit[audio]'"),
-    "soundfile": ("reads audio", "pip install 'maskkit[audio]'"),
-    "open3d": ("reads point clouds (PLY, PCD)", "pip install 'maskkit[points]'"),
-    "trimesh": ("reads meshes", "pip install 'maskkit[points]'"),
-    "transformers": ("Hugging Face's models, as a peer in tests and bench", "pip install transformers"),
-}
+"""Modules that every modality needs; the package's own dependencies install them."""
+
+Report = tuple[str, bool, str, str]
+"""What a modality's ``findings()`` gives: subject, whether it is fine, a line of text, the command that mends it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report."""
+    """One line of the report; ``needed`` says that nothing works without its subject."""
 
     subject: str
     fine: bool
@@ -50,83 +46,74 @@ class Finding:
     mend: str = ""
     needed: bool = False
 
+    def __str__(self) -> str:
+        mark = "ok " if self.fine else "NO " if self.needed else "-  "
+        mend = f"\n{'':<18} mend: {self.mend}" if self.mend else ""
+        return f"{mark} {self.subject:<14} {self.text}{mend}"
+
 
 def main(words: list[str]) -> int:
-    """Print the report; exit code 2 when something that is needed is broken."""
+    """Print the report and return the exit code, which is 2 when something that is needed is broken."""
     if words:
         print("maskkit doctor takes no arguments" if words[0] not in ("-h", "--help") else __doc__)
         return 0 if words[0] in ("-h", "--help") else 2
-    findings = [
-        finding for look in (system, required, optional, modalities, devices, kernels, disk) for finding in look()
-    ]
-    for finding in findings:
-        mark = "ok " if finding.fine else "NO " if finding.needed else "-  "
-        print(
-            f"{mark} {finding.subject:<14} {finding.text}"
-            + (f"\n{'':<18} mend: {finding.mend}" if finding.mend else "")
-        )
-    broken = [finding.subject for finding in findings if finding.needed and not finding.fine]
+    sections = (system, required, modalities, devices, kernels, disk)
+    broken = []
+    for finding in (finding for section in sections for finding in section()):
+        print(finding)
+        if finding.needed and not finding.fine:
+            broken.append(finding.subject)
     print(f"\nbroken: {', '.join(broken)}" if broken else "\nall that maskkit needs is here")
     return 2 if broken else 0
 
 
+def package(name: str, purpose: str, mend: str, preload: Callable[[], None] | None = None) -> Report:
+    """Import a package and report on it: an installed package may still be broken.
+
+    ``purpose`` completes "it ...", such as "reads video". ``preload`` runs before the import.
+    """
+    if importlib.util.find_spec(name) is None:
+        return name, False, f"not installed{': it ' + purpose if purpose else ''}", mend
+    try:
+        if preload is not None:
+            preload()
+        module = importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001  # a broken package may raise anything
+        reason = " ".join(str(error).split())[:160]
+        return name, False, f"installed, but fails: {type(error).__name__}: {reason}", mend
+    version = getattr(module, "__version__", "") or "installed"
+    return name, True, f"{version}{' · ' + purpose if purpose else ''}", ""
+
+
 def system() -> Iterator[Finding]:
-    """Python and the processor."""
-    yield Finding(
-        "python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.system()}", needed=True
-    )
+    """Report on Python and the processor."""
+    version = f"{platform.python_version()} on {platform.system()}"
+    yield Finding("python", sys.version_info >= (3, 11), version, needed=True)
     yield Finding("processor", True, f"{os.cpu_count()} cores, {platform.machine()}")
 
 
 def required() -> Iterator[Finding]:
-    """Look at what maskkit cannot do without."""
+    """Report on the packages that every modality needs."""
     for name in REQUIRED:
-        yield _imported(name, "", "pip install --upgrade maskkit", needed=True)
-
-
-def optional() -> Iterator[Finding]:
-    """Look at what single modalities need."""
-    for name, (purpose, mend) in OPTIONAL.items():
-        if name == "open3d" and importlib.util.find_spec("open3d") and not ctypes.util.find_library("usb-1.0"):
-            if importlib.util.find_spec("libusb_package") is None:
-                text = "installed, but the system lacks libusb-1.0.so.0, without which it does not import"
-                yield Finding(name, False, text, "pip install libusb-package")
-                continue
-        yield _imported(name, purpose, mend, preload=_libusb if name == "open3d" else None)
-    yield from sound_formats()
-    ffmpeg = shutil.which("ffmpeg")
-    yield Finding("ffmpeg", ffmpeg is not None, ffmpeg or "not on the path: only re-encoding video needs it")
-
-
-def sound_formats() -> Iterator[Finding]:
-    """Say which audio formats the libsndfile that soundfile found can read; before 1.1 it knew no MP3."""
-    if importlib.util.find_spec("soundfile") is None:
-        return
-    try:
-        module = importlib.import_module("soundfile")
-    except Exception:  # noqa: BLE001  # told above
-        return
-    known = [name for name in ("WAV", "FLAC", "OGG", "MP3") if name in module.available_formats()]
-    text = f"{module.__libsndfile_version__}, reads {', '.join(known)} and {len(module.available_formats())} in all"
-    mend = "" if "MP3" in known else "pip install --upgrade soundfile, or convert MP3 with ffmpeg"
-    yield Finding("libsndfile", "MP3" in known, text, mend)
+        yield Finding(*package(name, "", "pip install --upgrade maskkit"), needed=True)
 
 
 def modalities() -> Iterator[Finding]:
-    """Ask each modality that reports findings."""
-    for name in modality_names():
+    """Ask each installed modality what reads its files and what is missing: its ``findings()``, where it has one."""
+    entries = importlib.metadata.entry_points(group="maskkit.modalities")
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        found: Iterable[Report]
         try:
-            findings = find_modality(name).findings
-            found = list(findings()) if findings is not None else []
+            modality = as_modality(entry.load())
+            found = tuple(modality.findings()) if modality.findings is not None else ()
         except Exception as error:  # noqa: BLE001  # a broken modality is a finding
-            yield Finding(name, False, f"fails: {type(error).__name__}: {error}")
+            yield Finding(entry.name, False, f"fails: {type(error).__name__}: {error}")
             continue
-        for subject, fine, text, mend in found:
-            yield Finding(subject, fine, text, mend)
+        yield from (Finding(*report) for report in found)
 
 
 def devices() -> Iterator[Finding]:
-    """Where models can be trained, and in which precision."""
+    """Report where models can be trained, and in which precision."""
     import torch
 
     from maskkit.engine.device import best_precision
@@ -135,54 +122,27 @@ def devices() -> Iterator[Finding]:
         memory = torch.cuda.get_device_properties(number).total_memory / 2**30
         yield Finding(f"cuda:{number}", True, f"{torch.cuda.get_device_name(number)}, {memory:.0f} GiB")
     if not torch.cuda.is_available():
-        built = torch.version.cuda
-        yield Finding(
-            "cuda", False, f"no GPU that torch {torch.__version__} (CUDA {built}) can use; training runs on the CPU"
-        )
+        built = f"torch {torch.__version__} (CUDA {torch.version.cuda})"
+        yield Finding("cuda", False, f"no GPU that {built} can use; training runs on the CPU")
     yield Finding("precision", True, f"{best_precision()} is the fastest here")
 
 
 def kernels() -> Iterator[Finding]:
-    """Which hand-written kernels can run."""
+    """Report whether the Triton kernels can run."""
     import torch
 
     if importlib.util.find_spec("triton") is None:
         yield Finding("triton", False, "not installed; every operation has a PyTorch form, which is used")
-    else:
-        where = "on the GPU" if torch.cuda.is_available() else "only in its interpreter here, as there is no GPU"
-        yield Finding("triton", True, f"{importlib.metadata.version('triton')}, {where}")
+        return
+    where = "on the GPU" if torch.cuda.is_available() else "only in its interpreter here, as there is no GPU"
+    yield Finding("triton", True, f"{importlib.metadata.version('triton')}, {where}")
 
 
 def disk() -> Iterator[Finding]:
-    """Whether the places that are written to can be written to."""
+    """Report whether the folders that maskkit writes to can be written to."""
     for name, place in (("current folder", Path.cwd()), ("temporary", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free / 2**30
         writable = os.access(place, os.W_OK)
+        fine = writable and free > 1
         text = f"{place}: {free:.0f} GiB free" + ("" if writable else ", not writable")
-        yield Finding(
-            name, writable and free > 1, text, "" if writable and free > 1 else "free some space", needed=False
-        )
-
-
-def _imported(
-    name: str, purpose: str, mend: str, *, needed: bool = False, preload: Callable[[], None] | None = None
-) -> Finding:
-    """Import a package for real: what is installed may still be broken."""
-    if importlib.util.find_spec(name) is None:
-        return Finding(name, False, f"not installed{': it ' + purpose if purpose else ''}", mend, needed)
-    try:
-        if preload is not None:
-            preload()
-        module = importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001  # whatever a broken package raises is what is asked for
-        text = f"installed, but fails: {type(error).__name__}: {short_reason(error)}"
-        return Finding(name, False, text, mend, needed)
-    version = getattr(module, "__version__", "") or "installed"
-    return Finding(name, True, f"{version}{' · ' + purpose if purpose else ''}", needed=needed)
-
-
-def _libusb() -> None:
-    """Load the libusb that libusb-package carries, for an open3d on a system without one."""
-    if not ctypes.util.find_library("usb-1.0") and importlib.util.find_spec("libusb_package"):
-        library = importlib.import_module("libusb_package").get_library_path()
-        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        yield Finding(name, fine, text, "" if fine else "free some space" if writable else "choose a writable folder")

@@ -9,6 +9,7 @@ from maskkit.modalities.audio.fit import fit
 from maskkit.modalities.audio.inputs import Inputs, inputs, patches
 from maskkit.modalities.audio.pictures import draw, write_sound
 from maskkit.modalities.audio.reader import SUFFIXES, read_recording
+from maskkit.modalities.audio.requirements import findings
 from maskkit.modalities.audio.sample import sample, speak, tiny
 from maskkit.modalities.audio.survey import measure
 from maskkit.modalities.audio.transforms import Clip
@@ -29,6 +30,7 @@ MODALITY = Modality(
     input_settings=Inputs,
     presets={"audiomae": AudioMAE},
     fit=fit,
+    findings=findings,
     bench="maskkit.modalities.audio.bench",
 )
 open_data = open_audio
@@ -44,6 +46,7 @@ __all__ = [
     "draw",
     "fbank",
     "fbanks",
+    "findings",
     "inputs",
     "masker",
     "measure",

@@ -7,15 +7,15 @@ window_type="hanning", dither=0, frame_shift=10 and 128 bands; all else is its d
 within the recording, their mean taken out, pre-emphasis 0.97, power spectrum of 512 points, bands from 20 Hz to 8 kHz.
 """
 
-import importlib
+import functools
+import importlib.util
 import math
-from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
-
-from maskkit.cached import cached
 
 RATE = 16_000  # samples a second
 FRAME, SHIFT, POINTS = 400, 160, 512  # samples: 25 ms, 10 ms, and the next power of two
@@ -25,25 +25,16 @@ SECONDS_PER_FRAME = SHIFT / RATE
 
 
 def fbank(wave: Float[Tensor, "S"], mels: int = 128) -> Float[Tensor, "T M"]:
-    """Return log mel energies of one recording, by torchaudio. 10 s give 998 frames. Needs ``maskkit[audio]``."""
-    _check_length(wave)
-    kaldi = torchaudio().compliance.kaldi
-    return kaldi.fbank(
-        wave[None],
-        htk_compat=True,
-        sample_frequency=RATE,
-        use_energy=False,
-        window_type="hanning",
-        num_mel_bins=mels,
-        dither=0.0,
-        frame_shift=10,
-    )
+    """Return log mel energies of one recording, on its own device. 10 s give 998 frames. See ``fbanks``."""
+    return fbanks(wave[None], mels)[0]
 
 
 def fbanks(waves: Float[Tensor, "B S"], mels: int = 128) -> Float[Tensor, "B T M"]:
-    """Return the same numbers for a batch, on its own device, without torchaudio. Differentiable.
+    """Return log mel energies of a batch, on its own device. Differentiable. Raises ValueError under 400 samples.
 
-    Equal to ``fbank`` to 1e-3, of energies whose logarithms go from -16 to 10: float32 rounds in another order.
+    The numbers are those of ``torchaudio.compliance.kaldi.fbank`` to 1e-3, where logarithms go from -16 to 10: float32
+    rounds in another order. They are computed here, whether torchaudio is installed or not, so that the features of a
+    recording do not depend on it.
     """
     _check_length(waves[0])
     frames = waves.float().unfold(1, FRAME, SHIFT)
@@ -64,16 +55,20 @@ def num_samples(frames: int) -> int:
     return FRAME + (frames - 1) * SHIFT
 
 
-@cached
 def mel_bands(mels: int, device: torch.device) -> Float[Tensor, "M K"]:
     """Return Kaldi's triangular bands, evenly spaced in mel between 20 Hz and 8 kHz; the last bin is in none."""
-    edges = torch.linspace(to_mel(LOWEST), to_mel(HIGHEST), mels + 2, dtype=torch.float64)
-    bins = torch.arange(POINTS // 2 + 1, dtype=torch.float64) * RATE / POINTS
-    place = 1127 * (1 + bins / 700).log()
+    return torch.tensor(_bands(mels), device=device)
+
+
+# The cache holds no tensor: one that is made while a model is exported, or in inference mode, would spoil later calls.
+@functools.lru_cache(maxsize=16)
+def _bands(mels: int) -> NDArray[np.float32]:
+    edges = np.linspace(to_mel(LOWEST), to_mel(HIGHEST), mels + 2)
+    bins = 1127 * np.log(1 + np.arange(POINTS // 2 + 1) * RATE / POINTS / 700)
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    bands = torch.minimum((place - low) / (centre - low), (high - place) / (high - centre)).clamp(min=0)
+    bands = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clip(min=0)
     bands[:, -1] = 0  # Kaldi's banks end before the Nyquist frequency
-    return bands.float().to(device)
+    return bands.astype(np.float32)
 
 
 def to_mel(hertz: float) -> float:
@@ -88,40 +83,66 @@ def band_hertz(mels: int) -> list[float]:
 
 
 def waveform(energies: Float[Tensor, "T M"], rounds: int = 60) -> Float[Tensor, "S"]:
-    """Return sound with about these log mel energies, at 16 kHz, its loudest sample at 0.9. Needs ``maskkit[audio]``.
+    """Return sound with about these log mel energies, at 16 kHz, its loudest sample at 0.9.
 
-    Approximate: phases are guessed by Griffin and Lim's iteration (1984), energy is spread evenly within each band.
+    Approximate: phases are guessed by ``griffin_lim``, and energy is spread evenly within each band.
     """
-    audio = torchaudio()
     bands = mel_bands(energies.shape[1], energies.device)
     energy = energies.exp().masked_fill(energies.isnan(), 0.0)
-    # The transpose, scaled so that every band gets its energy back were it alone; never negative, unlike an inverse.
+    # The transpose, scaled so that each band alone would get its energy back. An inverse would give negative powers.
     power = (energy / bands.sum(dim=1).clamp(min=1e-8)) @ bands
-    guess = audio.functional.griffinlim(
-        power.T[None],
-        window=torch.hann_window(FRAME, device=energies.device),
+    sound = deemphasise(griffin_lim(power.T.sqrt(), rounds))
+    return 0.9 * sound / sound.abs().max().clamp(min=1e-8)
+
+
+def griffin_lim(magnitudes: Float[Tensor, "K T"], rounds: int, momentum: float = 0.99) -> Float[Tensor, "S"]:
+    """Return a signal whose spectrum has about these magnitudes, its phases found in ``rounds`` steps.
+
+    Griffin and Lim 1984, with the momentum of Perraudin et al. 2013. Computed by torchaudio where that is installed,
+    else here by the same steps.
+    """
+    window = torch.hann_window(FRAME, device=magnitudes.device)
+    if importlib.util.find_spec("torchaudio") is None:
+        return _griffin_lim(magnitudes, window, rounds, momentum)
+    from torchaudio.functional import griffinlim
+
+    signal: Tensor = griffinlim(
+        magnitudes[None],
+        window=window,
         n_fft=POINTS,
         hop_length=SHIFT,
         win_length=FRAME,
-        power=2.0,
+        power=1.0,
         n_iter=rounds,
-        momentum=0.99,
+        momentum=momentum,
         length=None,
         rand_init=False,
     )
-    sound = audio.functional.deemphasis(guess, PREEMPHASIS)[0]
-    return 0.9 * sound / sound.abs().max().clamp(min=1e-8)
+    return signal[0]
+
+
+def _griffin_lim(magnitudes: Tensor, window: Tensor, rounds: int, momentum: float) -> Tensor:
+    def invert(phases: Tensor) -> Tensor:
+        return torch.istft(magnitudes * phases, POINTS, SHIFT, FRAME, window)
+
+    phases = torch.ones_like(magnitudes, dtype=torch.complex64)
+    before = torch.zeros_like(phases)
+    for _ in range(rounds):
+        rebuilt = torch.stft(invert(phases), POINTS, SHIFT, FRAME, window, return_complex=True)
+        phases = rebuilt - before * (momentum / (1 + momentum))
+        phases = phases / (phases.abs() + 1e-16)
+        before = rebuilt
+    return invert(phases)
+
+
+def deemphasise(sound: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
+    """Undo Kaldi's pre-emphasis: ``y[t] = x[t] + 0.97 y[t - 1]``."""
+    from scipy.signal import lfilter  # needed only here, and slow to import
+
+    filtered = lfilter([1.0], [1.0, -PREEMPHASIS], sound.cpu().double().numpy())
+    return torch.from_numpy(filtered).to(sound)
 
 
 def _check_length(wave: Tensor) -> None:
     if wave.shape[-1] < FRAME:
         raise ValueError(f"a recording needs at least {FRAME} samples (25 ms) for one frame, got {wave.shape[-1]}")
-
-
-def torchaudio() -> Any:
-    """Import torchaudio when it is first needed, or say what installs it."""
-    try:
-        importlib.import_module("torchaudio.compliance.kaldi")
-        return importlib.import_module("torchaudio")
-    except ImportError as error:
-        raise ImportError(f"audio files need torchaudio ({error}); pip install 'maskkit[audio]'") from error

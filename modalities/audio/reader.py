@@ -3,7 +3,6 @@
 S samples at 16 kHz.
 """
 
-import functools
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,8 @@ from typing import Any, BinaryIO
 
 import torch
 from jaxtyping import Float
-from maskkit.modalities.audio.filterbanks import RATE, num_samples, torchaudio
+from maskkit.modalities.audio.filterbanks import RATE, num_samples
+from maskkit.modalities.audio.resampling import resample
 from torch import Tensor
 
 from maskkit.files import BadSampleError, check_readable, short_reason
@@ -59,21 +59,6 @@ def read_recording(
     wave = resample(wave, rate)
     check_length(len(wave), path)
     return wave
-
-
-def resample(wave: Float[Tensor, "S"], rate: int) -> Float[Tensor, "S"]:
-    """Return a waveform at 16 kHz, by torchaudio's windowed sinc. The authors do not resample; they assume 16 kHz.
-
-    A rate that is no multiple of 25 Hz is taken for the next that is, 0.2 % off at most from 8 kHz upwards: the filters
-    of odd rates, such as 44,099 Hz, need gigabytes.
-    """
-    near = max(round(rate / 25), 1) * 25
-    return wave if near == RATE else _resampler(near)(wave)
-
-
-@functools.lru_cache(maxsize=16)
-def _resampler(rate: int) -> Any:
-    return torchaudio().transforms.Resample(rate, RATE)
 
 
 def _length(opened: Any, path: str) -> int:

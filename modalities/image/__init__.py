@@ -8,6 +8,7 @@ from maskkit.modalities.image.inputs import Inputs, inputs, patches
 from maskkit.modalities.image.mae import MAE, mae
 from maskkit.modalities.image.pictures import draw
 from maskkit.modalities.image.reader import SUFFIXES
+from maskkit.modalities.image.requirements import findings
 from maskkit.modalities.image.sample import digits, sample, tiny
 
 from maskkit.methods import build_model, methods_of
@@ -26,6 +27,7 @@ MODALITY = Modality(
     input_settings=Inputs,
     presets={"mae": MAE},
     fit=fit,
+    findings=findings,
     bench="maskkit.modalities.image.bench",
 )
 open_data = open_images
@@ -38,6 +40,7 @@ __all__ = [
     "SUFFIXES",
     "digits",
     "draw",
+    "findings",
     "inputs",
     "mae",
     "model",

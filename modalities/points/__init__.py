@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 
+from maskkit.modalities.points.data import Data, open_clouds, samples
 from maskkit.modalities.points.fit import fit
 from maskkit.modalities.points.groups import Groups
 from maskkit.modalities.points.inputs import Inputs, inputs
 from maskkit.modalities.points.pictures import draw
 from maskkit.modalities.points.point_mae import PointMAE, point_mae
-from maskkit.modalities.points.readers import SUFFIXES
+from maskkit.modalities.points.reader import SUFFIXES
+from maskkit.modalities.points.requirements import findings
 from maskkit.modalities.points.sample import sample, shape, tiny
-from maskkit.modalities.points.settings import Data, open_clouds
 
 from maskkit.methods import build_model, methods_of
 from maskkit.modality import MethodSettings, Modality
@@ -27,6 +28,7 @@ MODALITY = Modality(
     input_settings=Inputs,
     presets={"point-mae": PointMAE},
     fit=fit,
+    findings=findings,
     bench="maskkit.modalities.points.bench",
 )
 open_data = open_clouds
@@ -39,12 +41,14 @@ __all__ = [
     "PointMAE",
     "SUFFIXES",
     "draw",
+    "findings",
     "inputs",
     "model",
     "open_clouds",
     "open_data",
     "point_mae",
     "sample",
+    "samples",
     "shape",
     "tiny",
 ]

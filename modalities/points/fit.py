@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import cast
 
 import torch
+from maskkit.modalities.points.cloud import WIDTHS
+from maskkit.modalities.points.data import Data
 from maskkit.modalities.points.groups import Groups
 from maskkit.modalities.points.inputs import Inputs
-from maskkit.modalities.points.readers import WIDTHS
-from maskkit.modalities.points.settings import Data
 
 from maskkit.data.source import Key, readable
 from maskkit.modality import DataSettings, Fit, MethodSettings

@@ -43,7 +43,6 @@ def test_new_modality(tmp_path):
 @pytest.mark.parametrize("espeak", [True, False])
 def test_audio(tmp_path, espeak):
     """The same with words from espeak-ng, where it is here, and with synthesised ones."""
-    pytest.importorskip("torchaudio")
     command = [sys.executable, str(EXAMPLES / "04_audio.py"), "--out", str(tmp_path / "demo"), "--steps", "3"]
     path = os.environ["PATH"] if espeak else ""
     result = subprocess.run(

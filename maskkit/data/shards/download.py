@@ -12,9 +12,10 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from maskkit.files import short_reason
 
@@ -136,23 +137,18 @@ def _download(system: Any, path: str, aside: Path, size: int) -> None:
 def _is_dead(part: Path, own: Path) -> bool:
     """Delete a part whose process is gone, and tell so; the lock of a living one is held."""
     if part == Path(f"{own}.part"):
-        return True  # a rest of an earlier try: this process holds the lock, and writes it anew
+        return True  # left over from an earlier try: this process holds the lock, and writes the part anew
     try:
         with _locked(part.with_suffix(".lock"), wait=False):
             part.unlink(missing_ok=True)
             return True
-    except BlockingIOError:
+    except filelock.Timeout:
         return False
 
 
-@contextlib.contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock that the system takes back when the process dies. Raises BlockingIOError instead of waiting."""
-    import fcntl  # Unix alone has it, and data on the disk is read without it
+def _locked(path: Path, *, wait: bool = True) -> filelock.BaseFileLock:
+    """Return a lock to hold inside ``with``; the system frees it when the process dies.
 
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+    Without ``wait``, filelock.Timeout is raised where another process holds it.
+    """
+    return filelock.FileLock(path, timeout=-1 if wait else 0)

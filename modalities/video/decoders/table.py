@@ -1,6 +1,9 @@
 """The table of decoders: which one reads a video, by what is installed and by how the file begins."""
 
 import os
+import platform
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +17,7 @@ from maskkit.modalities.video.decoders.torchcodec import TorchcodecVideo
 from maskkit.modalities.video.decoders.video import Video, VideoFile
 
 from maskkit.data.paths import open_file
+from maskkit.doctor import Report, package
 from maskkit.files import BadSampleError, short_reason
 
 Decoder = Literal["auto", "pyav", "decord", "torchcodec"]
@@ -75,13 +79,26 @@ def find_decoder(wanted: Decoder = "auto") -> Literal["pyav", "decord", "torchco
     raise ImportError(f"no decoder for video files ({'; '.join(reasons)}); pip install 'maskkit[video]'")
 
 
-def findings() -> list[tuple[str, bool, str, str]]:
+def findings() -> list[Report]:
     """Return for ``maskkit doctor`` what reads videos: (subject, fine, text, mend)."""
+    extra = "pip install 'maskkit[video]'"
     try:
-        name = find_decoder()
+        chosen = ("video", True, f"files are read by {find_decoder()}, GIFs and folders of frames by Pillow", "")
     except ImportError as error:
-        return [("video", False, str(error), "pip install 'maskkit[video]'")]
-    return [("video", True, f"files are read by {name}, GIFs and folders of frames by Pillow", "")]
+        chosen = ("video", False, str(error), extra)
+    ffmpeg = shutil.which("ffmpeg")
+    return [
+        chosen,
+        package("av", "reads video", extra),
+        package("decord", "reads video", extra if _decord_has_a_wheel() else ""),
+        package("torchcodec", "reads video, with the system's FFmpeg", "pip install torchcodec"),
+        ("ffmpeg", ffmpeg is not None, ffmpeg or "not on the path: only re-encoding video needs it", ""),
+    ]
+
+
+def _decord_has_a_wheel() -> bool:
+    """Tell whether ``maskkit[video]`` installs decord here: its markers say the same."""
+    return (sys.platform, platform.machine()) in (("linux", "x86_64"), ("win32", "AMD64"))
 
 
 def open_video(source: VideoFile, *, decoder: Decoder = "auto", short_side: int | None = None, name: str = "") -> Video:

@@ -22,7 +22,6 @@ from maskkit.data.source import BadSampleError, Key
 from maskkit.seeds import generator
 
 soundfile = pytest.importorskip("soundfile")
-pytest.importorskip("torchaudio")
 
 CLIP = audio.Clip(frames=64, mels=64, mean=0.0, scale=1.0)
 

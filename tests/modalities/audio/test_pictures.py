@@ -68,7 +68,6 @@ def test_what_a_short_clip_does_not_have_stays_white():
 
 
 def test_sound_is_written_at_16_kilohertz(tmp_path):
-    pytest.importorskip("torchaudio")
     batch = audio.sample(1)
     batch[0, :, 60:] = torch.nan  # is not there, and so is not heard
     with wave.open(str(audio.write_sound(batch[0], audio.tiny(), tmp_path / "a.wav"))) as file:

@@ -15,7 +15,6 @@ from maskkit.data.source import BadSampleError, Key
 from maskkit.engine.loop import pretrain
 
 soundfile = pytest.importorskip("soundfile")
-pytest.importorskip("torchaudio")
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ from maskkit.modalities.audio.transforms import draw_gain
 
 from maskkit.seeds import generator
 
-pytest.importorskip("torchaudio")
-
 MEAN, STD = -4.2677393, 4.5689974
 
 

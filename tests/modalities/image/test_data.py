@@ -47,6 +47,12 @@ def hwc(tensor):
     return tensor.permute(1, 2, 0).numpy()
 
 
+def writes_qoi():
+    """Pillow 11.3 is the first that does."""
+    Image.init()
+    return "QOI" in Image.SAVE
+
+
 def noise(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
@@ -72,6 +78,8 @@ class TestColours:
         ],
     )
     def test_lossless_formats_give_the_very_pixels(self, tmp_path, name, options):
+        if name == "a.qoi" and not writes_qoi():
+            pytest.skip("this Pillow reads QOI but does not write it")
         picture = read_picture(save(tmp_path / name, COLOUR, **options))
         assert picture.shape == (3, 2, 3)
         np.testing.assert_array_equal(hwc(picture), COLOUR)
@@ -335,6 +343,8 @@ class TestBadFiles:
     def test_truncated(self, tmp_path, suffix, share):
         if suffix == "avif" and not features.check("avif"):
             pytest.skip("this Pillow knows no AVIF")
+        if suffix == "qoi" and not writes_qoi():
+            pytest.skip("this Pillow reads QOI but does not write it")
         path = tmp_path / f"a.{suffix}"
         whole = open(save(path, noise(64, 64, 3)), "rb").read()
         path.write_bytes(whole[: int(len(whole) * share)])

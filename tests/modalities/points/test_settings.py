@@ -6,7 +6,6 @@ import torch
 from commands import settings_of
 from maskkit.modalities import points
 from maskkit.modalities.points.bench import PlainPort
-from maskkit.modalities.points.readers import import_open3d
 from maskkit.modalities.points.transforms import Rotation, ScaleShift
 
 from maskkit.cli import _open_run, main
@@ -58,13 +57,18 @@ def test_the_peer_of_the_bench_stays_on_its_device():
 
 def test_a_run_is_measured_on_the_features_it_was_trained_on(tmp_path):
     """Three numbers a point are normals as well as colours; the command line reads them as the run did."""
-    o3d = import_open3d()
-    cloud = o3d.t.geometry.PointCloud(np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32))
-    cloud.point.colors = np.full((80, 3), 51, dtype=np.uint8)
-    cloud.point.normals = np.tile(np.float32([0, 0, 1]), (80, 1))
+    kinds = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")] + [
+        (c, "u1") for c in ("red", "green", "blue")
+    ]
+    cloud = np.zeros(80, dtype=kinds)
+    for name, values in zip("xyz", np.random.default_rng(0).normal(size=(3, 80)), strict=True):
+        cloud[name] = values
+    cloud["nz"], cloud["red"], cloud["green"], cloud["blue"] = 1, 51, 51, 51
+    lines = ["ply", "format binary_little_endian 1.0", "element vertex 80"]
+    lines += [f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in kinds] + ["end_header", ""]
     (tmp_path / "clouds").mkdir()
     for name in ("a", "b"):
-        o3d.t.io.write_point_cloud(str(tmp_path / "clouds" / f"{name}.ply"), cloud)
+        (tmp_path / "clouds" / f"{name}.ply").write_bytes("\n".join(lines).encode() + cloud.tobytes())
     words = ["--num-points", "64", "--features", "colours", "--size", "tiny", "--steps", "1"]
     run, where = str(tmp_path / "run"), str(tmp_path / "clouds")
     assert main(["pretrain", "points", "--data", where, "--out", run, "--workers", "0", *words]) == 0

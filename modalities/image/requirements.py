@@ -1,0 +1,26 @@
+"""What reads images, and what is missing: the lines of ``maskkit doctor``."""
+
+from maskkit.doctor import Report, package
+
+
+def findings() -> list[Report]:
+    """Return one report: subject, whether it is fine, a line of text, the command that mends it.
+
+    Formats are those of Pillow as it was built here.
+    """
+    read = package("PIL", "", "pip install --upgrade pillow")
+    if not read[1]:
+        return [("image", *read[1:])]
+    from PIL import features
+
+    known = [name for name, key in (("JPEG", "jpg"), ("PNG", "zlib"), ("WebP", "webp"), ("AVIF", "avif")) if _has(key)]
+    text = f"Pillow {features.version('pil')} reads {', '.join(known)} and others; numpy reads NPY and NPZ"
+    needed = {"JPEG", "PNG"} <= set(known)
+    return [("image", needed, text, "" if needed else "pip install --upgrade --force-reinstall pillow")]
+
+
+def _has(key: str) -> bool:
+    """Tell whether Pillow was built with a library; one that it does not know of, as AVIF before 11.3, counts as no."""
+    from PIL import features
+
+    return key in features.get_supported()

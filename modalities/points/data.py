@@ -1,0 +1,210 @@
+"""Data sets of clouds and meshes: settings, and sources of one float32 tensor [P C] a sample.
+
+N samples, P points, C = 3 + F numbers a point: x, y, z, then the features asked for.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float
+from maskkit.modalities.points.cloud import WIDTHS, Feature, sample_cloud
+from maskkit.modalities.points.formats.columns import cloud_of_columns
+from maskkit.modalities.points.formats.npy import KEYS
+from maskkit.modalities.points.groups import Groups
+from maskkit.modalities.points.reader import SUFFIXES, Backend, finite_points, one_bad_sample, read_cloud
+from maskkit.modalities.points.transforms import eval_transform, train_transform
+from torch import Tensor
+
+from maskkit.data.arrays import Array, ArraySource, load_arrays
+from maskkit.data.find import find_files
+from maskkit.data.mixture import open_mixture
+from maskkit.data.paths import Files, FileSource, Paths
+from maskkit.data.samples import EvaluationSamples
+from maskkit.data.source import BadSampleError, Key, Source
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+Rotate = Literal["none", "x", "y", "z", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the clouds are and how they are changed."""
+
+    root: Annotated[str, tyro.conf.arg(aliases=["--data"])]
+    """Folder (searched through), glob, list file, array or tar shards, or several: 0.7*path/a + 0.3*path/b."""
+    features: tuple[Feature, ...] = ()
+    """Further numbers of a point after x, y and z, in this order: normals, colours, intensity."""
+    augment: bool = True
+    """Stretch by 2/3 to 3/2 and shift by up to 0.2 along each axis; normals follow the stretch."""
+    rotate: Rotate = "none"
+    """Turn at random about one axis; "all" turns in any direction."""
+    backend: Backend = "auto"
+    """What reads PLY and PCD clouds: auto is numpy, open3d needs maskkit[open3d]. Both give the same points."""
+
+    def at(self, root: str) -> "Data":
+        """Return the same settings for other files."""
+        return replace(self, root=root)
+
+    def open(self, tokenizer: Groups, *, train: bool) -> Source:
+        """Return the clouds, changed at random or only normalised."""
+        return open_clouds(
+            self.root,
+            tokenizer,
+            train=train,
+            features=self.features,
+            augment=self.augment,
+            rotate=self.rotate,
+            backend=self.backend,
+        )
+
+
+def open_clouds(
+    where: str | Path,
+    tokenizer: Groups,
+    *,
+    train: bool = False,
+    features: tuple[Feature, ...] | None = None,
+    augment: bool = True,
+    rotate: Rotate = "none",
+    backend: Backend = "auto",
+) -> Source:
+    """Open clouds with as many points, and as many features, as a tokenizer takes; missing points are NaN, which pads.
+
+    Without ``features`` they follow from the number: 3 are normals, 1 intensity, 6 normals and colours, 7 all. Raises
+    ValueError where the features do not fit the tokenizer.
+    """
+    if features is None:
+        known: dict[int, tuple[Feature, ...]] = {0: (), 1: ("intensity",), 3: ("normals",), 6: ("normals", "colours")}
+        features = known.get(tokenizer.features, ("normals", "colours", "intensity"))
+    width = sum(WIDTHS[name] for name in features)
+    if width != tokenizer.features:
+        raise ValueError(
+            f"features {', '.join(features) or 'none'} are {width} numbers a point, "
+            f"the model takes {tokenizer.features}"
+        )
+    transform = eval_transform(tokenizer.num_points)
+    if train:
+        normals_at = _column(features, "normals")
+        transform = train_transform(tokenizer.num_points, augment=augment, rotate=rotate, normals_at=normals_at)
+    open_one = functools.partial(
+        open_files, transform=transform, features=features, mesh_points=tokenizer.num_points, backend=backend
+    )
+    return open_mixture(os.fspath(where), open_one)
+
+
+def _column(features: tuple[Feature, ...], name: Feature) -> int | None:
+    """Return where a feature starts in a row of x, y, z and features."""
+    if name not in features:
+        return None
+    return 3 + sum(WIDTHS[before] for before in features[: features.index(name)])
+
+
+def open_files(
+    where: str | Path,
+    *,
+    transform: Transform,
+    features: tuple[Feature, ...] = (),
+    mesh_points: int = 1024,
+    backend: Backend = "auto",
+) -> "Clouds | ArraySource[StoredCloud]":
+    """Open an array of clouds as such, and anything else that ``find_files`` knows as Clouds.
+
+    A single .npy of two axes, [P C], is one cloud.
+    """
+    path = os.path.expanduser(os.fspath(where))
+    if path.lower().endswith((".npy", ".npz")) and os.path.isfile(path):
+        loaded = load_arrays(path, KEYS)[:2]
+        if loaded[0].ndim != 2:
+            row = StoredCloud(transform=transform, features=features)
+            return ArraySource(where=path, names=KEYS, row=row, arrange=row.arrange, loaded=loaded)
+    files = _shapenet(path) or find_files(path, SUFFIXES)
+    return Clouds(files=files, transform=transform, features=features, mesh_points=mesh_points, backend=backend)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clouds(FileSource):
+    """Point-cloud and mesh files as a source of samples: read, sampled where they are meshes, then transformed."""
+
+    transform: Transform
+    features: tuple[Feature, ...] = ()
+    mesh_points: int = 1024
+    """Points drawn from a mesh."""
+    backend: Backend = "auto"
+
+    def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "P C"]:
+        """Return a cloud, transformed."""
+        path = self.path(key.index)
+        if isinstance(self.files, Paths):
+            cloud = read_cloud(path, self.backend)
+        else:
+            with self.files.local(key.index) as copy:  # a member of a tar shard is copied: some readers take only paths
+                try:
+                    cloud = read_cloud(copy, self.backend)
+                except BadSampleError as error:
+                    raise BadSampleError(path, error.reason) from None
+        try:
+            return self.transform(sample_cloud(cloud, self.features, rng, self.mesh_points), rng)
+        except ValueError as error:
+            raise BadSampleError(path, str(error)) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCloud:
+    """Makes a sample of one cloud of an array [N P C]; see ``formats.columns`` for what its columns are."""
+
+    transform: Transform
+    features: tuple[Feature, ...] = ()
+
+    def arrange(self, array: Array, where: str) -> Array:
+        """Return the array as it is. Raises ValueError for one that holds no clouds."""
+        wanted = 3 + sum(WIDTHS[name] for name in self.features)
+        if array.ndim != 3 or array.shape[2] < wanted or array.dtype.kind not in "iuf":
+            raise ValueError(
+                f"{where}: {list(array.shape)} of {array.dtype} are no clouds; save [clouds points {wanted}]"
+            )
+        if array.size == 0:
+            raise ValueError(f"{where}: {list(array.shape)} holds no points; save [clouds points {wanted}]")
+        return array
+
+    def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Float[Tensor, "P C"]:
+        """Return a cloud, transformed."""
+        with one_bad_sample(path):
+            cloud = finite_points(cloud_of_columns(np.asarray(stored)), path)
+            return self.transform(sample_cloud(cloud, self.features, rng, 0), rng)
+
+
+samples = EvaluationSamples(Data)
+"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""
+
+_SHAPENET_LINE = re.compile(r"(\d{8})-[0-9a-zA-Z_.-]+\.npy")
+
+
+def _shapenet(path: str) -> Files | None:
+    """Read the authors' ShapeNet-55 lists: names such as 02691156-1a04e3ea.npy, whose first part is the class.
+
+    The files lie in ``shapenet_pc`` beside the list or beside its folder, as Point-MAE's DATASET.md lays them out.
+    Returns None for any other file.
+    """
+    if not (path.endswith(".txt") and os.path.isfile(path)):
+        return None
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = [line.strip() for line in file if line.strip()]
+    matches = [_SHAPENET_LINE.fullmatch(line) for line in lines]
+    found = [match for match in matches if match]
+    folder = os.path.dirname(os.path.abspath(path))
+    homes = [os.path.join(home, "shapenet_pc") for home in (folder, os.path.dirname(folder))]
+    home = next((home for home in homes if os.path.isdir(home)), None)
+    if not lines or len(found) < len(lines) or home is None:
+        return None
+    classes = tuple(sorted({match[1] for match in found}))
+    labels = np.array([classes.index(match[1]) for match in found], dtype=np.int32)
+    paths = np.array([os.fsencode(os.path.join(home, match[0])) for match in found])
+    return Paths(paths=paths, labels=labels, classes=classes)

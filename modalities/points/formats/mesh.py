@@ -1,0 +1,47 @@
+"""Triangle meshes (PLY, OBJ, OFF, STL), read by trimesh."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+from maskkit.modalities.points.cloud import Cloud
+from numpy.typing import ArrayLike
+
+
+class _Visual(Protocol):
+    kind: str | None
+    vertex_colors: ArrayLike
+
+
+class _Mesh(Protocol):
+    vertices: ArrayLike
+    faces: ArrayLike
+    visual: _Visual
+
+
+class _Trimesh(Protocol):
+    def load_mesh(self, path: str, *, process: bool, skip_materials: bool) -> _Mesh: ...
+
+
+def read(path: str) -> Cloud:
+    """Read a mesh: vertices, triangles and, where vertices have them, colours. Raises ImportError without trimesh.
+
+    trimesh's errors are Python's. open3d ends the process where a polygon names a point that is not there.
+    """
+    if importlib.util.find_spec("trimesh") is None:
+        raise ImportError(f"{path}: meshes are read by trimesh; pip install 'maskkit[points]'")
+    trimesh = cast(_Trimesh, importlib.import_module("trimesh"))
+    try:
+        mesh = trimesh.load_mesh(path, process=False, skip_materials=True)
+        xyz, triangles = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+    except Exception as error:
+        raise ValueError(f"broken, or no {Path(path).suffix[1:].upper()} file ({error})") from error
+    if len(triangles) == 0:
+        raise ValueError("holds no triangles")
+    if not (0 <= triangles.min() and triangles.max() < len(xyz)):
+        raise ValueError("a triangle names a point that is not there")
+    coloured = mesh.visual.kind == "vertex"
+    features = {"colours": np.asarray(mesh.visual.vertex_colors)[:, :3] / 255} if coloured else {}
+    return Cloud(xyz, features, triangles)

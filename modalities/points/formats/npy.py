@@ -1,0 +1,19 @@
+"""One cloud [P C] in an .npy or .npz file."""
+
+import numpy as np
+from maskkit.modalities.points.cloud import Cloud
+from maskkit.modalities.points.formats.columns import cloud_of_columns
+
+from maskkit.data.arrays import choose_keys
+
+KEYS = ("points", "xyz", "pc", "pos", "data", "x", "arr_0")
+"""The names under which an .npz file may hold its points, in the order of preference."""
+
+
+def read(path: str) -> Cloud:
+    """Read a table of points; ``cloud_of_columns`` says what the columns after x, y and z are. Pickles are refused."""
+    loaded = np.load(path, allow_pickle=False)
+    if not isinstance(loaded, np.ndarray):
+        with loaded:
+            loaded = loaded[choose_keys(list(loaded), KEYS)[0]]
+    return cloud_of_columns(np.asarray(loaded))

@@ -1,0 +1,184 @@
+"""Real files of every format, and broken ones, which are named and never end the run."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from maskkit.modalities.points.cloud import sample_cloud
+from maskkit.modalities.points.formats.with_open3d import import_open3d
+from maskkit.modalities.points.reader import read_cloud
+
+from maskkit.data.source import BadSampleError
+
+MESHES, CLOUDS = (".ply", ".obj", ".off", ".stl"), (".ply", ".pcd", ".xyz", ".npy", ".npz", ".las", ".laz", ".pts")
+XYZ = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+
+PLY = (
+    b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+    b"element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+)
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("suffix", CLOUDS)
+def test_clouds_of_every_format(tmp_path, suffix, write_cloud):
+    if suffix == ".laz":
+        pytest.importorskip("lazrs")
+    cloud = read_cloud(write_cloud(tmp_path / f"a{suffix}"))
+    np.testing.assert_allclose(cloud.xyz, XYZ, atol=2e-5)
+    assert cloud.triangles is None
+    if suffix in (".las", ".laz"):
+        np.testing.assert_allclose(sample_cloud(cloud, ("intensity",), rng(), 0)[:, 3], 0.2, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", MESHES)
+def test_meshes_are_sampled_evenly_by_area(tmp_path, suffix):
+    trimesh.creation.box(extents=(1, 1, 8)).export(tmp_path / f"a{suffix}")
+    cloud = read_cloud(str(tmp_path / f"a{suffix}"))
+    assert len(cloud.triangles) == 12
+    sampled = sample_cloud(cloud, ("normals",), rng(), 4000)
+    ends = (sampled[:, 2].abs() > 4 - 1e-4).float().mean().item()
+    assert sampled.shape == (4000, 6) and ends == pytest.approx(2 / 34, abs=0.015)  # 2 of 34 units of area
+    on_surface = (sampled[:, :3].abs() - torch.tensor([0.5, 0.5, 4])).abs().amin(dim=1)
+    assert on_surface.max() < 1e-5
+    assert torch.equal(sampled, sample_cloud(cloud, ("normals",), rng(), 4000))
+
+
+def test_an_off_file_whose_header_runs_together_as_in_modelnet40(tmp_path):
+    (tmp_path / "a.off").write_text("OFF4 1 0\n0 0 0\n1 0 0\n0 1 0\n1 1 0\n4 0 1 3 2\n")
+    assert read_cloud(str(tmp_path / "a.off")).triangles.shape == (2, 3)
+
+
+def test_features_of_a_ply(tmp_path, write_cloud):
+    pytest.importorskip("open3d")
+    o3d = import_open3d()
+    cloud = o3d.t.geometry.PointCloud(XYZ)
+    cloud.point.colors = np.full((50, 3), 51, dtype=np.uint8)
+    cloud.point.normals = np.tile(np.float32([0, 0, 1]), (50, 1))
+    cloud.point.intensity = np.full((50, 1), 0.5, dtype=np.float32)
+    o3d.t.io.write_point_cloud(str(tmp_path / "a.ply"), cloud)
+    got = sample_cloud(read_cloud(str(tmp_path / "a.ply")), ("normals", "colours", "intensity"), rng(), 0)
+    torch.testing.assert_close(got[0, 3:], torch.tensor([0, 0, 1, 0.2, 0.2, 0.2, 0.5]))
+    with pytest.raises(ValueError, match="has no colours"):
+        sample_cloud(read_cloud(write_cloud(tmp_path / "b.xyz")), ("colours",), rng(), 0)
+
+
+UNIT = XYZ / np.linalg.norm(XYZ, axis=1, keepdims=True)
+BYTES = np.random.default_rng(1).integers(0, 256, size=(50, 3))
+LEVEL = np.random.default_rng(2).integers(-2048, 2048, size=(50, 1))
+
+
+@pytest.mark.parametrize("suffix", [".xyz", ".npy"])
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ([LEVEL], {"intensity": LEVEL}),
+        ([UNIT.round(2)], {"normals": UNIT.round(2)}),
+        ([BYTES], {"colours": BYTES / 255}),
+        ([BYTES / 255], {"colours": BYTES / 255}),
+        ([1000 * XYZ], {}),
+        ([LEVEL, BYTES], {"intensity": LEVEL, "colours": BYTES / 255}),  # Leica's .pts
+        ([LEVEL, UNIT], {"intensity": LEVEL}),
+        ([UNIT, BYTES], {"normals": UNIT}),
+    ],
+)
+def test_columns_without_a_name(tmp_path, suffix, columns, expected, write_cloud):
+    cloud = read_cloud(write_cloud(tmp_path / f"a{suffix}", np.concatenate([XYZ, *columns], axis=1)))
+    assert cloud.features.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(cloud.features[name], values, atol=1e-6)
+
+
+def test_comments_in_any_encoding(tmp_path):
+    for encoding in ("utf-8", "latin-1"):
+        (tmp_path / "a.xyz").write_bytes("# aufgenommen in Köln, 3 µm\n0 0 0 # größte\n1 2 3\n".encode(encoding))
+        np.testing.assert_array_equal(read_cloud(str(tmp_path / "a.xyz")).xyz, [[0, 0, 0], [1, 2, 3]])
+
+
+def test_what_is_not_finite_is_left_out(tmp_path, write_cloud):
+    bad = XYZ.copy()
+    bad[3], bad[7, 1] = np.nan, np.inf
+    cloud = read_cloud(write_cloud(tmp_path / "a.npy", bad))
+    np.testing.assert_allclose(cloud.xyz, np.delete(XYZ, [3, 7], axis=0))
+
+
+def test_large_coordinates_keep_their_digits(tmp_path, write_cloud):
+    cloud = read_cloud(write_cloud(tmp_path / "a.npz", XYZ.astype(np.float64) + [5e6, 4e5, 0]))
+    torch.testing.assert_close(
+        sample_cloud(cloud, (), rng(), 0), torch.from_numpy(XYZ - XYZ.mean(0)), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.ply", b"", "empty"),
+        ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 4000000000\nproperty float x\nend_header\n1", "cannot hold"),
+        ("a.ply", b"\x00\xff" * 500, "no PLY"),
+        ("a.pcd", b"\x00\xff" * 500, "no PCD"),
+        ("a.ply", PLY + b"0 0 0\n1 0 0\n0 1 0\n4 0 1 2 9\n", "names a point that is not there"),
+        ("a.off", b"OFF\n99999999 1 0\n0 0 0", "broken, or no OFF"),
+        ("a.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n4 0 1 2 9\n", "broken, or no OFF|names a point that is not there"),
+        ("a.stl", b"\x00" * 80 + b"\xff\xff\xff\x7f" + b"1" * 50, "no triangles"),
+        ("a.obj", b"\x00\x01garbage" * 50, "no triangles"),
+        ("a.xyz", b"one two three\n", "cannot be read"),
+        ("a.npy", b"\x93NUMPY garbage", "cannot be read"),
+        ("a.las", b"LASFgarbage" * 40, "cannot be read"),
+        ("a.xyz", b"1 2 3\n1 2 3\n", "one place"),
+        ("a.xyz", b"nan 1 2\n", "finite"),
+        ("a.gltf", b"{}", "suffix"),
+    ],
+)
+def test_broken_files_are_named_with_a_reason(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadSampleError, match=reason) as error:
+        read_cloud(str(tmp_path / name))
+    assert error.value.path.endswith(name) and "\n" not in str(error.value)
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{"x": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(BadSampleError, match="allow_pickle"):
+        read_cloud(str(tmp_path / "a.npy"))
+
+
+@pytest.mark.slow
+def test_damaged_files_end_in_points_or_in_a_bad_sample(tmp_path, write_cloud):
+    """Bytes flipped and cut off, each format 300 times, in a process that must survive."""
+    for suffix in (suffix for suffix in CLOUDS if suffix != ".laz" or importlib.util.find_spec("lazrs")):
+        write_cloud(tmp_path / f"cloud{suffix}")
+    for suffix in MESHES:
+        trimesh.creation.icosphere(1).export(tmp_path / f"mesh{suffix}")
+    code = """
+import sys, pathlib, numpy as np
+from maskkit.modalities.points.reader import read_cloud
+from maskkit.data.source import BadSampleError
+rng, ends = np.random.default_rng(0), {"read": 0, "bad": 0}
+for whole in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    content = np.frombuffer(whole.read_bytes(), np.uint8)
+    target = pathlib.Path(sys.argv[1]) / f"broken{whole.suffix}"
+    for _ in range(300):
+        damaged = content[: rng.integers(1, len(content) + 1)].copy() if rng.random() < 0.4 else content.copy()
+        for _ in range(rng.integers(1, 9)):
+            damaged[rng.integers(len(damaged) if rng.random() < 0.5 else min(300, len(damaged)))] = rng.integers(256)
+        target.write_bytes(damaged.tobytes())
+        print(whole.name, file=sys.stderr, flush=True)
+        try:
+            assert np.isfinite(read_cloud(str(target)).xyz).all()
+            ends["read"] += 1
+        except BadSampleError:
+            ends["bad"] += 1
+    target.unlink()
+print(ends["read"], ends["bad"])
+"""
+    result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=False)
+    assert result.returncode == 0, (result.returncode, result.stderr[-600:])
+    read, bad = map(int, result.stdout.split()[-2:])
+    assert read > 50 and bad > 50
