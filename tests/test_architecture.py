@@ -41,7 +41,6 @@ LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 LONGER = {"maskkit/engine/loop.py:_train": 90}
 # What was too long when these limits were set. Take out what is mended; put nothing in.
 LONG_FILES = {
-    "maskkit/cli.py",
     "modalities/audio/readers.py",
     "modalities/image/readers.py",
     "modalities/points/readers.py",
@@ -49,8 +48,6 @@ LONG_FILES = {
     "modalities/video/readers.py",
 }
 LONG_FUNCTIONS = {
-    "maskkit/cli.py:command",
-    "maskkit/cli.py:probe",
     "maskkit/engine/loop.py:_train",
     "modalities/points/presets.py:point_mae",
     "modalities/video/presets.py:mae_st",
