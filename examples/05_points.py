@@ -16,10 +16,10 @@ from maskkit.modalities import points
 
 from maskkit import MaskedModel, weights
 from maskkit.cli import run_recipe
+from maskkit.drawing.curve import draw_loss
 from maskkit.engine.loop import pretrain
 from maskkit.engine.optim import AdamW
 from maskkit.engine.run import Pretrain
-from maskkit.evaluate.curve import draw_loss
 from maskkit.evaluate.features import embed
 from maskkit.evaluate.probe import compare
 

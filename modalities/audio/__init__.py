@@ -1,7 +1,7 @@
 """Audio as spectrograms ``[B 1 time mels]``: readers, presets, pictures, and settings for the command line."""
 
+from maskkit.modalities.audio.drawing import draw, write_sound
 from maskkit.modalities.audio.filterbanks import fbank, fbanks, waveform
-from maskkit.modalities.audio.pictures import draw, write_sound
 from maskkit.modalities.audio.presets import audiomae, masker, patches
 from maskkit.modalities.audio.readers import SUFFIXES, measure, read_recording
 from maskkit.modalities.audio.sample import sample, speak, tiny

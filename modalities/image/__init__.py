@@ -1,6 +1,6 @@
 """Images ``[B C H W]``: readers, presets, pictures, and settings for the command line."""
 
-from maskkit.modalities.image.pictures import draw
+from maskkit.modalities.image.drawing import draw
 from maskkit.modalities.image.presets import mae, patches
 from maskkit.modalities.image.readers import SUFFIXES
 from maskkit.modalities.image.sample import digits, sample, tiny

@@ -1,7 +1,7 @@
 """Point clouds ``[B P 3]``, or ``[B P 3+F]`` with features: readers, presets, pictures, and settings."""
 
+from maskkit.modalities.points.drawing import draw
 from maskkit.modalities.points.groups import Groups
-from maskkit.modalities.points.pictures import draw
 from maskkit.modalities.points.presets import point_mae
 from maskkit.modalities.points.readers import SUFFIXES
 from maskkit.modalities.points.sample import sample, shape, tiny

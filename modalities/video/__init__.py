@@ -2,7 +2,7 @@
 
 from maskkit.modalities.video import cache
 from maskkit.modalities.video.decoders import VIDEO_SUFFIXES, find_decoder, findings, open_video
-from maskkit.modalities.video.pictures import draw
+from maskkit.modalities.video.drawing import draw
 from maskkit.modalities.video.presets import Size, mae_st, patches, videomae
 from maskkit.modalities.video.sample import moving_digits, sample, tiny
 from maskkit.modalities.video.sampling import Sampling

@@ -83,7 +83,7 @@ def readers(source: str | None) -> Iterator[dict[str, tuple[Callable[[int], obje
                 cache(str(place), stored)
             ways[f"{place.name}: decord at full size"] = _plain(place), 1
             ways[f"{place.name}: maskkit"] = _reader(place, repeats=1), 1
-            ways[f"{place.name}: maskkit, after maskkit cache"] = _reader(stored, repeats=1), 1
+            ways[f"{place.name}: maskkit, after maskkit transcode"] = _reader(stored, repeats=1), 1
             ways[f"{place.name}: maskkit, 4 clips from a decode"] = _reader(place, repeats=4), 4
         yield ways
 

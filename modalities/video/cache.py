@@ -1,4 +1,4 @@
-"""``maskkit cache video SRC OUT``: videos made smaller, in a form that any frame can be read from at once.
+"""``maskkit transcode video SRC OUT``: videos made smaller, in a form that any frame can be read from at once.
 
 A video is stored by FFmpeg as H.264 of keyframes only, its shorter side cut to what training needs; decoders can then
 seek to any frame (see ``decoders.DecordVideo``). Frames and their times are kept, sound is not.
@@ -20,8 +20,8 @@ from maskkit.data.source import BadSampleError
 
 
 def main(words: list[str]) -> int:
-    """Run ``maskkit cache video``."""
-    tyro.cli(cache, prog="maskkit cache video", args=words)
+    """Run ``maskkit transcode video``."""
+    tyro.cli(cache, prog="maskkit transcode video", args=words)
     return 0
 
 
