@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -21,6 +20,7 @@ from maskkit.evaluate.features import Features
 Kind = Literal["knn", "linear"]
 NEIGHBOURS = 20  # as DINO's protocol, weighted by nearness
 COMPONENTS = 256  # that raw contents are projected to
+MOST_FITTED = 2000  # samples that the components are found from
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,29 @@ class Halves:
         width, most = self.features.shape[1], min(components, len(self.features))
         if width <= components:
             return self, ""
-        pca = PCA(most, random_state=0).fit(self.features)
-        fit, test = (pca.transform(each).astype(np.float32) for each in (self.features, self.test_features))
-        kept = f"{pca.explained_variance_ratio_.sum():.0%} of the variance"
-        return replace(self, features=fit, test_features=test), f"({width:,} numbers, by PCA {most}: {kept})"
+        mean, axes, share = principal_axes(self.features, most)
+        fit, test = (((each - mean) @ axes).astype(np.float32) for each in (self.features, self.test_features))
+        note = f"({width:,} numbers, by PCA {axes.shape[1]}: {share:.0%} of the variance)"
+        return replace(self, features=fit, test_features=test), note
+
+
+def principal_axes(
+    features: NDArray[np.float32], count: int, *, most: int = MOST_FITTED
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """Return the mean [D] of features [n D], at most ``count`` principal axes [D K], and their share of the variance.
+
+    The axes come from the Gram matrix [n n], which is small where features are wide: 640 samples of 49,152 numbers
+    took 4 s of CPU time, and 15 s with scikit-learn's PCA. More than ``most`` samples are thinned out evenly.
+    """
+    some = features[:: -(-len(features) // most)]
+    mean: NDArray[np.float32] = some.mean(axis=0)
+    centred = some - mean
+    values, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    least = float(np.finfo(np.float32).tiny)  # all samples may be the same
+    kept = max(1, min(count, int((values > values[0] * 1e-7).sum())))
+    axes: NDArray[np.float32] = centred.T @ (vectors[:, :kept] / np.sqrt(values[:kept].clip(least))).astype(np.float32)
+    return mean, axes, float(values[:kept].sum() / max(values.sum(), least))
 
 
 def halves(fit: Features, test: Features | None, *, per_class: int | None = None, seed: int = 0) -> Halves:

@@ -7,7 +7,7 @@ from maskkit.modalities import image, points
 
 from maskkit.data.source import BadSampleError
 from maskkit.evaluate.features import Features, embed, embed_all, pick_device
-from maskkit.evaluate.probe import Halves, accuracy, compare, halves, split
+from maskkit.evaluate.probe import Halves, accuracy, compare, halves, principal_axes, split
 from maskkit.evaluate.reconstruction import errors
 
 
@@ -170,10 +170,23 @@ def test_components_come_from_the_samples_fitted_to_alone():
     assert np.allclose(small.features, elsewhere.features)
     centred = fit - fit.mean(axis=0)
     axes = np.linalg.svd(centred, full_matrices=False)[2][:16]
-    assert np.allclose(np.abs(small.features), np.abs(centred @ axes.T), atol=0.3)
+    assert np.allclose(np.abs(small.features), np.abs(centred @ axes.T), atol=1e-3)
     same, note = pair.projected(400)
     assert same is pair and note == ""
-    assert pair.projected()[0].features.shape == (60, 60)  # no more components than samples
+    assert pair.projected()[0].features.shape == (60, 59)  # around their mean, samples span one dimension less
+    constant = Halves(np.ones((9, 400), np.float32), pair.labels[:9], test, pair.test_labels, pair.classes)
+    flat = constant.projected()[0]
+    assert flat.features.shape[1] >= 1 and not flat.features.any() and np.isfinite(flat.test_features).all()
+
+
+def test_many_samples_are_thinned_out_and_the_axes_stay():
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.normal(size=(300, 3)))[0].T * np.array([[30], [20], [10]])
+    features = (rng.normal(size=(500, 3)) @ directions + 0.1 * rng.normal(size=(500, 300))).astype(np.float32)
+    _, all_axes, share = principal_axes(features, 3)
+    _, few_axes, _ = principal_axes(features, 3, most=100)
+    assert share > 0.99 and np.allclose(np.abs(all_axes.T @ all_axes), np.eye(3), atol=1e-4)
+    assert np.allclose(np.linalg.svd(all_axes.T @ few_axes)[1], 1, atol=1e-2)  # the same subspace
 
 
 def test_halves_are_one_set_split_or_two_sets():
