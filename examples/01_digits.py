@@ -17,11 +17,11 @@ from maskkit.modalities import image
 from maskkit import MaskedModel, weights
 from maskkit.cli import run_recipe
 from maskkit.decoder import JointDecoder
+from maskkit.drawing.curve import draw_loss
 from maskkit.encoder import SparseEncoder
 from maskkit.engine.loop import pretrain
 from maskkit.engine.optim import AdamW
 from maskkit.engine.run import Pretrain
-from maskkit.evaluate.curve import draw_loss
 from maskkit.evaluate.features import embed
 from maskkit.evaluate.probe import compare
 from maskkit.evaluate.reconstruction import errors

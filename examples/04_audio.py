@@ -15,8 +15,8 @@ import tyro
 from maskkit.modalities import audio
 
 from maskkit import MaskedModel
+from maskkit.data.loader import read_all
 from maskkit.data.skips import Skips
-from maskkit.data.source import read_all
 from maskkit.decoder import WindowDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.evaluate.features import Features

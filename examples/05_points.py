@@ -17,9 +17,9 @@ from maskkit.modalities import points
 from maskkit import MaskedModel, weights
 from maskkit.cli import run_recipe
 from maskkit.data.source import Key
+from maskkit.drawing.curve import draw_loss
 from maskkit.engine.loop import pretrain
 from maskkit.engine.settings import Pretrain
-from maskkit.evaluate.curve import draw_loss
 from maskkit.evaluate.features import embed
 from maskkit.evaluate.probe import compare
 from maskkit.optim import AdamW

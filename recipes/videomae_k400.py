@@ -8,7 +8,7 @@ Deviations from the authors' code: bfloat16 instead of float16 with loss scaling
 after theirs, whose ``linspace`` includes both ends; epochs follow each other without dropping the last incomplete
 batch, and are 1600, where the flag says 1601 (docs/official.md V10); videos whose shorter side is more than 340 pixels
 are scaled down to that as they are decoded, from which no crop has to be enlarged; frames are resized by torchvision
-instead of Pillow. The authors cut Kinetics to a shorter side of 320 first: ``maskkit cache video SRC OUT``.
+instead of Pillow. The authors cut Kinetics to a shorter side of 320 first: ``maskkit transcode video SRC OUT``.
 """
 
 import sys

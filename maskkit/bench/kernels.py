@@ -1,23 +1,46 @@
-"""What `maskkit bench kernels` times: each operation as dispatched, beside its reference and other forms of it."""
+"""The operations that ``maskkit bench kernels`` times: as dispatched, beside the reference and other forms."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskkit.bench.timing import alternate, machine, write_record
+from maskkit.bench.workload import Run
 from maskkit.kernels.attention import attention, plain_attention
 from maskkit.kernels.chamfer import chamfer, reference_chamfer
 from maskkit.kernels.fps import farthest_points, reference_farthest_points
 from maskkit.kernels.neighbours import nearest_points, reference_nearest_points
 
-Step = Callable[[], Any]
-Contest = tuple[str, dict[str, Step]]  # a title, and the forms that are timed in turn
+Contest = tuple[str, dict[str, Run]]  # a title, and the forms that are timed in turn
 
 # Batch, heads, tokens, width of a head, in encoders and decoders of the presets.
 ATTENTIONS = ((8, 12, 50, 64), (8, 16, 197, 32), (2, 6, 160, 64), (2, 3, 1568, 64), (4, 12, 103, 64), (32, 6, 64, 64))
 CLOUDS = ((32, 1024, 64), (4, 8192, 512))  # clouds, points, samples or groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """Time attention and the operations on points, as dispatched, beside their references."""
+
+    repeats: int = 12
+    """Runs of each; the median counts."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    out: Path | None = None
+    """JSON file to write."""
+
+    def run(self) -> None:
+        """Time, print, and write the record."""
+        results: dict[str, object] = {"machine": machine(self.device)}
+        print(results["machine"])
+        for title, forms in contests(self.device):
+            seconds = results[title] = alternate(forms, self.repeats, self.device)
+            print(f"{title:<44}" + "  ".join(f"{name} {took * 1e3:8.2f} ms" for name, took in seconds.items()))
+        write_record(self.out, results)
 
 
 def contests(device: str) -> Iterator[Contest]:
@@ -44,7 +67,7 @@ def _attention(batch: int, heads: int, tokens: int, width: int, dtype: torch.dty
     return title, {name: _both_ways(form, (q, k, v), grad) for name, form in forms.items()}
 
 
-def _both_ways(form: Callable[..., Tensor], inputs: tuple[Tensor, ...], grad: Tensor) -> Step:
+def _both_ways(form: Callable[..., Tensor], inputs: tuple[Tensor, ...], grad: Tensor) -> Run:
     return lambda: torch.autograd.grad(form(*inputs), inputs, grad)
 
 
@@ -74,7 +97,7 @@ def _chamfer(pairs: int, size: int, device: str) -> Contest:
     a = torch.randn(pairs, size, 3, device=device, requires_grad=True)
     b = torch.randn(pairs, size, 3, device=device)
 
-    def both_ways(form: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Step:
+    def both_ways(form: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Run:
         return lambda: torch.autograd.grad(torch.cat(form(a, b), dim=1).sum(), a)
 
     forms = {"reference": both_ways(reference_chamfer), "chosen": both_ways(chamfer)}

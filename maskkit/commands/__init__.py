@@ -1,1 +1,1 @@
-"""The commands of ``maskkit``, one a file; ``maskkit.cli`` has their table."""
+"""The commands of ``maskkit``, one a file: a frozen dataclass of settings, whose docstrings are the help."""

@@ -10,8 +10,8 @@ from maskkit.methods import methods_of
 from maskkit.modality import find_modality, modality_names
 
 
-def run(words: Sequence[str]) -> int:
-    """List the methods and the modalities that they run on."""
+def main(words: Sequence[str]) -> int:
+    """Read the words of ``maskkit methods`` and print the table."""
     tyro.cli(methods, prog="maskkit methods", args=list(words))
     return 0
 

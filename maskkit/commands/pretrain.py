@@ -1,7 +1,6 @@
 """``maskkit pretrain MODALITY``: flags, a configuration file or a run's own settings become the settings of a run."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import cast
 
 import tyro
 
+from maskkit.commands.flags import parse_flags
+from maskkit.commands.words import import_modules, say
 from maskkit.engine.loop import pretrain
 from maskkit.engine.restore import restore_settings, settings_from
 from maskkit.engine.run import RunFolder, plain
@@ -20,8 +21,8 @@ from maskkit.modality import Modality, find_modality, modality_names
 Settings = Pretrain[ModelSettings, DataSettings]
 
 
-def run(words: Sequence[str]) -> int:
-    """Pretrain a model on images, video, audio or point clouds."""
+def main(words: Sequence[str]) -> int:
+    """Read the words of ``maskkit pretrain MODALITY ...`` and train."""
     names = modality_names()
     wanted = f"maskkit pretrain {{{','.join(names)}}} --data PATH --out RUN"
     if not words or words[0] in ("-h", "--help"):
@@ -29,14 +30,17 @@ def run(words: Sequence[str]) -> int:
         return 0
     if words[0] not in names:
         raise ValueError(f"maskkit cannot pretrain on {words[0]!r}; use {wanted}")
-    modality = find_modality(words[0])
     rest, taken = take_flags(words[1:], ("--method", "--preset", "--config", "--save-config"))
+    while "--import" in [word.partition("=")[0] for word in rest]:
+        rest, module = take_flags(rest, ("--import",))
+        import_modules((str(module["--import"]),))
+    modality = find_modality(words[0])
     settings = parse(modality, rest, taken)
     if taken["--save-config"] is not None:
         _save(settings, modality, Path(taken["--save-config"]))
         return 0
     out = pretrain(settings, modality)
-    _say(f"done: model {out / 'model.safetensors'}, pictures {out / 'pictures'}, metrics {out / 'metrics.jsonl'}")
+    say(f"done: model {out / 'model.safetensors'}, pictures {out / 'pictures'}, metrics {out / 'metrics.jsonl'}")
     return 0
 
 
@@ -51,12 +55,12 @@ def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) ->
         asked = _asked(modality, words, replace(before, out=folder.path))
         asked.check()
         _say_vain_method(modality, before, taken)
-        return resumed(before, asked, _say)
+        return resumed(before, asked, say)
     settings = _asked(modality, words, _default(modality, taken))
     settings.check()
     if not settings.data.root and not getattr(settings.data, "list", None):
         raise ValueError("--data is missing; give a folder, glob, list file, array or tar shards")
-    return fitted(settings, modality.fit(settings.model, settings.data, _say), _say)  # type: ignore[arg-type]
+    return fitted(settings, modality.fit(settings.model, settings.data, say), say)  # type: ignore[arg-type]
 
 
 def take_flags(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
@@ -100,17 +104,17 @@ def _asked(modality: Modality, words: list[str], default: Settings) -> Settings:
     text = (
         f"Pretrain on {modality.name}: method {name}. What is left out is chosen to fit the data and the machine.\n\n"
         f"--method NAME chooses the method, and with it its settings below: {listed}. --config FILE reads settings "
-        "from a run's config.json, and flags change them; --save-config FILE writes them and trains nothing."
+        "from a run's config.json, and flags change them; --save-config FILE writes them and trains nothing. "
+        "--import MODULE imports a module that defines parts or methods; its code is run."
     )
     subscript = getattr(Pretrain, "__class_getitem__")  # noqa: B009  # its parameters are known only now
     kind: type[Settings] = subscript((type(default.model), type(default.data)))
-    prog = f"maskkit pretrain {modality.name}"
-    return tyro.cli(kind, prog=prog, args=words, default=default, description=text, config=(tyro.conf.OmitArgPrefixes,))
+    return parse_flags(kind, words, prog=f"maskkit pretrain {modality.name}", default=default, description=text)
 
 
 def _preset(modality: Modality, preset: str) -> tuple[str | None, str | None]:
     """Return method and size of an old --preset, such as mae-tiny."""
-    _say("--preset is now --method and --size")
+    say("--preset is now --method and --size")
     if preset == "auto":
         return None, None
     known = methods_of(modality)
@@ -147,7 +151,7 @@ def _save(settings: Settings, modality: Modality, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as aside:
         aside.write_text(json.dumps(record, indent=2) + "\n")
-    _say(f"settings written: {file}")
+    say(f"settings written: {file}")
 
 
 def _run_of(words: Sequence[str]) -> str | None:
@@ -159,8 +163,4 @@ def _say_vain_method(modality: Modality, run: Settings, taken: dict[str, str | N
     """Say where another method is asked for than the run has."""
     name = getattr(run.model, "name", None)
     if taken["--method"] not in (None, name):
-        _say(f"a run keeps its method; not used: --method {taken['--method']} (the run has {name})")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        say(f"a run keeps its method; not used: --method {taken['--method']} (the run has {name})")

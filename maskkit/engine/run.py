@@ -85,20 +85,26 @@ class RunFolder:
             )
 
     def record(self) -> dict[str, object]:
-        """Return what ``config.json`` holds. Raises ValueError where it is not that of a run."""
+        """Return what ``config.json`` holds. Raises ValueError where there is none, or it is not that of a run."""
         config = self.path / "config.json"
-        if not config.exists():
-            raise ValueError(
-                f"{self.path} holds no run: it has no config.json; give the --out folder of maskkit pretrain"
-            )
+        if not config.is_file():
+            raise ValueError(self._no_run("it has no config.json" if self.path.exists() else "there is no such folder"))
         try:
             record = json.loads(config.read_text())
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{config} cannot be read ({error}); give the --out folder of maskkit pretrain") from None
-        wanted = {"modality", "settings", "model_parts"}
-        if not isinstance(record, dict) or not wanted <= record.keys() or not isinstance(record["settings"], dict):
-            raise ValueError(f"{config} is not that of a run; give the --out folder of maskkit pretrain")
-        return record
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(self._no_run(f"its config.json is not JSON ({error})")) from error
+        wanted = ("modality", "settings", "model_parts")
+        missing = [name for name in wanted if name not in record] if isinstance(record, dict) else list(wanted)
+        if missing:
+            known = " of a Hugging Face model" if isinstance(record, dict) and "model_type" in record else ""
+            raise ValueError(self._no_run(f"its config.json{known} lacks {', '.join(missing)}"))
+        if not isinstance(record["settings"], dict) or not isinstance(record["settings"].get("data"), dict):
+            raise ValueError(self._no_run("its config.json has no data settings"))
+        found: dict[str, object] = record
+        return found
+
+    def _no_run(self, reason: str) -> str:
+        return f"{self.path} holds no run: {reason}; give the --out folder of maskkit pretrain"
 
     @property
     def started(self) -> bool:

@@ -24,8 +24,8 @@ class ModelSettings(Protocol):
 
 __all__ = ["DataSettings", "ModelSettings", "Pretrain", "changes", "fitted", "resumed"]
 
-M = TypeVar("M")
-D = TypeVar("D")
+M = TypeVar("M", covariant=True)
+D = TypeVar("D", covariant=True)
 
 BATCH, EPOCHS, WARMUP = 256, 100.0, 0.05  # where nothing else is said; warm-up is a share of the run
 
@@ -190,7 +190,7 @@ def resumed(run: Pretrain[M, D], asked: Pretrain[M, D], say: Callable[[str], Non
         differing.pop(name, None)
     vain = [name for name in differing if name not in MAY_CHANGE]
     if vain:
-        listed = ", ".join(f"--{_flag(name)} (the run has {differing[name][0]})" for name in vain)
+        listed = ", ".join(f"--{_flag(name)} (the run has {_words(differing[name][0])})" for name in vain)
         say(f"a run keeps its settings; not used: {listed}")
     kept = {name: getattr(asked, name) for name in differing if name in MAY_CHANGE}
     data = run.data
@@ -200,6 +200,11 @@ def resumed(run: Pretrain[M, D], asked: Pretrain[M, D], say: Callable[[str], Non
         )
         data = replace(data, root=root[1])  # type: ignore[type-var]  # settings of data are dataclasses
     return replace(run, **kept, data=data, out=asked.out, resume=True)
+
+
+def _words(value: object) -> str:
+    """Return a value as it is written on the command line."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _flag(name: str) -> str:

@@ -1,16 +1,21 @@
-"""Features of a whole data set, from a frozen encoder."""
+"""Features of a whole data set, from frozen encoders."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from maskkit.data.loader import read_all
+from maskkit.batches import Fields, tensor_of
 from maskkit.data.skips import Skips
-from maskkit.data.source import Source
+from maskkit.data.source import Source, num_items
+from maskkit.engine.device import check_device
+from maskkit.evaluate.reading import InOrder, read_in_order
 from maskkit.model import MaskedModel
+from maskkit.progress import track
 
 Pool = Literal["mean", "prefix"]
 
@@ -26,33 +31,96 @@ class Features:
     skipped: int
 
 
-@torch.no_grad()
+def pick_device(name: str) -> str:
+    """Return a device's name; "auto" is a GPU where there is one. Raises ValueError where it cannot be used."""
+    check_device(name)
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def embed(
-    model: MaskedModel | None, source: Source, *, pool: Pool = "mean", batch: int = 64, device: str = "cpu"
+    model: MaskedModel | None,
+    source: Source,
+    *,
+    pool: Pool = "mean",
+    batch: int = 64,
+    device: str = "cpu",
+    workers: int = 0,
 ) -> Features:
     """Encode every sample with nothing hidden. Without a model the features are the raw contents, for comparison.
 
     ``pool``: "mean" of all tokens, or "prefix" for the class token; MAE's linear probe takes the class token, its
-    fine-tuning the mean, which is better for most models that were not fine-tuned.
+    fine-tuning the mean, which is better for most models that were not fine-tuned. ``workers`` processes read.
     """
-    if model is not None:
-        model = model.to(device).eval()
-    rows, indices, skips = [], [], Skips(total=len(source), limit=0.5)
-    for read, samples in read_all(source, batch=batch, skips=skips):
-        if model is None:
-            inputs = samples if isinstance(samples, torch.Tensor) else samples["x"]
-            rows.append(inputs.flatten(1).float().nan_to_num(0.0))  # NaN: what a short sample does not have
-        else:
-            latent = model.encode(samples.to(device))
-            rows.append((latent.pooled if pool == "mean" else latent.prefix[:, 0]).float().cpu())
-        indices += read
+    return embed_all({"": model}, source, pool=pool, batch=batch, device=device, workers=workers)[""]
+
+
+@torch.no_grad()
+def embed_all(
+    encoders: Mapping[str, MaskedModel | None],
+    source: Source,
+    *,
+    pool: Pool = "mean",
+    batch: int = 64,
+    device: str = "cpu",
+    workers: int = 0,
+) -> dict[str, Features]:
+    """Encode every sample with each of the encoders, as ``embed`` does; each sample is read once.
+
+    Says on stderr how far it is when it takes longer than two seconds. Raises ValueError where more than half of the
+    samples cannot be read, or the class token of a model without one is asked for.
+    """
+    if batch < 1 or workers < 0:
+        raise ValueError(f"--batch must be at least 1 and --workers at least 0, got {batch} and {workers}")
+    models = {name: model.to(device).eval() if model is not None else None for name, model in encoders.items()}
+    rows: dict[str, list[Tensor]] = {name: [] for name in models}
+    indices: list[int] = []
+    skips = Skips(total=num_items(source), limit=0.5)
+    for found in _tracked(source, batch, workers):
+        skips.add(found.bad)
+        indices += found.indices
+        if found.samples is None:
+            continue
+        samples = found.samples.to(device)
+        for name, model in models.items():
+            rows[name].append(_features(model, samples, pool))
     names = [source.label(index) for index in indices]
     classes = tuple(sorted({name for name in names if name is not None}))
     number = {name: place for place, name in enumerate(classes)}
-    return Features(
-        features=torch.cat(rows).numpy() if rows else np.zeros((0, 0), np.float32),
-        paths=tuple(source.path(index) for index in indices),
-        labels=np.array([-1 if name is None else number[name] for name in names], dtype=np.int64),
-        classes=classes,
-        skipped=len(skips),
-    )
+    labels = np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
+    paths = tuple(source.path(index) for index in indices)
+    return {name: Features(_joined(rows.pop(name)), paths, labels, classes, len(skips)) for name in models}
+
+
+def _features(model: MaskedModel | None, samples: Tensor | Fields, pool: Pool) -> Tensor:
+    """Return [B D] on the CPU."""
+    if model is None:
+        contents = tensor_of(samples).flatten(1).cpu()
+        # NaN stands for what a short sample does not have. Whole numbers stay as small as they are until the end.
+        return contents.nan_to_num(0.0) if contents.is_floating_point() else contents
+    latent = model.encode(samples)
+    if pool == "prefix" and latent.prefix.shape[1] == 0:
+        raise ValueError("the encoder has no class token, which --pool prefix reads; use --pool mean")
+    return (latent.pooled if pool == "mean" else latent.prefix[:, 0]).float().cpu()
+
+
+def _joined(rows: list[Tensor]) -> NDArray[np.float32]:
+    """Return all rows as one array [n D], and free them on the way."""
+    if not rows:
+        return np.zeros((0, 0), np.float32)
+    joined = np.empty((sum(len(row) for row in rows), rows[0].shape[1]), np.float32)
+    start = 0
+    while rows:
+        row = rows.pop(0)
+        joined[start : start + len(row)] = row.numpy()
+        start += len(row)
+    return joined
+
+
+def _tracked(source: Source, batch: int, workers: int) -> Iterator[InOrder]:
+    """Read the batches of a source in order, and show progress."""
+    numbers = range(-(-num_items(source) // batch))
+    batches = read_in_order(source, batch=batch, workers=workers)
+    for _, found in zip(track(numbers, "batches read and encoded"), batches, strict=True):
+        yield found

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from maskkit.modalities.audio.audiomae import AudioMAE, audiomae, masker
 from maskkit.modalities.audio.data import Data, open_audio, samples
+from maskkit.modalities.audio.drawing import draw, write_sound
 from maskkit.modalities.audio.filterbanks import fbank, fbanks, waveform
 from maskkit.modalities.audio.fit import fit
 from maskkit.modalities.audio.inputs import Inputs, inputs, patches
-from maskkit.modalities.audio.pictures import draw, write_sound
 from maskkit.modalities.audio.reader import SUFFIXES, read_recording
 from maskkit.modalities.audio.requirements import findings
 from maskkit.modalities.audio.sample import sample, speak, tiny

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from maskkit.modalities.image.data import Data, open_images, samples
+from maskkit.modalities.image.drawing import draw
 from maskkit.modalities.image.fit import fit
 from maskkit.modalities.image.inputs import Inputs, inputs, patches
 from maskkit.modalities.image.mae import MAE, mae
-from maskkit.modalities.image.pictures import draw
 from maskkit.modalities.image.reader import SUFFIXES
 from maskkit.modalities.image.requirements import findings
 from maskkit.modalities.image.sample import digits, sample, tiny

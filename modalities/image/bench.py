@@ -1,12 +1,12 @@
 """What `maskkit bench step --work image` times: ViT-B/16, mask 0.75, decoder 512 x 8, batch 8."""
 
 import importlib.util
-from collections.abc import Callable
 
 import torch
 from maskkit.modalities.image.mae import mae
 
-from maskkit.bench.__main__ import training_step
+from maskkit.bench.timing import training_step
+from maskkit.bench.workload import Preset, Run, Workload
 from maskkit.engine.optim import AdamW
 
 HAS_PEER = importlib.util.find_spec("transformers") is not None
@@ -14,11 +14,11 @@ if HAS_PEER:  # here, so that what importing it takes is no part of a measuremen
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 BATCH = 8
-WORK = f"ViT-B/16, images 224 x 224, mask 0.75, decoder 512 x 8, batch {BATCH}, normalised target"
+TITLE = f"ViT-B/16, images 224 x 224, mask 0.75, decoder 512 x 8, batch {BATCH}, normalised target"
 PEER = "transformers' ViTMAEForPreTraining with torch's default AdamW"
 
 
-def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
+def ours(dtype: torch.dtype, device: str) -> Run:
     """Return one training step of ours."""
     torch.manual_seed(0)
     model = mae("base").to(device).train()
@@ -28,7 +28,7 @@ def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
     return training_step(lambda: model(batch).loss, optimizer, dtype, device)
 
 
-def theirs(dtype: torch.dtype, device: str) -> Callable[[], None]:
+def theirs(dtype: torch.dtype, device: str) -> Run:
     """Return one training step of the peer's."""
     torch.manual_seed(0)
     model = ViTMAEForPreTraining(ViTMAEConfig(norm_pix_loss=True)).to(device).train()
@@ -38,4 +38,18 @@ def theirs(dtype: torch.dtype, device: str) -> Callable[[], None]:
     return training_step(lambda: model(batch).loss, optimizer, dtype, device)
 
 
-peer = theirs if HAS_PEER else None
+WORKLOAD = Workload(
+    title=TITLE,
+    ours=ours,
+    peer=theirs if HAS_PEER else None,
+    peer_name=PEER,
+    presets=(
+        Preset(
+            name="image.mae",
+            module="maskkit.modalities.image",
+            function="mae",
+            arguments={"size": "base"},
+            shape=(BATCH, 3, 224, 224),
+        ),
+    ),
+)

@@ -1,5 +1,6 @@
 """Settings of a run on images that fit the images and the machine."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -
     cuda = torch.cuda.is_available()
     facts = survey(data.root, channels=model.channels)
     size = pair(fitting_size(facts) if model.image_size is None else model.image_size)
-    patch = pair(fitting_patch(min(size)) if model.patch_size is None else model.patch_size)
+    patch = fitting_patch(min(size)) if model.patch_size is None else model.patch_size
     channels = model.channels or facts.channels
     say(f"{facts.count} pictures, about {facts.height} x {facts.width} pixels, {channels} channels")
     small = min(size) < SMALL
@@ -28,7 +29,7 @@ def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -
     chosen: dict[str, object] = {"image_size": size, "patch_size": patch, "channels": channels}
     if getattr(model, "size", "") is None:
         chosen["size"] = "base" if cuda else "tiny"
-    if getattr(model, "norm_target", False) and patch[0] * patch[1] * channels == 1:
+    if getattr(model, "norm_target", False) and math.prod(pair(patch)) * channels == 1:
         chosen["norm_target"] = False  # one number has no deviation
     if model.mean is None and (data.measure or facts.dtype == "float32"):
         mean, std = measure(data.root, channels=channels)
@@ -41,7 +42,7 @@ def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -
     )
     model = replace(model, **chosen)  # type: ignore[arg-type]  # fields of a settings class
     name, size_name = model.name, getattr(model, "size", None)
-    summary = f"{name}{f'-{size_name}' if size_name else ''}, image {_by(size)}, patch {_by(patch)}"
+    summary = f"{name}{f'-{size_name}' if size_name else ''}, image {_by(size)}, patch {_by(pair(patch))}"
     return Fit(model=model, data=crops, samples=facts.count, batch=256 if cuda else 64, summary=summary)
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from maskkit.modalities.points.data import Data, open_clouds, samples
+from maskkit.modalities.points.drawing import draw
 from maskkit.modalities.points.fit import fit
 from maskkit.modalities.points.groups import Groups
 from maskkit.modalities.points.inputs import Inputs, inputs
-from maskkit.modalities.points.pictures import draw
 from maskkit.modalities.points.point_mae import PointMAE, point_mae
 from maskkit.modalities.points.reader import SUFFIXES
 from maskkit.modalities.points.requirements import findings

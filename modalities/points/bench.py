@@ -1,22 +1,21 @@
 """What `maskkit bench step --work points` times: Point-MAE, 1024 points in 64 groups of 32, batch 32."""
 
-from collections.abc import Callable
-
 import torch
 from maskkit.modalities.points.point_mae import point_mae
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from maskkit.bench.__main__ import training_step
+from maskkit.bench.timing import training_step
+from maskkit.bench.workload import Preset, Run, Workload
 from maskkit.engine.optim import AdamW
 from maskkit.types import take
 
 BATCH = 32
-WORK = f"Point-MAE, 1024 points, 64 groups of 32, mask 0.6, dim 384, depth 12, decoder 4, batch {BATCH}"
+TITLE = f"Point-MAE, 1024 points, 64 groups of 32, mask 0.6, dim 384, depth 12, decoder 4, batch {BATCH}"
 PEER = "a plain port: convolutions of size 1, sampling in a loop, timm's blocks, torch's default AdamW"
 
 
-def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
+def ours(dtype: torch.dtype, device: str) -> Run:
     """Return one training step of ours."""
     torch.manual_seed(0)
     model = point_mae().to(device).train()
@@ -26,7 +25,7 @@ def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
     return training_step(lambda: model(batch).loss, optimizer, dtype, device)
 
 
-def peer(dtype: torch.dtype, device: str) -> Callable[[], None]:
+def peer(dtype: torch.dtype, device: str) -> Run:
     """Return one training step of the plain port."""
     torch.manual_seed(0)
     model = PlainPort().to(device).train()
@@ -102,3 +101,20 @@ class PlainPort(nn.Module):
         x = self.rise(groups.reshape(-1, size, 3).transpose(1, 2))
         x = self.mix(torch.cat([x.max(dim=2, keepdim=True).values.expand(-1, -1, size), x], dim=1))
         return x.max(dim=2).values.view(batch, num_groups, -1)
+
+
+WORKLOAD = Workload(
+    title=TITLE,
+    ours=ours,
+    peer=peer,
+    peer_name=PEER,
+    presets=(
+        Preset(
+            name="points.point_mae",
+            module="maskkit.modalities.points",
+            function="point_mae",
+            arguments={},
+            shape=(16, 1024, 3),
+        ),
+    ),
+)

@@ -147,7 +147,7 @@ class PointMAE(Inputs):
         sizes = dict(zip(("dim", "depth", "heads", "decoder_depth"), SIZES[self.size or "small"], strict=True))
         given = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "size"}
         given |= {"num_groups": self.groups, "group_size": self.points_of_group}
-        return point_mae(**{**sizes, **{name: value for name, value in given.items() if value is not None}})
+        return point_mae(**{**sizes, **{name: x for name, x in given.items() if x is not None or name not in sizes}})
 
     def optim(self, batch: int) -> AdamW:
         """Return the authors' optimiser; its rate does not follow the batch."""

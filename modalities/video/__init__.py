@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from maskkit.modalities.video import transcode as cache
 from maskkit.modalities.video.data import Data, open_videos, samples
 from maskkit.modalities.video.decoders import VIDEO_SUFFIXES, find_decoder, findings, open_video
+from maskkit.modalities.video.drawing import draw
 from maskkit.modalities.video.fit import fit
 from maskkit.modalities.video.inputs import Inputs, inputs, patches
 from maskkit.modalities.video.mae_st import MAEST, mae_st
-from maskkit.modalities.video.pictures import draw
 from maskkit.modalities.video.sample import moving_digits, sample, tiny
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.videomae import NO_DECAY, VideoMAE, videomae

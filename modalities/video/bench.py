@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,8 @@ from maskkit.modalities.video.videomae import NO_DECAY, videomae
 from maskkit.modalities.video.videos import Videos, find_videos
 from torch import Tensor
 
-from maskkit.bench.__main__ import training_step
+from maskkit.bench.timing import training_step
+from maskkit.bench.workload import Preset, Run, Workload
 from maskkit.data.source import Key
 from maskkit.optim import AdamW
 from maskkit.seeds import generator
@@ -27,14 +27,14 @@ if HAS_PEER:  # here, so that what importing it takes is no part of a measuremen
     from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
 BATCH = 2
-WORK = f"ViT-S/16, tubelet 2, clips 16 x 224 x 224, tube mask 0.9, decoder 192 x 4, batch {BATCH}, normalised target"
+TITLE = f"ViT-S/16, tubelet 2, clips 16 x 224 x 224, tube mask 0.9, decoder 192 x 4, batch {BATCH}, normalised target"
 PEER = "transformers' VideoMAEForPreTraining with torch's default AdamW"
 
 READING = "clips of 16 frames, every 4th, a multi-scale crop to 224 x 224; 10 s of H.264 at 30 frames a second"
 SIZES = ("1280x720", "340x256")
 
 
-def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
+def ours(dtype: torch.dtype, device: str) -> Run:
     """Return one training step of ours."""
     torch.manual_seed(0)
     model = videomae("small").to(device).train()
@@ -44,7 +44,7 @@ def ours(dtype: torch.dtype, device: str) -> Callable[[], None]:
     return training_step(lambda: model(batch).loss, optimizer, dtype, device)
 
 
-def theirs(dtype: torch.dtype, device: str) -> Callable[[], None]:
+def theirs(dtype: torch.dtype, device: str) -> Run:
     """Return one training step of the peer's, under a mask of the same kind."""
     torch.manual_seed(0)
     config = VideoMAEConfig(
@@ -68,18 +68,15 @@ def theirs(dtype: torch.dtype, device: str) -> Callable[[], None]:
     return training_step(loss, optimizer, dtype, device)
 
 
-peer = theirs if HAS_PEER else None
-
-
 @contextmanager
-def readers(source: str | None) -> Iterator[dict[str, tuple[Callable[[int], Any], int]]]:
+def readers(source: str | None) -> Iterator[dict[str, tuple[Callable[[int], object], int]]]:
     """Give ways of reading, each a function of a running number and how many clips it reads; plain decord is first.
 
     Without a source, videos are made in two sizes, as a camera and as Kinetics' copies have them.
     """
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(source)] if source else [_made(Path(folder), size) for size in SIZES]
-        ways: dict[str, tuple[Callable[[int], Any], int]] = {}
+        ways: dict[str, tuple[Callable[[int], object], int]] = {}
         for place in places:
             stored = Path(folder) / f"{place.name}-transcoded"
             with redirect_stdout(None):
@@ -100,13 +97,13 @@ def _made(folder: Path, size: str) -> Path:
     return place
 
 
-def _plain(place: Path) -> Callable[[int], Any]:
+def _plain(place: Path) -> Callable[[int], object]:
     """Read as VideoMAE's kinetics.py does: decord's get_batch at full size, then the crop."""
     import decord
 
     files, sampling, crop = find_videos(place), Sampling(frames=16, stride=4), MultiScaleCrop(size=(224, 224))
 
-    def read(turn: int) -> Any:
+    def read(turn: int) -> object:
         rng = generator(turn)
         reader = decord.VideoReader(files.path(turn % len(files)), num_threads=1)
         numbers = sampling(np.arange(len(reader)) / 30, rng)
@@ -115,14 +112,34 @@ def _plain(place: Path) -> Callable[[int], Any]:
     return read
 
 
-def _reader(place: Path, *, repeats: int) -> Callable[[int], Any]:
+def _reader(place: Path, *, repeats: int) -> Callable[[int], object]:
     """Read with ours: one clip, or all repeats of a video one after the other, as a run meets them."""
     crop, files = MultiScaleCrop(size=(224, 224)), find_videos(place)
     sampling = Sampling(frames=16, stride=4)
     source = Videos(files=files, sampling=sampling, transform=crop, short_side=crop.short_side, repeats=repeats)
 
-    def read(turn: int) -> Any:
+    def read(turn: int) -> object:
         # A new seed each turn, as a new epoch has, so that nothing decoded before is left to use.
         return [source.read(Key(turn, turn % len(files), repeat), generator(turn)) for repeat in range(repeats)]
 
     return read
+
+
+WORKLOAD = Workload(
+    title=TITLE,
+    ours=ours,
+    peer=theirs if HAS_PEER else None,
+    peer_name=PEER,
+    readers=readers,
+    reading=READING,
+    presets=tuple(
+        Preset(
+            name=f"video.{method}",
+            module="maskkit.modalities.video",
+            function=method,
+            arguments={"size": "small", "frames": 16, "image_size": 224},
+            shape=(batch, 3, 16, 224, 224),
+        )
+        for method, batch in (("videomae", 4), ("mae_st", 2))
+    ),
+)

@@ -21,7 +21,7 @@ def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -
     facts = survey(data.list or data.root, channels=model.channels, decoder=data.decoder)
     size = pair(fitting_size(facts) if model.image_size is None else model.image_size)
     most = getattr(model, "most_patches", 14)
-    patch = pair(fitting_patch(min(size), most) if model.patch_size is None else model.patch_size)
+    patch = fitting_patch(min(size), most) if model.patch_size is None else model.patch_size
     chosen: dict[str, object] = {"image_size": size, "patch_size": patch, "tubelet": model.slot}
     chosen["channels"] = model.channels or facts.channels
     if getattr(model, "size", "") is None:
@@ -39,7 +39,7 @@ def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -
     name, size_name = model.name, chosen.get("size", getattr(model, "size", None))
     summary = (
         f"{name}{f'-{size_name}' if size_name else ''}, {describe(clips.sampling(model.frames))}, image {size[0]}, "
-        f"patch {model.slot} x {patch[0]}, {clips.crop} crop"
+        f"patch {model.slot} x {pair(patch)[0]}, {clips.crop} crop"
     )
     return Fit(
         model=replace(model, **chosen),  # type: ignore[arg-type]  # fields of a settings class

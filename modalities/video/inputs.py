@@ -107,6 +107,13 @@ class Inputs:
     std: tuple[float, ...] | None = None
     """Standard deviation of the pixels in [0, 1], one number a channel."""
 
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        for name in ("frames", "image_size", "patch_size", "tubelet", "channels"):
+            value = getattr(self, name)
+            if value is not None and min(value if isinstance(value, tuple) else (value,)) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+
     def spec(self) -> InputSpec:
         """Return what a method needs to know of videos."""
         return inputs(

@@ -19,7 +19,7 @@ from maskkit.engine import checkpoints as checkpoints_module
 from maskkit.engine import manifest as manifest_module
 from maskkit.engine.checkpoints import all_checkpoints, read_model
 from maskkit.engine.loop import pretrain
-from maskkit.engine.manifest import MANIFEST, find_damage, read_place
+from maskkit.engine.manifest import MANIFEST, find_damage, read_progress
 
 KILLS = 20
 
@@ -173,7 +173,7 @@ def test_a_checkpoint_runs_no_code_and_holds_the_model(settings):
     pretrain(settings, image)
     last = all_checkpoints(settings.out / "checkpoints")[-1]
     assert {path.suffix for path in last.iterdir()} == {".safetensors", ".json"}
-    assert read_place(last).step == 6 and read_place(last).samples == 1400
+    assert read_progress(last).step == 6 and read_progress(last).samples == 1400
     model = settings.model.build()
     model.load_state_dict(read_model(last))
     assert all(torch.equal(t, model.state_dict()[n]) for n, t in load_file(settings.out / "model.safetensors").items())

@@ -1,4 +1,4 @@
-"""``maskkit shard``: files go into shards as they are, and come out of them as they were."""
+"""``maskkit pack``: files go into shards as they are, and come out of them as they were."""
 
 import errno
 import json

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from commands import restored, settings_of
 from maskkit.modalities import video
-from maskkit.modalities.video.settings import fitting_patch, fitting_size, fitting_stride
+from maskkit.modalities.video.fit import fitting_patch, fitting_size
+from maskkit.modalities.video.survey import fitting_stride
 from PIL import Image
 
 from maskkit.cli import main
@@ -68,7 +69,7 @@ def test_settings_are_written_and_read_again(folder, tmp_path):
 def test_a_huge_mae_st_has_patches_of_14(folder, tmp_path):
     for method, size, patch in (("mae-st", "large", 16), ("mae-st", "huge", 14), ("videomae", "huge", 16)):
         words = ["--data", folder, "--out", tmp_path, "--image-size", 224, "--method", method, "--size", size]
-        assert settings_of(video, *words).model.patch_size == (patch, patch)
+        assert settings_of(video, *words).model.patch_size == patch
 
 
 def test_defaults_fit_the_videos():

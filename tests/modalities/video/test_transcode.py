@@ -22,7 +22,7 @@ def source(files, bad_files, tmp_path):
 @pytest.mark.parametrize("store", ["video", "frames"])
 def test_frames_and_folders_are_kept(source, tmp_path, capsys, store):
     out = tmp_path / "out"
-    words = ["cache", "video", str(source), str(out), "--short-side", "32", "--store", store, "--workers", "2"]
+    words = ["transcode", "video", str(source), str(out), "--short-side", "32", "--store", store, "--workers", "2"]
     assert main(words) == 0
     assert "3 videos" in capsys.readouterr().out
     assert "jump/bad.mp4\t" in (out / "skipped.txt").read_text()
@@ -46,12 +46,12 @@ def test_frames_and_folders_are_kept(source, tmp_path, capsys, store):
 
 
 def test_what_cannot_be_is_refused(source, tmp_path, capsys, monkeypatch):
-    assert main(["cache", "nothing", "a", "b"]) == 2
-    assert main(["cache", "image", "a", "b"]) == 2 and "image has no cache" in capsys.readouterr().err
-    assert main(["cache"]) == 0 and "maskkit cache {" in capsys.readouterr().out
+    assert main(["transcode", "nothing", "a", "b"]) == 2
+    assert main(["transcode", "image", "a", "b"]) == 2 and "image files are not transcoded" in capsys.readouterr().err
+    assert main(["transcode"]) == 0 and "maskkit transcode {" in capsys.readouterr().out
     (source / "run" / "a.avi").symlink_to(source / "run" / "a.mp4")
-    assert main(["cache", "video", str(source), str(tmp_path / "out")]) == 2
+    assert main(["transcode", "video", str(source), str(tmp_path / "out")]) == 2
     assert "would both become" in capsys.readouterr().err
     monkeypatch.setenv("PATH", "/nowhere")
-    assert main(["cache", "video", str(source), str(tmp_path / "out")]) == 2
+    assert main(["transcode", "video", str(source), str(tmp_path / "out")]) == 2
     assert "apt install ffmpeg" in capsys.readouterr().err

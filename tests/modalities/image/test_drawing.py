@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import image
-from maskkit.modalities.image.pictures import GAP, MARGIN
+from maskkit.modalities.image.drawing import GAP, MARGIN
 from PIL import Image
 
 from maskkit import Mask

@@ -1,4 +1,4 @@
-"""Pixels as pictures show them, whatever a model normalises by: images ``[B C H W]``, videos ``[B C T H W]``.
+"""Pixels as figures show them, whatever a model normalises by: images ``[B C H W]``, videos ``[B C T H W]``.
 
 Shapes: B batch, C channels, H hidden tokens, D contents of a token; any axes behind the channels.
 """
@@ -7,10 +7,18 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from maskkit.batches import Batch, tensor_of
 from maskkit.model import MaskedModel
 from maskkit.types import Output
 
 HIDDEN_GREY = 0.5
+
+
+def three_views(batch: Batch, output: Output, model: MaskedModel) -> list[Float[Tensor, "B 3 *axes"]]:
+    """Return input, visible part and reconstruction as pixels in [0, 1]; hidden tokens of the second are grey."""
+    pixels = tensor_of(batch)
+    masked = model.paint(output, batch, contents=grey(pixels, output, model))
+    return [shown(tensor_of(each), model, like=pixels) for each in (batch, masked, model.paint(output, batch))]
 
 
 def grey(batch: Shaped[Tensor, "B C *axes"], output: Output, model: MaskedModel) -> Float[Tensor, "B H D"]:
@@ -26,7 +34,7 @@ def grey(batch: Shaped[Tensor, "B C *axes"], output: Output, model: MaskedModel)
 def shown(batch: Shaped[Tensor, "B C *axes"], model: MaskedModel, *, like: Tensor) -> Float[Tensor, "B 3 *axes"]:
     """Return pixels in [0, 1] as three channels: colour, grey, or the first channels of many.
 
-    Floats that are not pixels in [0, 1] are stretched by the range of ``like``, the same for every picture of a sheet.
+    Floats that are not pixels in [0, 1] are stretched by the range of ``like``, the same for every cell of a figure.
     """
     if batch.dtype == torch.uint8:
         pixels = batch.float() / 255

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import audio
-from maskkit.modalities.audio.pictures import spectrograms
+from maskkit.modalities.audio.drawing import spectrograms
 
 from maskkit import Mask
 

@@ -1,4 +1,4 @@
-"""Spectrograms of input, visible part and reconstruction on one time and frequency axis; and sound, approximately."""
+"""Figures of spectrograms: input, visible part and reconstruction on one time and frequency axis; and sound."""
 
 import wave
 from pathlib import Path
@@ -11,8 +11,9 @@ from maskkit.modalities.audio.filterbanks import RATE, SECONDS_PER_FRAME, band_h
 from torch import Tensor
 
 from maskkit.batches import tensor_of
+from maskkit.drawing.caption import caption, column_titles
 from maskkit.model import MaskedModel
-from maskkit.targets import NormalizedContents, Painted
+from maskkit.targets import Painted
 from maskkit.types import Output, put, take
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ DECIBEL = 10 / np.log(10)  # of a natural logarithm of power
 
 
 def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
-    """Write a PNG with one row a sample: input, what the encoder saw, what the model made of it."""
+    """Write a PNG with one row a sample: input, what the encoder saw, what the model predicted."""
     spectrograms(batch, output, model).savefig(path)
 
 
@@ -34,14 +35,13 @@ def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
     """Return the picture as a figure.
 
     All spectrograms of a row share their axes and colours: seconds from the start of the excerpt, hertz on the mel
-    scale, decibels. White is what is hidden, or not there at all; in the reconstruction, also what is in neither set.
+    scale, decibels. White patches are hidden or do not exist; in the reconstruction, they are in neither set.
     """
     from matplotlib.figure import Figure  # noqa: F811  # half a second that other commands need not wait for
 
     columns = (batch, *_seen_and_filled(batch, output, model))
     rows = [_decibels(each, model) for each in columns]
-    hidden, visible = output.mask.hidden.shape[1], output.mask.visible.shape[1]
-    titles = ("input", f"visible {visible / (visible + hidden):.0%}", "reconstruction")
+    titles = column_titles(output)
     figure = Figure(figsize=(3 * WIDTH, len(batch) * HEIGHT + 0.9), layout="constrained", dpi=90)
     cells = figure.subplots(len(batch), 3, squeeze=False, sharex=True, sharey=True)
     for number, row in enumerate(zip(*rows, strict=True)):
@@ -54,14 +54,17 @@ def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
                 axes.set_xlabel("seconds")
         cells[number][0].set_ylabel("hertz")
         figure.colorbar(shown, ax=list(cells[number]), label="dB", pad=0.01)
-    note = "visible patches are the input's own"
-    there = output.tokens.shape[1] if output.tokens.valid is None else int(output.tokens.valid.sum(dim=1).max())
-    if there > visible + hidden:  # among clips of several lengths, the shortest says how many are used
-        note += "; white ones in the reconstruction are neither visible nor predicted"
-    if isinstance(model.target, NormalizedContents):
-        note += "; predicted ones get back their true mean and contrast, which the model does not predict"
-    figure.supxlabel(note, fontsize=9, color="gray")
+    figure.supxlabel(_note(output, model), fontsize=9, color="gray")
     return figure
+
+
+def _note(output: Output, model: MaskedModel) -> str:
+    used = output.mask.hidden.shape[1] + output.mask.visible.shape[1]
+    there = output.tokens.shape[1] if output.tokens.valid is None else int(output.tokens.valid.sum(dim=1).max())
+    if there == used:
+        return caption(model, "patches")
+    # The shortest of clips of several lengths decides how many patches of each are used.
+    return caption(model, "patches", "white ones in the reconstruction are neither visible nor predicted")
 
 
 def write_sound(spectrogram: Float[Tensor, "1 T M"], model: MaskedModel, path: Path) -> Path:

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import torch
 from maskkit.modalities import points
-from maskkit.modalities.points.pictures import look
+from maskkit.modalities.points.drawing import look
 from PIL import Image
 
 

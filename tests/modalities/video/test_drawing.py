@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from maskkit.modalities import video
-from maskkit.modalities.video.pictures import GAP, MARGIN, SIDE, sheet
+from maskkit.modalities.video.drawing import GAP, MARGIN, SIDE, sheet
 from PIL import Image, ImageSequence
 
-from maskkit.evaluate.pixels import grey, shown
+from maskkit.drawing.pixels import grey, shown
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -41,12 +41,22 @@ def said(capsys, *words):
 def test_help_lists_every_command_without_torch():
     code = "import sys; from maskkit.cli import main; main(['--help']); assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("pretrain", "reconstruct", "embed", "probe", "export", "shard", "bench", "doctor"):
+    for name in ("pretrain", "reconstruct", "embed", "probe", "export", "pack", "transcode", "bench", "doctor"):
         assert f"  {name} " in result.stdout
 
 
 @pytest.mark.parametrize(
-    "command", [["pretrain", "image"], ["reconstruct"], ["embed"], ["probe"], ["export"], ["shard"], ["bench", "step"]]
+    "command",
+    [
+        ["pretrain", "image"],
+        ["reconstruct"],
+        ["embed"],
+        ["probe"],
+        ["export"],
+        ["pack"],
+        ["transcode", "video"],
+        ["bench", "step"],
+    ],
 )
 def test_every_command_has_help(command, capsys):
     code, out, _ = said(capsys, *command, "--help")
@@ -176,7 +186,10 @@ def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
         (["probe", "RUN", "--data", "DATA", "--device", "abacus"], "--device abacus cannot be"),
         (["pretrain", "image", "--data", "DATA", "--out", "FILE"], "choose another --out"),
         (["export", "RUN", "--out", "weights.xyz"], "weights.xyz must end in .safetensors or"),
-        (["bench", "data", "--work", "imge", "--path", "DATA"], "nothing to time for 'imge'"),
+        (
+            ["bench", "data", "--work", "imge", "--path", "DATA"],
+            "there is no modality 'imge'; installed are audio",
+        ),
         (["reconstruct", "RUN", "DATA", "--limit", "0", "--out", "OUT"], "--limit must be at least 1, got 0"),
         (["reconstruct", "DATA", "x", "--out", "OUT"], "holds no run: it has no config.json"),
         (["probe", "RUN", "--data", "FLAT"], "names no classes; put each class into a sub-folder"),

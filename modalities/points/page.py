@@ -1,116 +1,38 @@
-"""Views of clouds: input, visible groups and reconstruction, as a picture and as a page that turns them.
+"""A page that shows clouds and lets them be turned; it works offline.
 
-P points of what is shown, G groups, K points of a group.
+P points of what is shown.
 """
 
 import base64
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
-
-from maskkit.batches import tensor_of
-from maskkit.model import MaskedModel
-from maskkit.types import Output
 
 Up = Literal["y", "z"]
-TITLES = ("input", "visible {share:.0%} of the groups", "reconstruction")
 SEEN, PREDICTED = "#2f4b7c", "#f26b21"
-CELL = 2.6  # inches
 
 
 @dataclass(frozen=True)
 class View:
-    """One sample: the cloud, the points of its visible groups, and those predicted for hidden ones."""
+    """One sample: the cloud, the points of its visible groups, and those predicted for hidden ones; ``[P 3]`` each."""
 
     cloud: NDArray[np.float32]
     visible: NDArray[np.float32]
     predicted: NDArray[np.float32]
 
 
-def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path, *, up: Up = "y") -> None:
-    """Write a PNG with one row a sample, and beside it an HTML page in which the clouds can be turned.
-
-    ``up`` is the axis that points up; ShapeNet and most meshes have y, scanners z. Needs no display.
-    """
-    views = look(batch, output, model)
-    visible, hidden = (index.shape[1] for index in (output.mask.visible, output.mask.hidden))
-    share = visible / (visible + hidden)  # in a padded batch a group may be in neither
-    titles = [title.format(share=share) for title in TITLES]
-    if path.suffix != ".html":
-        sheet(views, titles, path, up=up)
-    path.with_suffix(".html").write_text(page(views, titles, up=up))
-
-
-def look(batch: Tensor, output: Output, model: MaskedModel) -> list[View]:
-    """Gather what is shown of each sample."""
-    painted = tensor_of(model.paint(output, batch)).detach().float().cpu()
-    num_groups, mask = output.tokens.shape[1], output.mask
-    groups = painted[..., :3].unflatten(1, (num_groups, -1)).numpy()
-    views = []
-    for row, cloud in enumerate(batch):
-        points = cloud[:, :3].detach().float().cpu().numpy()
-        seen, hidden = mask.visible[row].cpu().numpy(), mask.hidden[row].cpu().numpy()
-        views.append(
-            View(
-                cloud=points[_finite(points)],
-                visible=groups[row, seen].reshape(-1, 3),
-                predicted=groups[row, hidden].reshape(-1, 3),
-            )
-        )
-    return views
-
-
-def sheet(views: list[View], titles: list[str], path: Path, *, up: Up) -> None:
-    """Draw three columns of 3-D scatters, all of a row in one scale and from one side."""
-    from matplotlib.figure import Figure  # half a second that other commands need not wait for
-
-    figure = Figure(figsize=(3 * CELL, len(views) * CELL + 0.65), dpi=110)
-    figure.subplots_adjust(left=0, right=1, bottom=0.25 / figure.get_figheight(), top=1 - 0.3 / figure.get_figheight())
-    figure.subplots_adjust(wspace=0, hspace=0)
-    for row, view in enumerate(views):
-        middle, reach = _frame(view.cloud)
-        shown: tuple[list[tuple[Any, str | None]], ...] = (
-            [(view.cloud, None)],
-            [(view.visible, SEEN)],
-            [(view.visible, SEEN), (view.predicted, PREDICTED)],
-        )
-        for column, sets in enumerate(shown):
-            axes = figure.add_subplot(len(views), 3, 3 * row + column + 1, projection="3d")
-            for points, colour in sets:
-                x, y, z = _upright(points - middle, up).T
-                look_of_it = {"c": colour} if colour else {"c": z, "cmap": "viridis"}
-                dot = min(10.0, max(2.0, 2500 / len(view.cloud)))  # points², so that few points are seen too
-                axes.scatter(x, y, z, s=dot, linewidths=0, depthshade=True, **look_of_it)
-            axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
-            axes.set_box_aspect((1, 1, 1), zoom=1.3)
-            axes.view_init(elev=20, azim=-60)
-            axes.set_axis_off()
-    for column, title in enumerate(titles):
-        figure.text((column + 0.5) / 3, 1 - 0.2 / figure.get_figheight(), title, ha="center", fontsize=10)
-    note = "blue: points of visible groups, orange: predicted points of hidden ones"
-    figure.text(0.02, 0.08 / figure.get_figheight(), note, fontsize=8, color="gray")
-    figure.savefig(path)
-
-
-def _finite(points: NDArray[np.float32]) -> Bool[np.ndarray, "P"]:
-    kept: NDArray[np.bool_] = np.isfinite(points).all(axis=1)  # type: ignore[assignment]  # padding is NaN
-    return kept
-
-
-def _frame(points: Float[np.ndarray, "P 3"]) -> tuple[NDArray[np.float32], float]:
+def frame(points: Float[np.ndarray, "P 3"]) -> tuple[NDArray[np.float32], float]:
     """Return the middle of a cloud and how far it reaches from there."""
     low, high = points.min(axis=0), points.max(axis=0)
     middle: NDArray[np.float32] = (low + high) / 2
     return middle, float(np.linalg.norm(points - middle, axis=1).max()) * 0.85 or 1.0
 
 
-def _upright(points: NDArray[np.float32], up: Up) -> NDArray[np.float32]:
+def upright(points: NDArray[np.float32], up: Up) -> NDArray[np.float32]:
     """Return coordinates whose third points up, right-handed."""
     return points if up == "z" else np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)
 
@@ -119,9 +41,9 @@ def page(views: list[View], titles: list[str], *, up: Up) -> str:
     """Return a page that works offline: coordinates as 16-bit numbers, drawn on a canvas by the script below."""
     samples = []
     for view in views:
-        middle, reach = _frame(view.cloud)
+        middle, reach = frame(view.cloud)
         parts = (view.cloud, view.visible, view.predicted)
-        samples.append([_packed(_upright(points - middle, up) / (2 * reach)) for points in parts])
+        samples.append([_packed(upright(points - middle, up) / (2 * reach)) for points in parts])
     data = json.dumps({"titles": titles, "samples": samples, "colours": [SEEN, PREDICTED]})
     return _PAGE.replace("DATA", data.replace("</", "<\\/"))
 

@@ -1,0 +1,41 @@
+"""``maskkit export``: a run's weights in another layout."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from maskkit.commands.open_run import open_run
+from maskkit.commands.words import Modules, import_modules, read_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a run's weights for timm, transformers or the authors' code."""
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a run."""
+    out: Path
+    """File (.safetensors or .pth); for hf a folder, which from_pretrained opens."""
+    layout: Literal["maskkit", "timm", "hf", "mae", "videomae", "audiomae", "point-mae"] = "maskkit"
+    """maskkit, timm (the encoder), hf (ViTMAEForPreTraining, VideoMAEForPreTraining) or the authors': mae, videomae,
+    audiomae, point-mae."""
+    part: Literal["model", "encoder"] = "model"
+    """The whole model or the encoder alone."""
+    modules: Modules = ()
+
+    def run(self) -> None:
+        """Write the file."""
+        from maskkit import weights
+
+        if self.out.resolve() == (self.run_folder / "model.safetensors").resolve():
+            raise ValueError(f"{self.out} is the run's own model; choose another --out")
+        import_modules(self.modules)
+        print(weights.save(open_run(self.run_folder).model, self.out, layout=self.layout, part=self.part))
+
+
+def main(words: list[str]) -> int:
+    """Run the command."""
+    read_words(Export, "export", words).run()
+    return 0

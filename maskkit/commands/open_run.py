@@ -1,0 +1,58 @@
+"""Opening a run folder: its model, its modality, and how its data were read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from maskkit.modality import DataSettings, Modality, find_modality
+
+if TYPE_CHECKING:
+    from maskkit.engine.run import RunFolder
+    from maskkit.model import MaskedModel
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A trained model, the modality of its data, and the data settings that it was trained with."""
+
+    model: "MaskedModel"
+    modality: Modality
+    data: DataSettings
+
+
+def open_run(path: Path) -> OpenRun:
+    """Open the final model of a run, or its newest checkpoint where the run has not ended.
+
+    Raises ValueError, in one line, where the folder holds no run, or holds none that this version can open.
+    """
+    from maskkit.engine.run import RunFolder, from_plain
+
+    folder = RunFolder(path)
+    record = folder.record()
+    modality = find_modality(str(record["modality"]))
+    stored = cast(Mapping[str, Mapping[str, object]], record["settings"])["data"]
+    try:
+        data = from_plain(modality.data, stored)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its data settings do not fit this version of maskkit: {error}") from error
+    return OpenRun(_open_model(folder, record), modality, data)
+
+
+def _open_model(folder: "RunFolder", record: Mapping[str, object]) -> "MaskedModel":
+    from maskkit import weights
+    from maskkit.engine.checkpoints import all_checkpoints, read_model
+    from maskkit.model import MaskedModel
+    from maskkit.parts import build_as
+
+    if folder.model.exists():
+        return weights.open_model(folder.model)
+    checkpoints = all_checkpoints(folder.checkpoints)
+    if not checkpoints:
+        raise ValueError(f"{folder.path} holds no model yet: no checkpoint was written")
+    try:
+        model = build_as(MaskedModel, record["model_parts"])
+    except ValueError as error:
+        raise ValueError(f"{folder.path}: the model of its config.json cannot be built: {error}") from error
+    weights.load(model, read_model(checkpoints[-1]), layout="maskkit")
+    return model

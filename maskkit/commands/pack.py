@@ -1,0 +1,54 @@
+"""``maskkit pack``: many files in a few tar shards."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from maskkit.commands.words import read_words, say
+from maskkit.modality import find_modality, modality_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """Pack files, as they are and in random order, into shard-000000.tar and so on, and counts.json."""
+
+    folder: Annotated[str, tyro.conf.Positional]
+    """Folder, glob, list file or other shards."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """Folder for the shards."""
+    only: str | None = None
+    """Modality whose files are packed (image ...); the files of all modalities otherwise."""
+    size_mb: int = 256
+    """Approximate size of a shard, in 10^6 bytes."""
+    seed: int = 0
+    """Seed of the order."""
+
+    def run(self) -> None:
+        """Write the shards."""
+        names = modality_names()
+        if self.only is not None and self.only not in names:
+            raise ValueError(f"--only must be one of {', '.join(names)}, got {self.only!r}")
+        if self.size_mb < 1:
+            raise ValueError(f"--size-mb must be at least 1, got {self.size_mb}")
+        chosen = [self.only] if self.only else names
+        suffixes = {suffix for name in chosen for suffix in find_modality(name).suffixes}
+        if not suffixes:
+            raise ValueError(f"modality {', '.join(chosen)} names no suffixes of its files; choose another --only")
+
+        from maskkit.data.find import find_files
+        from maskkit.data.shards.pack import pack
+
+        files = find_files(self.folder, suffixes)
+        packed = pack(files, suffixes, self.out, size=self.size_mb * 10**6, seed=self.seed, say=say)
+        last = f"{packed.shards - 1:06d}"
+        written = self.out / ("shard-000000.tar" if packed.shards == 1 else f"shard-{{000000..{last}}}.tar")
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in packed.samples.most_common())
+        print(f"{written}: {packed.samples.total():,} samples ({kinds}), {packed.left_out:,} left out")
+
+
+def main(words: list[str]) -> int:
+    """Run the command."""
+    read_words(Pack, "pack", words).run()
+    return 0

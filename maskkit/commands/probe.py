@@ -1,0 +1,119 @@
+"""``maskkit probe``: how well a classifier works on frozen features."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from maskkit.commands.open_run import OpenRun, open_run
+from maskkit.commands.words import Modules, import_modules, read_words
+
+if TYPE_CHECKING:
+    from maskkit.evaluate.features import Features
+    from maskkit.evaluate.probe import Kind
+    from maskkit.model import MaskedModel
+
+RAW = "raw contents"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Measure frozen features with k nearest neighbours and a linear classifier."""
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a run."""
+    data: str
+    """Folder whose sub-folders name the classes, list with labels, or .npz with labels."""
+    test_data: str | None = None
+    """Data to test on, in the same form; without it a fifth of each class of --data."""
+    kind: Literal["all", "knn", "linear"] = "all"
+    """Which probe."""
+    per_class: int | None = None
+    """Labels per class to fit to; all other samples are tested on."""
+    pool: Literal["mean", "prefix"] = "mean"
+    """Mean of all tokens, or the class token (prefix)."""
+    baselines: bool = False
+    """Also measure raw contents (projected by PCA) and the encoder before training."""
+    seed: int = 0
+    """Seed of the split."""
+    out: Path | None = None
+    """JSON file to write."""
+    batch: int = 64
+    """Samples encoded at a time."""
+    device: str = "auto"
+    """cpu or cuda; auto takes a GPU where there is one."""
+    workers: int = 2
+    """Processes that read samples."""
+    modules: Modules = ()
+
+    def run(self) -> None:
+        """Encode the data once with all encoders, fit the probes, print and write the accuracies."""
+        from maskkit.evaluate.features import pick_device
+
+        device = pick_device(self.device)
+        if self.per_class is not None and self.per_class < 1:
+            raise ValueError(f"--per-class must be at least 1, got {self.per_class}")
+        import_modules(self.modules)
+        opened = open_run(self.run_folder)
+        encoders = self._encoders(opened)
+        fit = self._features(opened, encoders, self.data, device)
+        first = next(iter(fit.values()))
+        if not first.classes:
+            raise ValueError(
+                f"{self.data} names no classes; put each class into a sub-folder, or give a list with labels"
+            )
+        test = None
+        if self.test_data is not None:
+            test = self._features(opened, encoders, self.test_data, device)
+            found = next(iter(test.values())).classes
+            if found != first.classes:
+                raise ValueError(
+                    f"{self.test_data} has classes {found}, {self.data} has {first.classes}; name them alike"
+                )
+        self._report(fit, test)
+
+    def _encoders(self, opened: OpenRun) -> "dict[str, MaskedModel | None]":
+        """Return what is measured; None stands for raw contents."""
+        from maskkit.model import MaskedModel
+        from maskkit.parts import build_as, describe
+
+        if not self.baselines:
+            return {"pretrained": opened.model}
+        return {RAW: None, "untrained": build_as(MaskedModel, describe(opened.model)), "pretrained": opened.model}
+
+    def _features(
+        self, opened: OpenRun, encoders: "Mapping[str, MaskedModel | None]", data: str, device: str
+    ) -> "dict[str, Features]":
+        from maskkit.evaluate.features import embed_all
+
+        source = opened.data.at(data).open(opened.model.tokenizer, train=False)
+        return embed_all(encoders, source, pool=self.pool, batch=self.batch, device=device, workers=self.workers)
+
+    def _report(self, fit: "dict[str, Features]", test: "dict[str, Features] | None") -> None:
+        """Fit the probes, print and write."""
+        from maskkit.evaluate.probe import accuracies, halves
+
+        kinds: tuple[Kind, ...] = ("knn", "linear") if self.kind == "all" else (self.kind,)
+        results: dict[str, dict[str, float]] = {}
+        notes: dict[str, str] = {}
+        for name, features in fit.items():
+            pair = halves(features, test[name] if test else None, per_class=self.per_class, seed=self.seed)
+            if name == RAW:
+                pair, notes[name] = pair.projected()
+            results[name] = accuracies(pair, kinds)
+            scores = "".join(f"{kind} {score:7.2%}   " for kind, score in results[name].items())
+            print(f"{name:<14}{scores}{notes.get(name, '')}".rstrip())
+        if self.out is not None:
+            record = {"run": str(self.run_folder), "data": self.data, "classes": len(pair.classes)}
+            record |= {"fitted": len(pair.labels), "tested": len(pair.test_labels), "notes": notes}
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.out.write_text(json.dumps({**record, "accuracy": results}, indent=2) + "\n")
+
+
+def main(words: list[str]) -> int:
+    """Run the command."""
+    read_words(Probe, "probe", words).run()
+    return 0

@@ -1,0 +1,74 @@
+"""``maskkit reconstruct``: a figure of inputs, what the model saw of them, and what it predicts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from maskkit.commands.open_run import OpenRun, open_run
+from maskkit.commands.words import Modules, import_modules, read_words, say
+
+if TYPE_CHECKING:
+    from maskkit.batches import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruct:
+    """Draw what a trained model makes of inputs with parts hidden."""
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a run."""
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Files, folders, globs or arrays."""
+    out: Path
+    """Figure to write (.png)."""
+    seed: int = 0
+    """Seed of the mask."""
+    limit: int = 16
+    """Largest number of samples to draw."""
+    modules: Modules = ()
+
+    def run(self) -> None:
+        """Read the inputs, run the model, write the figure."""
+        import torch
+
+        from maskkit.batches import stack
+        from maskkit.seeds import generator
+
+        if not self.inputs:
+            raise ValueError("reconstruct needs at least one input: maskkit reconstruct RUN INPUT... --out FIGURE.png")
+        if self.limit < 1:
+            raise ValueError(f"--limit must be at least 1, got {self.limit}")
+        import_modules(self.modules)
+        opened = open_run(self.run_folder)
+        samples = self._read(opened)
+        batch = stack(samples)
+        with torch.no_grad():
+            output = opened.model.eval()(batch, rng=generator(self.seed))
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        opened.modality.draw(batch, output, opened.model, self.out)
+        print(f"{self.out}: {len(samples)} samples, loss {output.loss.item():.4f}")
+
+    def _read(self, opened: OpenRun) -> "list[Sample]":
+        """Return at most ``limit`` samples; files that cannot be read are named and left out."""
+        from maskkit.data.source import BadSampleError, Key, num_items
+        from maskkit.seeds import generator
+
+        samples: list[Sample] = []
+        for name in self.inputs:
+            source = opened.data.at(name).open(opened.model.tokenizer, train=False)
+            for index in range(min(num_items(source), self.limit - len(samples))):
+                try:
+                    samples.append(source.read(Key.of(index), generator(0)))
+                except BadSampleError as error:
+                    say(f"left out {error}")
+        if not samples:
+            raise ValueError(f"none of the inputs can be read: {', '.join(self.inputs)}")
+        return samples
+
+
+def main(words: list[str]) -> int:
+    """Run the command."""
+    read_words(Reconstruct, "reconstruct", words).run()
+    return 0

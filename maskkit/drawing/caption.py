@@ -1,0 +1,36 @@
+"""The words on a figure: what a reader has to know to judge a reconstruction."""
+
+from maskkit.model import MaskedModel
+from maskkit.targets import NormalizedContents, SlicedContents
+from maskkit.types import Output
+
+TITLES = ("input", "visible", "reconstruction")
+
+
+def visible_share(output: Output) -> float:
+    """Return the share of visible tokens among those that are visible or hidden, in [0, 1].
+
+    Tokens in neither set do not count, such as padding.
+    """
+    visible, hidden = output.mask.visible.shape[1], output.mask.hidden.shape[1]
+    return visible / (visible + hidden)
+
+
+def column_titles(output: Output) -> tuple[str, str, str]:
+    """Return the titles of input, visible part and reconstruction; the second one says how much is visible."""
+    before, middle, after = TITLES
+    return before, f"{middle} {visible_share(output):.0%}", after
+
+
+def caption(model: MaskedModel, tokens: str, *notes: str) -> str:
+    """Return a caption: what is the input's own, further notes, and what the target gives back to a prediction.
+
+    ``tokens`` names the tokens in the plural, such as "patches".
+    """
+    parts, target = [f"visible {tokens} are the input's own", *notes], model.target
+    if isinstance(target, SlicedContents):
+        parts.append(f"{target.kept} of {target.slices} frames in a token are predicted, the others repeat them")
+        target = target.target
+    if isinstance(target, NormalizedContents):
+        parts.append(f"predicted {tokens} get back their true mean and contrast, which the model does not predict")
+    return "; ".join(parts)

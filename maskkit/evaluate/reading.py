@@ -1,0 +1,73 @@
+"""Reading a whole source once and in order, with worker processes: for evaluation, where no sample may be replaced."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from maskkit.batches import Fields, Sample, stack
+from maskkit.data.source import Bad, BadSampleError, Key, Source, num_items
+from maskkit.seeds import generator
+
+Read = tuple[int, Sample | None, Bad | None]  # index, and a sample or why there is none
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Consecutive samples: those that could be read, their indices, and the broken ones between them."""
+
+    samples: Tensor | Fields | None
+    indices: list[int]
+    bad: list[Bad]
+    failure: str = ""
+    """Why reading has to stop. Errors cross from a worker as text, since torch would wrap them in its traceback."""
+
+
+@dataclass(frozen=True)
+class _Numbered(Dataset[Read]):
+    """Reads a sample by its index, with the random numbers that the index names."""
+
+    source: Source
+
+    def __len__(self) -> int:
+        return num_items(self.source)
+
+    def __getitem__(self, index: int) -> Read:
+        try:
+            return index, self.source.read(Key.of(index), generator(0, index)), None
+        except BadSampleError as error:
+            return index, None, (error.path, error.reason)
+
+
+def read_in_order(source: Source, *, batch: int, workers: int = 0) -> Iterator[InOrder]:
+    """Yield all samples of a source, ``batch`` at a time, in the order of their indices; broken ones are left out.
+
+    A batch is smaller where it has broken samples. Raises ValueError where samples do not stack.
+    """
+    numbered = _Numbered(source)
+    loader: DataLoader[InOrder] = DataLoader(
+        numbered,  # type: ignore[arg-type]  # collate makes batches of another type than the samples
+        batch_size=batch,
+        shuffle=False,
+        num_workers=min(workers, -(-num_items(source) // batch)),
+        collate_fn=_collate,
+        # As in maskkit.data.loader: children of this process notice when it is killed.
+        multiprocessing_context="fork" if workers and len(source) and sys.platform == "linux" else None,
+        generator=generator(0),  # else starting the workers would draw from torch's global generator
+    )
+    for found in loader:
+        if found.failure:
+            raise ValueError(found.failure)
+        yield found
+
+
+def _collate(read: list[Read]) -> InOrder:
+    samples = [sample for _, sample, _ in read if sample is not None]
+    indices = [index for index, sample, _ in read if sample is not None]
+    bad = [reason for _, _, reason in read if reason is not None]
+    try:
+        return InOrder(stack(samples) if samples else None, indices, bad)
+    except ValueError as error:
+        return InOrder(None, indices, bad, failure=str(error))
