@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from maskkit.data.paths import Entry, Paths, paths_of
 from maskkit.files import short_reason
@@ -156,7 +155,7 @@ def _json_entries(where: str, endings: tuple[str, ...]) -> Iterator[Entry]:
         yield path if os.path.isabs(path) else _locate(path, folder)[0], label
 
 
-def _json_entry(item: Any) -> tuple[Any, str | None]:
+def _json_entry(item: object) -> tuple[object, str | None]:
     if isinstance(item, dict):
         lower = {str(key).lower(): value for key, value in item.items()}
         path = next((lower[name] for name in _PATH_NAMES if name in lower), None)

@@ -7,12 +7,15 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from types import ModuleType
+from typing import BinaryIO, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from maskkit.modalities.audio.filterbanks import RATE, num_samples
 from maskkit.modalities.audio.resampling import resample
+from numpy.typing import NDArray
 from torch import Tensor
 
 from maskkit.files import BadSampleError, check_readable, short_reason
@@ -61,7 +64,21 @@ def read_recording(
     return wave
 
 
-def _length(opened: Any, path: str) -> int:
+class _SoundFile(Protocol):
+    """An open file of soundfile, as far as it is used here."""
+
+    frames: int
+    """Samples a channel."""
+    samplerate: int
+
+    def tell(self) -> int: ...
+
+    def seek(self, frames: int) -> int: ...
+
+    def read(self, frames: int, *, dtype: str, always_2d: bool) -> NDArray[np.float32]: ...
+
+
+def _length(opened: _SoundFile, path: str) -> int:
     """Return the number of samples that the header of an open file promises."""
     if opened.frames <= 0:
         raise BadSampleError(path, "holds no samples, only a header")
@@ -70,7 +87,7 @@ def _length(opened: Any, path: str) -> int:
     return int(opened.frames)
 
 
-def _part(opened: Any, path: str, start: int, wanted: int) -> Float[Tensor, "S"]:
+def _part(opened: _SoundFile, path: str, start: int, wanted: int) -> Float[Tensor, "S"]:
     """Decode a part of an open file, at its own rate."""
     if start != opened.tell():
         opened.seek(start)
@@ -80,7 +97,7 @@ def _part(opened: Any, path: str, start: int, wanted: int) -> Float[Tensor, "S"]
     return finite(torch.from_numpy(sound).mean(dim=1), path)
 
 
-def _blocks(opened: Any) -> Iterator[Float[Tensor, "S"]]:
+def _blocks(opened: _SoundFile) -> Iterator[Float[Tensor, "S"]]:
     """Decode an open file from its start, block by block."""
     opened.seek(0)
     while len(sound := opened.read(BLOCK, dtype="float32", always_2d=True)):
@@ -131,7 +148,7 @@ def start_around(place: int, wanted: int, total: int) -> int:
 
 
 @contextmanager
-def _opened(file: str | BinaryIO, path: str) -> Iterator[Any]:
+def _opened(file: str | BinaryIO, path: str) -> Iterator["_SoundFile"]:
     """Open a file with libsndfile and close it. Any error in between becomes a BadSampleError with a short reason."""
     module = soundfile()
     try:
@@ -144,7 +161,7 @@ def _opened(file: str | BinaryIO, path: str) -> Iterator[Any]:
         raise BadSampleError(path, _reason(error)) from None
 
 
-def soundfile() -> Any:
+def soundfile() -> ModuleType:
     """Import soundfile when it is first needed, or say what installs it."""
     try:
         import soundfile as module

@@ -6,7 +6,7 @@ C channels, H W height and width in pixels.
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ def check_channels(channels: int) -> None:
 
 
 @contextmanager
-def _opened(file: BinaryIO, path: str) -> Iterator[Any]:
+def _opened(file: BinaryIO, path: str) -> Iterator[Image.Image]:
     """Open a picture and close its file. Any error in between becomes a BadSampleError with a short reason."""
     try:
         # By handle, since Pillow maps an uncompressed TIFF that it opens by name, and scrambles it if EXIF turns it.
@@ -116,14 +116,14 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _orientation(image: Any) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # broken metadata is no reason to lose the picture
         return 1
 
 
-def _eight_bit(image: Any, path: str) -> Any:
+def _eight_bit(image: Image.Image, path: str) -> Image.Image:
     # Pillow opens 16-bit PGM, scaled to 0..65535 whatever its maximum, as 32-bit integers; old versions PNG too.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
         values = np.asarray(image).astype(np.uint32)
@@ -143,7 +143,7 @@ def _stretched(values: NDArray[np.float64], path: str) -> NDArray[np.uint8]:
     return stretched.round().astype(np.uint8)
 
 
-def _with_channels(image: Any, channels: int) -> Any:
+def _with_channels(image: Image.Image, channels: int) -> Image.Image:
     if channels == 4:
         return image.convert("RGBA")
     if image.has_transparency_data:

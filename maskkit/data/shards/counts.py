@@ -3,17 +3,18 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from maskkit.data.shards.download import file_system, is_remote
 from maskkit.files import short_reason
+
+_Counts = dict[str, int | dict[str, int]]  # of one folder: by shard, then perhaps by suffix
 
 COUNTS = "counts.json"  # beside shards: {"shard-000000.tar": {".jpg": 812}}, samples by suffix, or just a number
 
 
 def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
     """How many samples each shard holds as ``counts.json`` beside it says; -1 where nothing says it."""
-    known = dict[str, Any]()
+    known = dict[str, _Counts]()
     counts = []
     for name in names:
         folder, _, base = name.rpartition("/")
@@ -24,7 +25,7 @@ def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
     return counts
 
 
-def _counts_of(where: str) -> dict[str, Any]:
+def _counts_of(where: str) -> _Counts:
     try:
         found = json.loads(_contents(where))
     except (FileNotFoundError, PermissionError):  # S3 refuses what is not there to those who may not list

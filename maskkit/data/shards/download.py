@@ -12,8 +12,9 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, Protocol, cast
 
 import filelock
 
@@ -29,7 +30,26 @@ def is_remote(name: str) -> bool:
     return "://" in name
 
 
-def file_system(address: str) -> tuple[Any, str]:
+class FileSystem(Protocol):
+    """A file system of fsspec, as far as it is used here."""
+
+    def info(self, path: str) -> Mapping[str, int]:
+        """Return facts about a file; ``size`` is its length in bytes."""
+
+    def open(self, path: str, mode: str) -> BinaryIO:
+        """Open a file."""
+
+    def cat_file(self, path: str) -> bytes:
+        """Return what a file holds."""
+
+    def glob(self, path: str) -> list[str]:
+        """List the files that a pattern matches."""
+
+    def unstrip_protocol(self, name: str) -> str:
+        """Return the address of a file."""
+
+
+def file_system(address: str) -> tuple[FileSystem, str]:
     """Return fsspec's file system for an address and the path in it. Raises ValueError where a package is missing."""
     import fsspec  # comes with torch; in a function, since it is needed only here and takes a while
 
@@ -37,7 +57,7 @@ def file_system(address: str) -> tuple[Any, str]:
         system, path = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:  # "Install s3fs to access S3", "Protocol not known"
         raise ValueError(f"{address}: {short_reason(error)}") from None
-    return system, path
+    return cast(FileSystem, system), path
 
 
 def open_anywhere(name: str) -> int:
@@ -124,7 +144,7 @@ def _opened(copy: Path) -> int:
     return descriptor
 
 
-def _download(system: Any, path: str, aside: Path, size: int) -> None:
+def _download(system: FileSystem, path: str, aside: Path, size: int) -> None:
     done = 0
     with system.open(path, "rb") as source, aside.open("rb+") as target:
         while chunk := source.read(_CHUNK):

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ class Tars:
             raise ValueError(f"buffer must be at least 1 sample, got {self.buffer}")
         object.__setattr__(self, "_starts", np.concatenate([[0], np.cumsum(self.counts)]))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # open shards stay where they are
+    def __reduce__(self) -> tuple[object, ...]:  # open shards stay where they are
         return Tars, (self.shards, self.counts, self.counted, self.endings, self.buffer)
 
     def __len__(self) -> int:

@@ -3,7 +3,10 @@
 import errno
 import io
 import os
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 class Window(io.RawIOBase):
@@ -32,7 +35,7 @@ class Window(io.RawIOBase):
         self._at = at
         return at
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         """Read at the position; returns the number of bytes."""
         wanted = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
         count = os.preadv(self._descriptor, [wanted], self._offset + self._at)

@@ -1,9 +1,9 @@
 """Video files read by decord, frame-exact."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,6 +11,28 @@ from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, de
 from numpy.typing import NDArray
 
 from maskkit.files import BadSampleError
+
+T = TypeVar("T")
+
+
+class _Frame(Protocol):
+    shape: tuple[int, ...]
+
+    def asnumpy(self) -> NDArray[np.uint8]: ...
+
+
+class _Reader(Protocol):
+    """decord's reader, as far as it is used here."""
+
+    def __len__(self) -> int: ...
+
+    def next(self) -> _Frame: ...
+
+    def seek(self, number: int) -> None: ...
+
+    def get_key_indices(self) -> list[int]: ...
+
+    def get_frame_timestamp(self, numbers: Sequence[int]) -> NDArray[np.float32]: ...
 
 
 class DecordVideo(Video):
@@ -65,7 +87,7 @@ class DecordVideo(Video):
         for _ in range(number - self._position):
             self._decoded(self._reader.next)
 
-    def _open(self) -> Any:
+    def _open(self) -> "_Reader":
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
@@ -76,7 +98,7 @@ class DecordVideo(Video):
             raise BadSampleError(self.name, "holds no frames")
         return reader
 
-    def _decoded(self, work: Any) -> Any:
+    def _decoded(self, work: Callable[[], T]) -> T:
         """Call decord. Any error becomes a BadSampleError with a short reason."""
         try:
             return work()
@@ -88,7 +110,7 @@ class DecordVideo(Video):
             raise BadSampleError(self.name, decoding_reason(error)) from None
 
 
-def _three_channels(pixels: UInt8[np.ndarray[Any, Any], "H W channels"]) -> Pixels:
+def _three_channels(pixels: UInt8[NDArray[np.uint8], "H W channels"]) -> Pixels:
     """Mend decord's frames less than 64 pixels wide: it takes rows padded to 64 bytes for ones of more channels."""
     height, width, channels = pixels.shape
     if channels == 3:

@@ -1,9 +1,8 @@
 """GIFs read by Pillow."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
@@ -39,7 +38,7 @@ class AnimatedPicture(Video):
                 break
         return np.stack([found[int(n)] for n in numbers])
 
-    def _frames(self) -> Any:
+    def _frames(self) -> Iterator[Image.Image]:
         try:
             with Image.open(io.BytesIO(self._content)) as image:
                 yield from ImageSequence.Iterator(image)

@@ -5,14 +5,17 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, scaled
+from maskkit.modalities.video.decoders.video import Picture, Pixels, Video, VideoFile, decoding_reason, scaled
 from numpy.typing import NDArray
 
 from maskkit.files import BadSampleError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
 
 _BEFORE_ALL = -(2**62)  # a time stamp
 
@@ -23,8 +26,8 @@ class PyavVideo(Video):
     def __init__(self, source: VideoFile, *, name: str, short_side: int | None = None) -> None:
         self.name, self._short_side = name, short_side
         self._source = os.fspath(source) if isinstance(source, str | Path) else source.read()
-        self._container: Any = None
-        self._frames: Any = None
+        self._container: InputContainer | None = None
+        self._frames: Iterator[VideoFrame] = iter(())
         with self._one_bad_sample():
             self._open()
             self._stamps, self._keys = self._index()
@@ -53,8 +56,9 @@ class PyavVideo(Video):
         import av
 
         self.close()
-        container: Any = av.open(self._source if isinstance(self._source, str) else io.BytesIO(self._source))
+        container = av.open(self._source if isinstance(self._source, str) else io.BytesIO(self._source))
         if not container.streams.video:
+            container.close()
             raise BadSampleError(self.name, "holds no video, only sound")
         self._container, self._stream = container, container.streams.video[0]
         self._stream.codec_context.thread_count = 1  # the loader's workers are what runs in parallel
@@ -63,11 +67,12 @@ class PyavVideo(Video):
     def close(self) -> None:
         """Close the file."""
         if self._container is not None:
-            self._frames = None
+            self._frames = iter(())
             self._container.close()
 
     def _index(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the time stamps of all frames and those of keyframes, ascending; from packets, which is quick."""
+        assert self._container is not None
         packets = [p for p in self._container.demux(self._stream) if p.size and not p.is_discard]
         if all(packet.pts is not None for packet in packets):
             stamps, keys = ([p.pts for p in some] for some in (packets, [p for p in packets if p.is_keyframe]))
@@ -76,7 +81,7 @@ class PyavVideo(Video):
             stamps, keys = [frame.pts for frame in self._frames], []
         return np.unique(np.array(stamps, dtype=np.int64)), np.unique(np.array(keys, dtype=np.int64))
 
-    def _frame(self, number: int) -> Any:
+    def _frame(self, number: int) -> "VideoFrame":
         """Decode up to a frame, from where the last one was or from a keyframe between the two."""
         wanted = self._stamps[number]
         before = self._keys[self._keys <= wanted].tolist()
@@ -95,7 +100,7 @@ class PyavVideo(Video):
             raise BadSampleError(self.name, f"frame {number} cannot be decoded, so it is cut off or broken")
         return frame
 
-    def _decoded_to(self, wanted: int) -> Any:
+    def _decoded_to(self, wanted: int) -> "VideoFrame | None":
         """Return the frame with this time stamp, None where decoding goes past it."""
         for frame in self._frames:
             self._last = frame.pts
@@ -105,10 +110,11 @@ class PyavVideo(Video):
 
     def _go_back_to(self, stamp: int) -> None:
         """Decode on from a keyframe."""
+        assert self._container is not None
         self._container.seek(stamp, stream=self._stream, backward=True)
         self._frames, self._last = self._container.decode(self._stream), _BEFORE_ALL
 
-    def _pixels(self, frame: Any) -> UInt8[np.ndarray[Any, Any], "H W 3"]:
+    def _pixels(self, frame: "VideoFrame") -> Picture:
         height, width = frame.height, frame.width
         if self._short_side is not None and min(height, width) > self._short_side:
             height, width = scaled(height, width, self._short_side)

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
 from numpy.typing import NDArray
 
 from maskkit.files import BadSampleError
+
+if TYPE_CHECKING:
+    from torchcodec import FrameBatch
 
 BLOCK = 32  # frames held at a time where a whole file has to be decoded
 
@@ -50,7 +53,7 @@ class TorchcodecVideo(Video):
             found |= {n: block.data[n - start].numpy() for n in wanted if start <= n < start + len(block.data)}
         return np.stack([found[n] for n in wanted])
 
-    def _blocks(self, stop: int) -> Iterator[tuple[int, Any]]:
+    def _blocks(self, stop: int) -> Iterator[tuple[int, "FrameBatch"]]:
         """Give all frames up to ``stop``, some at a time, with the number of the first; none of them needs a seek."""
         try:
             for start in range(0, stop, BLOCK):

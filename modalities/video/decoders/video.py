@@ -6,7 +6,7 @@ n frames, H W height and width in pixels as a player shows them: rotation is app
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 VideoFile = str | Path | BinaryIO
-Pixels = UInt8[np.ndarray[Any, Any], "n H W 3"]
-Picture = UInt8[np.ndarray[Any, Any], "H W 3"]
+Pixels = UInt8[NDArray[np.uint8], "n H W 3"]
+Picture = UInt8[NDArray[np.uint8], "H W 3"]
 
 FRAME_RATE = 25.0  # frames a second of a folder of frames, which does not say
 
