@@ -1,4 +1,4 @@
-"""``maskkit doctor``: what is installed, missing or broken, why, and the one command that mends it."""
+"""``maskkit doctor``: what is installed, missing or broken, and the command that mends it."""
 
 import ctypes.util
 import importlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from maskkit.modality import find_modality, modality_names
 
-# Package: what it is for, and what installs it.
+# Packages that maskkit imports, and packages for single kinds of data: the purpose, and what installs them.
 REQUIRED = (
     "torch",
     "torchvision",
@@ -70,7 +70,7 @@ def main(words: list[str]) -> int:
 
 
 def system() -> Iterator[Finding]:
-    """Python and the processor."""
+    """Report Python and the processor."""
     yield Finding(
         "python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.system()}", needed=True
     )
@@ -78,13 +78,13 @@ def system() -> Iterator[Finding]:
 
 
 def required() -> Iterator[Finding]:
-    """Look at what maskkit cannot do without."""
+    """Import the packages that maskkit needs."""
     for name in REQUIRED:
         yield _imported(name, "", "pip install --upgrade maskkit", needed=True)
 
 
 def optional() -> Iterator[Finding]:
-    """Look at what single modalities need."""
+    """Import the packages that single modalities need."""
     for name, (purpose, mend) in OPTIONAL.items():
         if name == "open3d" and importlib.util.find_spec("open3d") and not ctypes.util.find_library("usb-1.0"):
             if importlib.util.find_spec("libusb_package") is None:
@@ -125,7 +125,7 @@ def modalities() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """Where models can be trained, and in which precision."""
+    """Report where models can be trained, and in which precision."""
     import torch
 
     from maskkit.engine.device import best_precision
@@ -142,7 +142,7 @@ def devices() -> Iterator[Finding]:
 
 
 def kernels() -> Iterator[Finding]:
-    """Which hand-written kernels can run."""
+    """Report which hand-written kernels can run."""
     import torch
 
     if importlib.util.find_spec("triton") is None:
@@ -153,7 +153,7 @@ def kernels() -> Iterator[Finding]:
 
 
 def disk() -> Iterator[Finding]:
-    """Whether the places that are written to can be written to."""
+    """Report whether the usual folders can be written to, and their free space."""
     for name, place in (("current folder", Path.cwd()), ("temporary", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free / 2**30
         writable = os.access(place, os.W_OK)
@@ -173,7 +173,7 @@ def _imported(
         if preload is not None:
             preload()
         module = importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001  # whatever a broken package raises is what is asked for
+    except Exception as error:  # noqa: BLE001  # a broken package may raise anything
         reason = " ".join(str(error).split())[:160]
         return Finding(name, False, f"installed, but fails: {type(error).__name__}: {reason}", mend, needed)
     version = getattr(module, "__version__", "") or "installed"

@@ -33,18 +33,18 @@ def cache(
     store: str = "video",
     workers: int = os.cpu_count() or 1,
 ) -> None:
-    """Make videos smaller and seekable, once, so that training reads them faster.
+    """Write copies of videos that are smaller and can be sought in, so that training reads them faster.
 
-    Sub-folders, and with them classes, are kept. What is there already is left alone, so the command can be repeated;
-    what cannot be read is named in OUT/skipped.txt.
+    Sub-folders, and with them classes, are kept. Copies that exist already are left alone, so the command can be
+    repeated. OUT/skipped.txt names the videos that cannot be read.
 
     Args:
         source: Folder, glob or list of videos.
         out: Folder to write.
         short_side: Pixels of the shorter side; smaller videos keep their size.
-        quality: Of H.264, 0 best to 51 worst (FFmpeg's crf).
-        store: video (needs FFmpeg's program) or frames (folders of JPEGs, which need nothing).
-        workers: Videos worked on at a time.
+        quality: Quality of H.264, 0 (best) to 51 (worst); FFmpeg's crf.
+        store: video (needs FFmpeg's program) or frames (folders of JPEGs, written by Pillow).
+        workers: Number of videos converted at a time.
 
     """
     if store not in ("video", "frames"):
