@@ -1,1 +1,1 @@
-"""``maskkit bench``: what is timed and how; each modality says what its step, its peer and its readers are."""
+"""``maskkit bench``: one benchmark a file. Each modality gives its training step, its peer and its readers."""

@@ -38,7 +38,7 @@ class Probe:
     baselines: bool = False
     """Also measure raw contents (projected by PCA) and the encoder before training."""
     seed: int = 0
-    """Seed of the split."""
+    """Seed of the split and of the untrained encoder."""
     out: Path | None = None
     """JSON file to write."""
     batch: int = 64
@@ -77,12 +77,17 @@ class Probe:
 
     def _encoders(self, opened: OpenRun) -> "dict[str, MaskedModel | None]":
         """Return what is measured; None stands for raw contents."""
+        import torch
+
         from maskkit.model import MaskedModel
         from maskkit.parts import build_as, describe
 
         if not self.baselines:
             return {"pretrained": opened.model}
-        return {RAW: None, "untrained": build_as(MaskedModel, describe(opened.model)), "pretrained": opened.model}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)  # the same untrained weights each time
+            untrained = build_as(MaskedModel, describe(opened.model))
+        return {RAW: None, "untrained": untrained, "pretrained": opened.model}
 
     def _features(
         self, opened: OpenRun, encoders: "Mapping[str, MaskedModel | None]", data: str, device: str

@@ -1,4 +1,4 @@
-"""How well hidden tokens are filled in, in the contents' own units, against doing nothing clever."""
+"""The error of predicted contents, beside that of filling in the mean of the visible tokens."""
 
 from collections.abc import Iterable
 

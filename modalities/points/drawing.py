@@ -1,4 +1,4 @@
-"""Views of clouds: input, visible groups and reconstruction, as a picture and as a page that turns them.
+"""Figures of point clouds: input, visible groups and reconstruction, as an image and as a page that turns them.
 
 P points of what is shown, G groups, K points of a group.
 """
