@@ -2,7 +2,7 @@
 
 ``@part`` records the arguments that a class was called with. ``describe`` turns a built part into plain JSON, and
 ``build`` turns that back into the part. A file names a part; it never names code to run. Only classes that are already
-imported, maskkit's own and those of installed packages that announce them (``maskkit.registry``) can be built.
+imported, maskkit's own and those that installed packages announce by entry points can be built.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ C = TypeVar("C", bound=type)
 T = TypeVar("T")
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
-ROOMS = ("maskkit", "maskkit.methods")  # packages whose modules hold maskkit's own parts
-GROUPS = ("maskkit.modalities", "maskkit.methods", "maskkit.maskers", "maskkit.targets")  # of entry points
+GROUPS = ("modalities", "methods", "maskers", "targets", "parts")  # entry points maskkit.GROUP that announce parts
+NO_PARTS = ("cli", "doctor", "testing", "bench", "commands")  # modules of maskkit that hold none
 
 # Names that parts and their arguments had in files that earlier versions wrote.
 RENAMED_PARTS = {"Ball": "BlockMasker"}
@@ -131,13 +131,12 @@ def find(name: str) -> type:
 @functools.cache
 def _import_parts() -> None:
     """Import the modules that hold maskkit's own parts, and what installed packages announce by entry points."""
-    for room in ROOMS:
-        package = importlib.import_module(room)
-        for module in pkgutil.iter_modules(package.__path__, f"{room}."):
-            if not module.name.endswith((".cli", ".doctor", ".testing")):
-                importlib.import_module(module.name)
+    package = importlib.import_module("maskkit")
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name not in NO_PARTS:
+            importlib.import_module(f"maskkit.{module.name}")
     for group in GROUPS:
-        for entry in entry_points(group=group):
+        for entry in entry_points(group=f"maskkit.{group}"):
             entry.load()
 
 

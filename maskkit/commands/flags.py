@@ -43,3 +43,21 @@ def _refusal(error: BaseException) -> str | None:
             return str(seen)
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def take_flags(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
+    """Take some flags with one value each out of the words. Raises ValueError for a flag without a value."""
+    rest, position = list[str](), 0
+    values: dict[str, str | None] = dict.fromkeys(names)
+    while position < len(words):
+        name, equals, value = words[position].partition("=")
+        if name in values and not equals:
+            if position + 1 == len(words):
+                raise ValueError(f"{name} needs a value")
+            value, position = words[position + 1], position + 1
+        if name in values:
+            values[name] = value
+        else:
+            rest.append(words[position])
+        position += 1
+    return rest, values

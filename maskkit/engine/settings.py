@@ -103,7 +103,8 @@ class Pretrain(Generic[M, D]):
         for each in fields(self):
             value = getattr(self, each.name)
             least = 0 if each.name in self.may_be_zero else 1
-            if type(value) is int and each.name != "seed" and value < least:
+            whole = type(value) is int and each.type in ("int", "int | None", int, int | None)
+            if whole and each.name != "seed" and value < least:
                 raise ValueError(f"--{each.name.replace('_', '-')} must be at least {least}, got {value}")
         if self.epochs is not None and self.epochs <= 0:
             raise ValueError(f"--epochs must be positive, got {self.epochs}")

@@ -10,6 +10,8 @@ from maskkit.maskers.stripes import Stripes
 from maskkit.maskers.uniform import Uniform
 from maskkit.maskers.units import UnitMasker
 
+GROUP = __name__.rpartition(".")[0]  # of entry points: maskkit.maskers
+
 _OURS: dict[str, Callable[..., Masker]] = {
     "uniform": Uniform,
     "stripes": Stripes,
@@ -22,7 +24,7 @@ _OURS: dict[str, Callable[..., Masker]] = {
 
 def names() -> tuple[str, ...]:
     """Return the names that ``make`` knows: maskkit's and those of installed packages (group ``maskkit.maskers``)."""
-    return (*_OURS, *(entry.name for entry in entry_points(group="maskkit.maskers") if entry.name not in _OURS))
+    return (*_OURS, *(entry.name for entry in entry_points(group=GROUP) if entry.name not in _OURS))
 
 
 def make(name: str, **settings: object) -> Masker:
@@ -34,7 +36,7 @@ def make(name: str, **settings: object) -> Masker:
     if name in _OURS:
         kind = _OURS[name]
     else:
-        found = [entry for entry in entry_points(group="maskkit.maskers") if entry.name == name]
+        found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
         if not found:
             raise ValueError(f"masker must be one of {', '.join(names())}, got {name!r}")
         kind = found[0].load()

@@ -51,65 +51,78 @@ def point_mae(
     leaks, and it is 2.5 times cheaper (docs/official.md P2). In evaluation the two are the same. Groups overlap, so in
     either case points of a hidden group may also lie in a visible one, as published.
 
-    There is one size; smaller models change ``dim``, ``depth`` and ``heads``. ``parts`` replace any of tokenizer,
-    masker, encoder, decoder, target, loss.
+    Smaller models change ``dim``, ``depth`` and ``heads``. ``parts`` replace any part of ``MaskedModel``.
     """
     check_parts("points.point_mae", parts)
-    for name, value, known in (("mask", mask, ("random", "block")), ("batch_norm", batch_norm, ("all", "visible"))):
-        if value not in known:
-            raise ValueError(f"{name} must be {known[0]} or {known[1]}, got {value!r}")
-    tokenizer = parts.setdefault(
-        "tokenizer",
-        Groups(
-            num_groups=num_groups,
-            group_size=group_size,
-            features=features,
-            start=start,
-            skip_origin=skip_origin,
-            num_points=num_points,
-        ),
+    _check_choice("mask", mask, ("random", "block"))
+    _check_choice("batch_norm", batch_norm, ("all", "visible"))
+    groups = Groups(
+        num_groups=num_groups,
+        group_size=group_size,
+        features=features,
+        start=start,
+        skip_origin=skip_origin,
+        num_points=num_points,
     )
-    # torch's LayerNorm default, where the other methods have 1e-6; and no bias on queries, keys and values
-    common: dict[str, Any] = {"norm_eps": 1e-5, "qkv_bias": False, "drop_path": drop_path, "pos_every_block": True}
+    tokenizer: Groups = parts.setdefault("tokenizer", groups)
     fresh = not {"encoder", "decoder"} & set(parts)
-    parts.setdefault(
-        "encoder",
-        SparseEncoder(
-            content=tokenizer.width,
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            positions=CoordinateMLP(dim=dim),
-            prefix_tokens=0,
-            embed=GroupPointNet(channels=3 + tokenizer.features, dim=dim),
-            embed_hidden=batch_norm == "all",
-            **common,
-        ),
-    )
-    parts.setdefault(
-        "decoder",
-        JointDecoder(
-            latent=parts["encoder"].dim,
-            dim=parts["encoder"].dim,
-            depth=decoder_depth,
-            heads=heads if decoder_heads is None else decoder_heads,
-            output=3 * tokenizer.group_size,
-            positions=CoordinateMLP(dim=parts["encoder"].dim),
-            keep_prefix=False,
-            project=False,
-            **common,
-        ),
-    )
+    if "encoder" not in parts:
+        parts["encoder"] = _encoder(tokenizer, dim, depth, heads, drop_path, embed_hidden=batch_norm == "all")
+    if "decoder" not in parts:
+        width, decoder_heads = parts["encoder"].dim, heads if decoder_heads is None else decoder_heads
+        parts["decoder"] = _decoder(tokenizer, width, decoder_depth, decoder_heads, drop_path)
     # hide int(0.6 x 64) = 38 of 64 (docs/official.md Q1); theirs draws on the CPU with numpy (P9), ours from ``rng``
     kind = Uniform if mask == "random" else BlockMasker
     parts.setdefault("masker", kind(ratio=mask_ratio, rounding="hide"))
     parts.setdefault("target", Coordinates(features=tokenizer.features))
     parts.setdefault("loss", Chamfer(norm=norm))
     model = MaskedModel(**parts)
-    if fresh:
-        init_point_mae_weights(model)
-        model.setup()
-    return model
+    return init_point_mae_weights(model) if fresh else model
+
+
+def _check_choice(name: str, value: str, known: tuple[str, str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be {known[0]} or {known[1]}, got {value!r}")
+
+
+# torch's default epsilon of LayerNorm, where the other methods have 1e-6; and no bias on queries, keys and values
+NORM_EPS, QKV_BIAS = 1e-5, False
+
+
+def _encoder(
+    tokenizer: Groups, dim: int, depth: int, heads: int, drop_path: float, *, embed_hidden: bool
+) -> SparseEncoder:
+    return SparseEncoder(
+        content=tokenizer.width,
+        dim=dim,
+        depth=depth,
+        heads=heads,
+        positions=CoordinateMLP(dim=dim),
+        prefix_tokens=0,
+        embed=GroupPointNet(channels=3 + tokenizer.features, dim=dim),
+        embed_hidden=embed_hidden,
+        norm_eps=NORM_EPS,
+        qkv_bias=QKV_BIAS,
+        drop_path=drop_path,
+        pos_every_block=True,
+    )
+
+
+def _decoder(tokenizer: Groups, dim: int, depth: int, heads: int, drop_path: float) -> JointDecoder:
+    return JointDecoder(
+        latent=dim,
+        dim=dim,
+        depth=depth,
+        heads=heads,
+        output=3 * tokenizer.group_size,
+        positions=CoordinateMLP(dim=dim),
+        keep_prefix=False,
+        project=False,
+        norm_eps=NORM_EPS,
+        qkv_bias=QKV_BIAS,
+        drop_path=drop_path,
+        pos_every_block=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

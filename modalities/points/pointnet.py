@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from maskkit.decoder import JointDecoder
+from maskkit.encoder import SparseEncoder
 from maskkit.kernels.linear import Linear, linear
+from maskkit.model import MaskedModel
 from maskkit.parts import part
 from maskkit.types import take
 
@@ -84,17 +87,23 @@ def group_max(x: Float[Tensor, "G*K D"], size: int) -> Float[Tensor, "G D"]:
 
 
 @torch.no_grad()
-def init_point_mae_weights(model: nn.Module) -> None:
-    """Start the weights of a MaskedModel as ``Point_MAE.py`` does (docs/official.md P8)."""
-    for layer in model.encoder.modules():  # type: ignore[union-attr]  # torch types a submodule as Module | Tensor
+def init_point_mae_weights(model: MaskedModel) -> MaskedModel:
+    """Start the weights of a model as ``Point_MAE.py`` does (docs/official.md P8); returns it.
+
+    Its encoder and decoder are ``SparseEncoder`` and ``JointDecoder``.
+    """
+    assert isinstance(model.encoder, SparseEncoder) and isinstance(model.decoder, JointDecoder)
+    for layer in model.encoder.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    for layer in model.decoder.blocks.modules():  # type: ignore[union-attr]
+    for layer in model.decoder.blocks.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     # The decoder's positions and head belong to no module that their code starts: they keep torch's default.
-    nn.init.trunc_normal_(model.decoder.mask_token, std=0.02)  # type: ignore[union-attr, arg-type]
+    nn.init.trunc_normal_(model.decoder.mask_token, std=0.02)
+    model.setup()  # parts that copied the encoder do so again
+    return model

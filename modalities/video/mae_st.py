@@ -64,13 +64,7 @@ def mae_st(
     tokenizer = parts.pop("tokenizer", None) or patches(patch, tubelet, channels, mean, std, frames, image_size)
     frames, tubelet = (tokenizer.input_size or (frames,))[0], tokenizer.size[0]
     grid = tokenizer.grid(tokenizer.input_size or (frames, *pair(image_size)))
-    predicted = grid[0] * max(tubelet // 2, 1) if pred_t_dim is None else pred_t_dim
-    if predicted % grid[0] or not 0 < predicted <= frames:
-        raise ValueError(
-            f"pred_t_dim must be a multiple of the {grid[0]} slots of {tubelet} frames and at most {frames}, "
-            f"got {predicted}"
-        )
-    kept = predicted // grid[0]
+    kept = _kept_frames(pred_t_dim, grid[0], tubelet, frames)
     if "encoder" not in parts:
         positions = SeparableTable(dim=dim, grid=grid)
         parts["encoder"] = init_mae_st_weights(
@@ -97,6 +91,17 @@ def mae_st(
         whole = NormalizedContents(epsilon="inside") if norm_target else Contents()
         parts["target"] = whole if kept == tubelet else SlicedContents(target=whole, slices=tubelet, kept=kept)
     return MaskedModel(tokenizer=tokenizer, **parts)
+
+
+def _kept_frames(pred_t_dim: int | None, slots: int, tubelet: int, frames: int) -> int:
+    """Return how many frames of each token are predicted. Raises ValueError for numbers that slots do not share."""
+    predicted = slots * max(tubelet // 2, 1) if pred_t_dim is None else pred_t_dim
+    if predicted % slots or not 0 < predicted <= frames:
+        raise ValueError(
+            f"pred_t_dim must be a multiple of the {slots} slots of {tubelet} frames and at most {frames}, "
+            f"got {predicted}"
+        )
+    return predicted // slots
 
 
 @torch.no_grad()

@@ -84,21 +84,16 @@ def videomae(
             )
         )
     parts.setdefault("masker", TubeMasker(ratio=mask_ratio, rounding="hide"))
-    if "target" not in parts:
-        # The target is made of pixels in [0, 1], not of the normalised input; epsilon and channels as V8 says.
-        channel_mean, channel_std = _per_channel(tokenizer)
-        parts["target"] = (
-            NormalizedContents(
-                epsilon="outside",
-                per_channel=True,
-                channels=tokenizer.channels,
-                mean=channel_mean,
-                std=channel_std,
-            )
-            if norm_target
-            else Contents(mean=channel_mean, std=channel_std)
-        )
+    parts.setdefault("target", _target(tokenizer, norm_target))
     return MaskedModel(tokenizer=tokenizer, **parts)
+
+
+def _target(tokenizer: Patches, norm_target: bool) -> Contents | NormalizedContents:
+    """Return the target: pixels in [0, 1], not the normalised input; epsilon and channels as V8 says."""
+    mean, std = _per_channel(tokenizer)
+    if not norm_target:
+        return Contents(mean=mean, std=std)
+    return NormalizedContents(epsilon="outside", per_channel=True, channels=tokenizer.channels, mean=mean, std=std)
 
 
 @torch.no_grad()

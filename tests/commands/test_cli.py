@@ -45,7 +45,7 @@ def test_old_names_work_and_say_the_new_one(old, new, capsys):
             ["pretrain", "smells"],
             "maskkit cannot pretrain on 'smells'; use maskkit pretrain {audio,image",
         ),
-        (["pretrain", "image", "--import"], "--import needs the name of a module"),
+        (["pretrain", "image", "--import"], "--import needs a value"),
         (["pretrain", "image", "--import", "no_such_module"], "there is no module no_such_module"),
         (["transcode", "smells"], "maskkit cannot transcode 'smells'"),
         (["transcode", "image", "a", "b"], "image files are not transcoded"),

@@ -77,7 +77,7 @@ def test_no_run_is_one_line(command, name, digits, tmp_path, capsys):
 def test_a_run_of_a_part_that_is_no_model(tmp_path, monkeypatch):
     with_checkpoint(tmp_path / "run", RECORD)
     monkeypatch.setattr("maskkit.engine.checkpoints.all_checkpoints", lambda folder: [folder / "step-00000001"])
-    with pytest.raises(ValueError, match="the model_parts of its config.json describe no model"):
+    with pytest.raises(ValueError, match="the configuration describes a Uniform, not a MaskedModel"):
         open_run(tmp_path / "run")
 
 

@@ -2,7 +2,8 @@
 
 import json
 
-from maskkit.commands.pretrain import parse, take_flags
+from maskkit.commands.flags import take_flags
+from maskkit.commands.run_settings import parse
 from maskkit.engine.restore import settings_from
 from maskkit.engine.run import plain
 from maskkit.modality import as_modality

@@ -85,7 +85,7 @@ def test_one_term_is_the_loss_and_is_not_logged_twice(settings, tmp_path):
 
 
 def test_a_frozen_group_stays_and_is_not_averaged(settings, tmp_path):
-    run = run_of(settings, "a group", tmp_path / "run", ema=0.9, warmup_epochs=0)
+    run = run_of(settings, "a group", tmp_path / "run", ema=0.9, warmup_epochs=1)
     torch.manual_seed(run.seed)
     start = run.model.build().state_dict()
     pretrain(run, image)

@@ -92,7 +92,10 @@ class Numbers:
     def __len__(self):
         return self.size
 
-    def read(self, index, rng):
+    repeats = 1
+
+    def read(self, key, rng):
+        index = key.index
         self.read_so_far.append(index)
         if index in self.broken:
             raise BadSampleError(str(index), "is broken")
@@ -124,8 +127,8 @@ def test_whole_batches_of_broken_samples_and_empty_sources():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_samples_that_do_not_stack_are_one_line(workers):
     class Odd(Numbers):
-        def read(self, index, rng):
-            return torch.zeros(1, 8, 8 + index % 2)
+        def read(self, key, rng):
+            return torch.zeros(1, 8, 8 + key.index % 2)
 
     with pytest.raises(ValueError, match="different shapes") as error:
         embed(None, Odd(), workers=workers)
@@ -145,7 +148,7 @@ def test_a_class_token_that_is_not_there_is_said():
     model = points.tiny()
 
     class Clouds(Numbers):
-        def read(self, index, rng):
+        def read(self, key, rng):
             return points.sample(1)[0]
 
     with pytest.raises(ValueError, match="no class token, which --pool prefix reads"):

@@ -156,12 +156,12 @@ class TestCommand:
 
     def test_packs_and_says_how_to_name_the_shards(self, tmp_path, capsys):
         make(tmp_path / "in", [f"{number % 2}/{number}.png" for number in range(30)])
-        code, out, err = self.said(capsys, "shard", tmp_path / "in", tmp_path / "out", "--only", "image")
+        code, out, err = self.said(capsys, "pack", tmp_path / "in", tmp_path / "out", "--only", "image")
         assert code == 0 and out == f"{tmp_path}/out/shard-000000.tar: 30 samples (30 .png), 0 left out\n"
         make(tmp_path / "large", [f"{number}.png" for number in range(3)])
         for number in range(3):
             (tmp_path / "large" / f"{number}.png").write_bytes(bytes(900_000))
-        code, out, err = self.said(capsys, "shard", tmp_path / "large", tmp_path / "many", "--size-mb", 1)
+        code, out, err = self.said(capsys, "pack", tmp_path / "large", tmp_path / "many", "--size-mb", 1)
         place = f"{tmp_path}/many/shard-{{000000..000002}}.tar"
         assert code == 0 and out.startswith(f"{place}: 3 samples")
         assert len(find_files(place, (".png",))) == 3
@@ -176,12 +176,12 @@ class TestCommand:
     )
     def test_bad_settings_get_one_line(self, tmp_path, capsys, words, message):
         make(tmp_path / "in", ["a.jpg"])
-        code, _, err = self.said(capsys, "shard", tmp_path / "in", tmp_path / "out", *words)
+        code, _, err = self.said(capsys, "pack", tmp_path / "in", tmp_path / "out", *words)
         assert code == 2 and message in err and len(err.strip().splitlines()) == 1
         assert not (tmp_path / "out").exists()
 
     def test_a_place_without_files(self, tmp_path, capsys):
-        code, _, err = self.said(capsys, "shard", tmp_path / "gone", tmp_path / "out")
+        code, _, err = self.said(capsys, "pack", tmp_path / "gone", tmp_path / "out")
         assert code == 2 and "no such file or folder" in err and len(err.strip().splitlines()) == 1
 
     def test_progress_is_plain_lines_where_there_is_no_terminal(self, tmp_path):

@@ -9,7 +9,7 @@ from maskkit.modalities import points
 from maskkit.modalities.points.data import open_files
 from maskkit.modalities.points.transforms import eval_transform
 
-from maskkit.data.source import BadSampleError, Source
+from maskkit.data.source import BadSampleError, Key, Source
 
 XYZ = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 
@@ -28,7 +28,7 @@ def test_a_folder_with_classes(tmp_path, write_cloud):
     samples = []
     for index in range(4):
         try:
-            samples.append(source.read(index, rng()))
+            samples.append(source.read(Key.of(index), rng()))
         except BadSampleError as error:
             assert "broken.ply" in error.path
     assert torch.stack(samples).shape == (3, 64, 3)
@@ -37,13 +37,13 @@ def test_a_folder_with_classes(tmp_path, write_cloud):
 def test_arrays_and_the_authors_list(tmp_path, write_cloud):
     np.savez(tmp_path / "a.npz", points=np.stack([XYZ] * 4), labels=np.array(list("aabb")))
     source = open_files(tmp_path / "a.npz", transform=eval_transform(20))
-    assert len(source) == 4 and source.label(3) == "b" and source.read(2, rng()).shape == (20, 3)
+    assert len(source) == 4 and source.label(3) == "b" and source.read(Key.of(2), rng()).shape == (20, 3)
     for folder in ("shapenet_pc", "ShapeNet-55"):
         (tmp_path / folder).mkdir()
     write_cloud(tmp_path / "shapenet_pc" / "02691156-1a04e3.npy")
     (tmp_path / "ShapeNet-55" / "train.txt").write_text("02691156-1a04e3.npy\n")
     source = open_files(tmp_path / "ShapeNet-55" / "train.txt", transform=eval_transform(20))
-    assert source.label(0) == "02691156" and source.read(0, rng()).shape == (20, 3)
+    assert source.label(0) == "02691156" and source.read(Key.of(0), rng()).shape == (20, 3)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_an_array_reads_the_same_in_a_spawned_worker(tmp_path):
     np.savez(tmp_path / "a.npz", points=np.stack([XYZ] * 4), labels=np.array(list("aabb")))
     source = open_files(tmp_path / "a.npz", transform=eval_transform(20))
     again = pickle.loads(pickle.dumps(source))
-    assert torch.equal(again.read(2, rng()), source.read(2, rng())) and again.label(3) == "b"
+    assert torch.equal(again.read(Key.of(2), rng()), source.read(Key.of(2), rng())) and again.label(3) == "b"
 
 
 def test_a_folder_of_small_and_large_clouds_trains(tmp_path):
@@ -83,8 +83,8 @@ def test_a_folder_of_small_and_large_clouds_trains(tmp_path):
     model = points.point_mae(num_points=256, num_groups=64, group_size=8, features=3, dim=48, depth=1, heads=3)
     source = points.open_clouds(tmp_path, model.tokenizer, train=True, rotate="all", features=("normals",))
     with pytest.raises(BadSampleError, match="4.npy: holds 15 points"):
-        source.read(4, rng())
-    batch = torch.stack([source.read(index, rng(index)) for index in range(4)])
+        source.read(Key.of(4), rng())
+    batch = torch.stack([source.read(Key.of(index), rng(index)) for index in range(4)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for step in range(30):

@@ -8,7 +8,8 @@ from maskkit.modalities import points
 from maskkit.modalities.points.bench import PlainPort
 from maskkit.modalities.points.transforms import Rotation, ScaleShift
 
-from maskkit.cli import _open_run, main
+from maskkit.cli import main
+from maskkit.commands.open_run import open_run
 from maskkit.data.source import Key
 
 
@@ -72,7 +73,8 @@ def test_a_run_is_measured_on_the_features_it_was_trained_on(tmp_path):
     words = ["--num-points", "64", "--features", "colours", "--size", "tiny", "--steps", "1"]
     run, where = str(tmp_path / "run"), str(tmp_path / "clouds")
     assert main(["pretrain", "points", "--data", where, "--out", run, "--workers", "0", *words]) == 0
-    model, _, data = _open_run(tmp_path / "run")
+    opened = open_run(tmp_path / "run")
+    model, data = opened.model, opened.data
     sample = data.at(where).open(model.tokenizer, train=False).read(Key.of(0), torch.Generator().manual_seed(0))
     torch.testing.assert_close(sample[:, 3:], torch.full((64, 3), 0.2))
     assert main(["embed", run, "--data", where, "--out", str(tmp_path / "features.npz")]) == 0
