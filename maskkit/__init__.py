@@ -4,23 +4,25 @@ One engine serves them all: tokenize, mask, encode, decode. A method is a choice
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maskkit import testing, weights
+    from maskkit import maskers, testing, weights
+    from maskkit.batches import Fields
     from maskkit.model import MaskedModel
     from maskkit.types import Latent, Mask, Output, Tokens
 
 __version__ = "0.1.0"
-__all__ = ["Latent", "Mask", "MaskedModel", "Output", "Tokens", "testing", "weights"]
+__all__ = ["Fields", "Latent", "Mask", "MaskedModel", "Output", "Tokens", "maskers", "testing", "weights"]
 
 _HOMES = {
+    "Fields": "maskkit.batches",
     "MaskedModel": "maskkit.model",
     **dict.fromkeys(("Latent", "Mask", "Output", "Tokens"), "maskkit.types"),
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used: ``maskkit --help`` need not wait for torch.
 
     The command line also has to set OpenMP's waiting policy, which counts only before torch is loaded.

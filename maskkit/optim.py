@@ -70,7 +70,8 @@ class AdamW:
     def over(self, default: "AdamW") -> "AdamW":
         """Return these settings with those of ``default`` in place of None."""
         mine = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(default, **{name: value for name, value in mine.items() if value not in (None, ())})
+        given = {name: value for name, value in mine.items() if value is not None and (value or name != "groups")}
+        return replace(default, **given)
 
     def freeze(self, model: nn.Module) -> None:
         """Take parameters in groups of rate 0 out of training; called before the model is spread over processes."""

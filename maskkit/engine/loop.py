@@ -112,8 +112,8 @@ class Run:
         folder.open_in_all(settings, model, modality, world)
         steps, warmup = settings.length(len(source))
         model.to(device).train()
-        model.world = world
         expected = forecast(model, source, device, autocast, settings.micro_batch or settings.batch or 1)
+        model.world = world  # not before, since processes may need another number of passes for the forecast
         settings.optim.freeze(model)
         distribute(model, world, recompute=settings.recompute, compiled=settings.compile)
         optimizer = settings.optim.build(model)

@@ -32,6 +32,9 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
     width = transformer(model).prefix.shape[-1]
     renamed["encoder.prefix"] = torch.cat(prefix, dim=1) if prefix else torch.empty(1, 0, width)
     translation = Translation(state=renamed, unused=unknown)
+    if "encoder.mask_token" in model.state_dict():
+        translation.replaced.add("encoder.mask_token")
+        translation.notes.append("the mask token stays as it is: the source has none")
     if table is not None and renamed["encoder.prefix"].shape == transformer(model).prefix.shape:
         read_table(translation, model, "encoder", table, resize=resize_positions, source="pos_embed")
     return translation
@@ -39,7 +42,8 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
     """Name the encoder as timm does. Only models with one class token have a timm name."""
-    encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
+    # A mask token stands for contents that are hidden, of which timm's models have none.
+    encoder = {name: x for name, x in state.items() if name.startswith("encoder.") and name != "encoder.mask_token"}
     if transformer(model).prefix.shape[1] != 1:
         raise ValueError(
             f"layout timm writes one class token, this encoder has {transformer(model).prefix.shape[1]} prefix tokens"

@@ -48,3 +48,22 @@ def test_a_layer_that_we_lack_raises():
     encoder = timm.create_model("vit_tiny_patch16_224", img_size=64, patch_size=8, init_values=1e-5)
     with pytest.raises(ValueError, match=r"layers that this model lacks: encoder\.blocks\.0\.ls1\.gamma"):
         weights.load(image.mae("tiny", image_size=64, patch_size=8), encoder.state_dict(), layout="timm")
+
+
+def test_an_encoder_with_a_mask_token_leaves_it_out_and_keeps_its_own(tmp_path):
+    """SimMIM hides tokens by a mask token in the encoder, which timm's models do not have."""
+    torch.manual_seed(0)
+    model = image.model("simmim", "tiny", image_size=64, patch_size=8).eval()
+    state = weights.convert(model, "timm")
+    assert not any("mask_token" in name for name in state)
+    encoder = timm.create_model("vit_tiny_patch16_224", img_size=64, patch_size=8, num_classes=0).eval()
+    encoder.load_state_dict(state)
+    batch = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert (model.encode(batch).tokens - encoder.forward_features(batch)[:, 1:]).abs().max() <= 1e-5
+
+    other = image.model("simmim", "tiny", image_size=64, patch_size=8)
+    token = other.state_dict()["encoder.mask_token"].clone()
+    report = weights.load(other, state, layout="timm")
+    assert torch.equal(other.state_dict()["encoder.mask_token"], token)
+    assert any("mask token" in note for note in report.notes)

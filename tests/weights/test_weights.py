@@ -9,6 +9,7 @@ import torch
 from maskkit.modalities import image
 
 from maskkit import weights
+from maskkit.weights.files import write
 
 
 @pytest.fixture
@@ -153,3 +154,12 @@ def test_names_under_wrappers_are_known(wrapper):
     model, other = image.mae("tiny", image_size=32), image.mae("tiny", image_size=32)
     weights.load(other, {wrapper + name: tensor for name, tensor in weights.convert(model, "mae").items()}, "mae")
     assert torch.equal(model.encoder.embed.weight, other.encoder.embed.weight)
+
+
+def test_our_own_names_are_known_whatever_the_encoder_is(tmp_path):
+    """An encoder need not have the layers that ours have for a file of ours, or its state dict, to be recognised."""
+    model = image.mae("tiny", image_size=(32, 48), patch_size=8)
+    model.encoder = torch.nn.Sequential(torch.nn.Linear(8, 8))
+    path = write(model.state_dict(), tmp_path / "model.safetensors", {"layout": "maskkit"})
+    for source in (path, model.state_dict()):
+        assert weights.load(model, source).layout == "maskkit"
