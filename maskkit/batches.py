@@ -79,7 +79,7 @@ def batch_size(batch: Batch) -> int:
 def stack(samples: Sequence[Sample]) -> Tensor | Fields:
     """Make a batch of samples: tensors ``[...]`` become ``[B ...]``, named tensors become ``Fields``.
 
-    Raises ValueError where samples do not stack: no samples, other shapes or types, other names.
+    Raises ValueError if samples do not stack: no samples, other shapes or types, other names.
     """
     if not samples:
         raise ValueError("a batch needs at least one sample")

@@ -33,5 +33,5 @@ class cached(Generic[P, T]):  # noqa: N801  # a decorator
 
 
 def tracing() -> bool:
-    """Say whether tensors are fake here, so that a value of theirs must neither be kept nor branched on."""
+    """Return whether tensors are fake here, so that a value of theirs must neither be kept nor branched on."""
     return detect_fake_mode() is not None

@@ -18,7 +18,7 @@ class Loss(Protocol):
     """Compares: (prediction, value) -> [B K]. A loss that needs more writes ``*, step`` in its signature."""
 
     def __call__(self, prediction: Tensor, value: Tensor, *_: Any, **__: Any) -> Float[Tensor, "B K"]:
-        """Return one float32 number a token."""
+        """Return one float32 number per token."""
 
 
 @part
@@ -27,7 +27,7 @@ class MeanSquared:
     """The mean over T of squared differences. MAE (arXiv:2111.06377), section 3."""
 
     def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
-        """Return one number a token."""
+        """Return one number per token."""
         return (prediction.float() - value.float()).square().mean(dim=-1)
 
 
@@ -37,7 +37,7 @@ class L1:
     """The mean over T of absolute differences. SimMIM (arXiv:2111.09886), equation 1."""
 
     def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
-        """Return one number a token."""
+        """Return one number per token."""
         return (prediction.float() - value.float()).abs().mean(dim=-1)
 
 
@@ -52,12 +52,12 @@ class SmoothL1:
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         if self.beta <= 0:
             raise ValueError(f"beta must be positive, got {self.beta}; choose L1 for 0")
 
     def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
-        """Return one number a token."""
+        """Return one number per token."""
         return F.smooth_l1_loss(prediction.float(), value.float(), reduction="none", beta=self.beta).mean(dim=-1)
 
 
@@ -67,7 +67,7 @@ class Cosine:
     """One minus the cosine between prediction and value, in [0, 2]. EVA (arXiv:2211.07636), section 2.1."""
 
     def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
-        """Return one number a token."""
+        """Return one number per token."""
         return 1 - F.cosine_similarity(prediction.float(), value.float(), dim=-1)
 
 
@@ -83,14 +83,14 @@ class CrossEntropy:
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing must lie in [0, 1), got {self.smoothing}")
 
     def __call__(
         self, prediction: Float[Tensor, "B K T"], value: Int[Tensor, "B K"] | Float[Tensor, "B K T"]
     ) -> Float[Tensor, "B K"]:
-        """Return one number a token."""
+        """Return one number per token."""
         scores = prediction.float().flatten(0, 1)
         classes = value.flatten(0, 1) if value.is_floating_point() else value.long().flatten()
         losses = F.cross_entropy(scores, classes, reduction="none", ignore_index=-1, label_smoothing=self.smoothing)
@@ -112,12 +112,12 @@ class Chamfer:
     axes: int = 3
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         if self.norm not in ("l1", "l2"):
             raise ValueError(f"norm must be l1 or l2, got {self.norm!r}")
 
     def __call__(self, prediction: Float[Tensor, "B K T"], value: Float[Tensor, "B K T"]) -> Float[Tensor, "B K"]:
-        """Return one number a token."""
+        """Return one number per token."""
         sets = (x.float().reshape(-1, x.shape[-1] // self.axes, self.axes) for x in (prediction, value))
         there, back = chamfer(*sets)
         if self.norm == "l1":

@@ -69,7 +69,7 @@ class MethodSettings(Protocol):
     name: ClassVar[str]
 
     def build(self) -> "MaskedModel":
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
 
     def optim(self, batch: int) -> "AdamW":
         """Return the optimiser that suits the method, for so many samples a step."""
@@ -98,7 +98,7 @@ class Fit:
     samples: int
     """Samples of the data set."""
     batch: int
-    """Samples a step that suit the model and the machine."""
+    """Samples per step that suit the model and the machine."""
     summary: str
     """The model in a few words."""
 
@@ -167,7 +167,7 @@ def modality_names() -> list[str]:
 def find_modality(name: str) -> Modality:
     """Import and return a registered modality.
 
-    Raises ValueError where no package, or more than one, registers the name, or what is registered is no ``Modality``.
+    Raises ValueError if no package, or more than one, registers the name, or what is registered is no ``Modality``.
     """
     entries = {entry.value: entry for entry in importlib.metadata.entry_points(group=GROUP, name=name)}
     if not entries:

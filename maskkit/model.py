@@ -89,7 +89,7 @@ class MaskedModel(nn.Module):
     def paint(self, output: Output, batch: Batch, contents: Tensor | None = None) -> Batch:
         """Paint a forward pass: hidden tokens show the prediction, or ``contents`` where given (grey, say).
 
-        Raises ValueError where the target has no contents, as that of latents has none.
+        Raises ValueError if the target has no contents, as that of latents has none.
         """
         if contents is None:
             if not isinstance(self.target, Painted):
@@ -174,7 +174,7 @@ def _mean(values: list[Tensor]) -> Tensor:
 
 
 def check_parts(name: str, parts: Mapping[str, object]) -> None:
-    """Raise ValueError where a preset called ``name`` is given keyword arguments that are no parts of a model."""
+    """Raise ValueError if a preset called ``name`` is given keyword arguments that are no parts of a model."""
     unknown = parts.keys() - inspect.signature(MaskedModel).parameters.keys()
     if unknown:
         raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}")

@@ -110,7 +110,7 @@ def build(description: object) -> object:
 
 
 def build_as(kind: type[T], description: object) -> T:
-    """Build a part of a class. Raises ValueError where the description is of another one."""
+    """Build a part of a class. Raises ValueError if the description is of another one."""
     built = build(description)
     if not isinstance(built, kind):
         raise ValueError(f"the configuration describes a {type(built).__name__}, not a {kind.__name__}")
@@ -118,7 +118,7 @@ def build_as(kind: type[T], description: object) -> T:
 
 
 def find(name: str) -> type:
-    """Return the class of a part by its name. Raises ValueError where no installed package announces it."""
+    """Return the class of a part by its name. Raises ValueError if no installed package announces it."""
     if name not in _PARTS:
         _import_parts()
     if name not in _PARTS:

@@ -53,7 +53,7 @@ class OneProcess:
 class Result:
     """What a term returns: its losses, and what they compare.
 
-    ``losses`` are float32, one number a token asked for, or a single number. ``mask`` is the one whose ``hidden``
+    ``losses`` are float32, one number per token asked for, or a single number. ``mask`` is the one whose ``hidden``
     names those tokens.
     """
 
@@ -161,7 +161,7 @@ _TAKES_STEP: dict[type, bool] = {}  # signatures are looked up once a class
 
 
 def takes_step(kind: type) -> bool:
-    """Say whether the parts of a class write ``*, step`` in their signature."""
+    """Return whether the parts of a class write ``*, step`` in their signature."""
     if kind not in _TAKES_STEP:
         function = kind.forward if issubclass(kind, nn.Module) else kind.__call__
         _TAKES_STEP[kind] = "step" in inspect.signature(function).parameters

@@ -37,7 +37,7 @@ class Painted(Protocol):
 class Contents(nn.Module):
     """The contents of the hidden tokens as they are. MAE with pixels (arXiv:2111.06377), table 1d, "w/o norm".
 
-    ``mean`` and ``std``, one number a channel (channels fastest in a token), undo a normalisation first: VideoMAE
+    ``mean`` and ``std``, one number per channel (channels fastest in a token), undo a normalisation first: VideoMAE
     predicts pixels in [0, 1] from inputs normalised by ImageNet's (engine_for_pretraining.py).
     """
 

@@ -59,7 +59,7 @@ class Predict(nn.Module):
         self.on, self.weight = on, weight
 
     def forward(self, step: Step) -> Result:
-        """Return one loss a token asked for."""
+        """Return one loss per token asked for."""
         return predict(step, self.decoder, self.target, self.loss, self.on)
 
 

@@ -62,7 +62,7 @@ class Patches:
     fill: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         if not self.size or min(self.size) < 1:
             raise ValueError(f"patch size must be positive along each axis, got {self.size}")
         if self.channels < 1:
@@ -81,7 +81,7 @@ class Patches:
         return math.prod(self.size) * self.channels
 
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the number of patches along each axis of an input. Raises ValueError where they do not fit."""
+        """Return the number of patches along each axis of an input. Raises ValueError if they do not fit."""
         if len(size) != len(self.size):
             raise ValueError(f"batch must be [B C + {len(self.size)} axes] for patches {self.size}, got axes {size}")
         for axis, (length, step) in enumerate(zip(size, self.size, strict=True)):

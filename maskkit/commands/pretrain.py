@@ -1,4 +1,4 @@
-"""``maskkit pretrain MODALITY``: flags, a configuration file or a run's own settings become the settings of a run."""
+"""``maskkit pretrain MODALITY``: train with settings from flags, a configuration file or an earlier run."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Settings = Pretrain[ModelSettings, DataSettings]
 
 
 def main(words: Sequence[str]) -> int:
-    """Read the words of ``maskkit pretrain MODALITY ...`` and train."""
+    """Parse the arguments of ``maskkit pretrain MODALITY ...``, train and return the exit code."""
     names = modality_names()
     wanted = f"maskkit pretrain {{{','.join(names)}}} --data PATH --out RUN"
     if not words or words[0] in ("-h", "--help"):
@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) -> Settings:
-    """Return the settings of the run that the words ask for, with what they leave out chosen to fit."""
+    """Return the settings of a run from its arguments. Values that are not given are chosen to fit the data."""
     where, resumes = _run_of(words), "--resume" in words
     folder = RunFolder(Path(where)) if where is not None else None
     if folder is not None and folder.started and not {"-h", "--help"} & set(words):
@@ -64,7 +64,10 @@ def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) ->
 
 
 def take_flags(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
-    """Take some flags with one value each out of the words. Raises ValueError for a flag without a value."""
+    """Split ``words`` into the other words and the values of ``names``.
+
+    Raises ValueError for a flag without a value.
+    """
     rest, position = list[str](), 0
     values: dict[str, str | None] = dict.fromkeys(names)
     while position < len(words):
@@ -82,7 +85,7 @@ def take_flags(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], d
 
 
 def _default(modality: Modality, taken: dict[str, str | None]) -> Settings:
-    """Return the settings that flags change: those of a configuration file, or of a method."""
+    """Return the settings before flags are applied: those of a configuration file, or the defaults of a method."""
     method, size = taken["--method"], None
     if taken["--preset"] is not None:
         method, size = _preset(modality, taken["--preset"])
@@ -98,14 +101,14 @@ def _default(modality: Modality, taken: dict[str, str | None]) -> Settings:
 
 
 def _asked(modality: Modality, words: list[str], default: Settings) -> Settings:
-    """Parse the flags over some settings. Flags have no prefix: --size, and not --model.size."""
+    """Apply the flags to some settings. Flags have no prefix: --size, and not --model.size."""
     name = getattr(default.model, "name", "")
     listed = ", ".join(methods_of(modality))
     text = (
-        f"Pretrain on {modality.name}: method {name}. What is left out is chosen to fit the data and the machine.\n\n"
-        f"--method NAME chooses the method, and with it its settings below: {listed}. --config FILE reads settings "
-        "from a run's config.json, and flags change them; --save-config FILE writes them and trains nothing. "
-        "--import MODULE imports a module that defines parts or methods; its code is run."
+        f"Pretrain on {modality.name} with method {name}. Values of None are chosen to fit data and machine.\n\n"
+        f"--method NAME selects a method, whose settings are listed below: {listed}. --config FILE reads settings "
+        "from a run's config.json; flags override them. --save-config FILE writes the settings and does not train. "
+        "--import MODULE imports (runs) a module that defines parts or methods."
     )
     subscript = getattr(Pretrain, "__class_getitem__")  # noqa: B009  # its parameters are known only now
     kind: type[Settings] = subscript((type(default.model), type(default.data)))
@@ -113,7 +116,7 @@ def _asked(modality: Modality, words: list[str], default: Settings) -> Settings:
 
 
 def _preset(modality: Modality, preset: str) -> tuple[str | None, str | None]:
-    """Return method and size of an old --preset, such as mae-tiny."""
+    """Return the method and size of an old --preset, such as mae-tiny."""
     say("--preset is now --method and --size")
     if preset == "auto":
         return None, None
@@ -127,7 +130,7 @@ def _preset(modality: Modality, preset: str) -> tuple[str | None, str | None]:
 
 
 def _configured(modality: Modality, file: Path) -> Settings:
-    """Read settings from a file: that of a run, or one that --save-config wrote."""
+    """Read settings from a run's config.json or a file that --save-config wrote."""
     try:
         record = json.loads(file.read_text())
     except OSError as error:
@@ -155,12 +158,12 @@ def _save(settings: Settings, modality: Modality, file: Path) -> None:
 
 
 def _run_of(words: Sequence[str]) -> str | None:
-    """Return the folder that --out names, before the flags are parsed."""
+    """Return the value of --out before the other flags are parsed."""
     return take_flags(words, ("--out",))[1]["--out"]
 
 
 def _say_vain_method(modality: Modality, run: Settings, taken: dict[str, str | None]) -> None:
-    """Say where another method is asked for than the run has."""
+    """Report a --method that differs from that of the resumed run."""
     name = getattr(run.model, "name", None)
     if taken["--method"] not in (None, name):
         say(f"a run keeps its method; not used: --method {taken['--method']} (the run has {name})")

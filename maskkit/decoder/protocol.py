@@ -20,7 +20,7 @@ class Decoder(Protocol):
 
 
 def is_dense(latent: Latent, tokens: Tokens, mask: Mask) -> bool:
-    """Say whether there is a latent for every token, and not for the visible ones alone."""
+    """Return whether there is a latent for every token, and not for the visible ones alone."""
     count = latent.tokens.shape[1]
     if count not in (tokens.shape[1], mask.visible.shape[1]):
         raise ValueError(
@@ -36,7 +36,7 @@ def visible_latents(latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor,
 
 
 def refuse_blocks(mask: Mask, name: str) -> None:
-    """Raise ValueError where hidden tokens form several blocks and a decoder would mix them."""
+    """Raise ValueError if hidden tokens form several blocks and a decoder would mix them."""
     if mask.blocks > 1:
         raise ValueError(
             f"{name} lets the {mask.blocks} target blocks of this mask see each other; wrap it in PerBlock"

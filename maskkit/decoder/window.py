@@ -66,7 +66,7 @@ class WindowDecoder(nn.Module):
 
 
 def _present(tokens: Tokens, mask: Mask) -> Bool[Tensor, "B N"] | None:
-    """Say which tokens are visible or hidden; None where all are."""
+    """Return which tokens are visible or hidden; None where all are."""
     if mask.visible.shape[1] + mask.hidden.shape[1] == tokens.shape[1]:
         return None
     nothing = torch.zeros(tokens.shape, dtype=torch.bool, device=mask.visible.device)

@@ -15,7 +15,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def check_device(name: str) -> None:
-    """Raise ValueError where a device cannot be used here."""
+    """Raise ValueError if a device cannot be used here."""
     try:
         torch.empty(0, device="cpu" if name == "auto" else name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -132,7 +132,7 @@ def distribute(model: nn.Module, world: World, *, recompute: bool = False, compi
 
 
 def set_gradient_sync(model: nn.Module, now: bool) -> None:
-    """Say whether the next backward pass shares gradients; with accumulation only the last one need."""
+    """Return whether the next backward pass shares gradients; with accumulation only the last one need."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(now)
 

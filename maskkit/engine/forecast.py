@@ -33,11 +33,11 @@ class Forecast:
     flops: int
     """Of one sample, forward and backward: what its matrix products multiply and add."""
     peak: float
-    """Fastest matrix product of the device, in floating-point operations a second."""
+    """Fastest matrix product of the device, in floating-point operations per second."""
     model_pace: float
-    """Samples a second, forward and backward."""
+    """Samples per second, forward and backward."""
     reader_pace: float
-    """Samples a second that one worker reads."""
+    """Samples per second that one worker reads."""
 
     def lines(self, *, steps: int, batch: int, processes: int, workers: int) -> list[str]:
         """Say it in two or three lines."""
@@ -90,7 +90,7 @@ def forecast(
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -> float:
-    """Measure the fastest matrix product of a device, in floating-point operations a second."""
+    """Measure the fastest matrix product of a device, in floating-point operations per second."""
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

@@ -39,7 +39,7 @@ class NonFinite:
                 file.write(json.dumps({"step": step, "loss": str(loss), "grad_norm": str(norm), "paths": paths}) + "\n")
 
     def must_rewind(self, rewinds: int) -> bool:
-        """Say whether the run has to go back. Raises FloatingPointError when it has done so too often."""
+        """Return whether the run has to go back. Raises FloatingPointError when it has done so too often."""
         if self.in_a_row < self.limit:
             return False
         if rewinds >= self.max_rewinds:

@@ -70,7 +70,7 @@ class RunFolder:
             aside.write_text(json.dumps(record, indent=2) + "\n")
 
     def _check_same(self, settings: Pretrain[ModelSettings, DataSettings], description: object) -> None:
-        """Raise ValueError where the run in the folder is another one."""
+        """Raise ValueError if the run in the folder is another one."""
         if not settings.resume:
             raise ValueError(f"{self.path} already holds a run; choose another --out, or continue it with --resume")
         before = self.record()
@@ -85,7 +85,7 @@ class RunFolder:
             )
 
     def record(self) -> dict[str, object]:
-        """Return what ``config.json`` holds. Raises ValueError where there is none, or it is not that of a run."""
+        """Return what ``config.json`` holds. Raises ValueError if there is none, or it is not that of a run."""
         config = self.path / "config.json"
         if not config.is_file():
             raise ValueError(self._no_run("it has no config.json" if self.path.exists() else "there is no such folder"))

@@ -32,7 +32,7 @@ class Features:
 
 
 def pick_device(name: str) -> str:
-    """Return a device's name; "auto" is a GPU where there is one. Raises ValueError where it cannot be used."""
+    """Return a device's name; "auto" is a GPU where there is one. Raises ValueError if it cannot be used."""
     check_device(name)
     if name != "auto":
         return name
@@ -68,7 +68,7 @@ def embed_all(
 ) -> dict[str, Features]:
     """Encode every sample with each of the encoders, as ``embed`` does; each sample is read once.
 
-    Says on stderr how far it is when it takes longer than two seconds. Raises ValueError where more than half of the
+    Says on stderr how far it is when it takes longer than two seconds. Raises ValueError if more than half of the
     samples cannot be read, or the class token of a model without one is asked for.
     """
     if batch < 1 or workers < 0:

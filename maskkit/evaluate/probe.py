@@ -117,7 +117,7 @@ def split(
     """Return indices for fitting and for testing, drawn class by class; samples without label are in neither.
 
     ``per_class`` labels are fitted to and all others tested on, or a ``share`` of each class is fitted to. Raises
-    ValueError where no sample is left to test on, unless ``test`` is False.
+    ValueError if no sample is left to test on, unless ``test`` is False.
     """
     rng = np.random.default_rng(seed)
     fit: list[int] = []

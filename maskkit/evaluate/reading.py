@@ -44,7 +44,7 @@ class _Numbered(Dataset[Read]):
 def read_in_order(source: Source, *, batch: int, workers: int = 0) -> Iterator[InOrder]:
     """Yield all samples of a source, ``batch`` at a time, in the order of their indices; broken ones are left out.
 
-    A batch is smaller where it has broken samples. Raises ValueError where samples do not stack.
+    A batch is smaller where it has broken samples. Raises ValueError if samples do not stack.
     """
     numbered = _Numbered(source)
     loader: DataLoader[InOrder] = DataLoader(

@@ -21,11 +21,11 @@ class BlockMasker:
     rounding: Rounding = "hide"
 
     def __post_init__(self) -> None:
-        """Check the ratio."""
+        """Validate the ratio."""
         check_ratio(self.ratio)
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a token, on the device of ``rng``; the highest names the middle."""
+        """Draw one uniform number per token, on the device of ``rng``; the highest names the middle."""
         draws = uniform_scores(tokens, rng)
         num_tokens, num_visible = count_both(tokens, self.ratio, self.rounding)
         if tokens.valid is not None:

@@ -17,7 +17,7 @@ class Score(Protocol):
     """Scores tokens: (tokens, rng) -> [B N]. A score that looks at the model writes ``*, step``."""
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None, *_: Any, **__: Any) -> Float[Tensor, "B N"]:
-        """Return one number a token; the highest are hidden first."""
+        """Return one number per token; the highest are hidden first."""
 
 
 @part
@@ -39,7 +39,7 @@ class ByScore:
     rounding: Rounding = "keep"
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         for ratio in (self.ratio, self.ratio if self.end_ratio is None else self.end_ratio):
             check_ratio(ratio)
         if not (0 <= self.start_share <= 1 and 0 <= self.end_share <= 1):
@@ -51,7 +51,7 @@ class ByScore:
         return self.end_ratio is not None and self.end_ratio != self.ratio
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None, *, step: Step) -> Mask:
-        """Draw one uniform number a token, on the device of ``rng``."""
+        """Draw one uniform number per token, on the device of ``rng``."""
         end = self.ratio if self.end_ratio is None else self.end_ratio
         ratio = self.ratio + (end - self.ratio) * step.progress
         share = self.start_share + (self.end_share - self.start_share) * step.progress

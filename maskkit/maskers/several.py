@@ -22,7 +22,7 @@ class Several:
     times: int = 1
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         if not self.maskers or self.times < 1:
             raise ValueError(f"several masks need a masker and times of at least 1, got {self.times}")
 

@@ -25,11 +25,11 @@ class TubeMasker:
     rounding: Rounding = "hide"
 
     def __post_init__(self) -> None:
-        """Check the ratio."""
+        """Validate the ratio."""
         check_ratio(self.ratio)
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a cell of a slot, on the device of ``rng``."""
+        """Draw one uniform number per cell of a slot, on the device of ``rng``."""
         slots, cells = _slots_and_cells(tokens, "a tube mask")
         num_visible = count_visible(cells, self.ratio, self.rounding)
         order = draw_uniform(tokens.shape[0], cells, tokens, rng).argsort(dim=1)
@@ -47,11 +47,11 @@ class FrameMasker:
     rounding: Rounding = "hide"
 
     def __post_init__(self) -> None:
-        """Check the ratio."""
+        """Validate the ratio."""
         check_ratio(self.ratio)
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a slot, on the device of ``rng``."""
+        """Draw one uniform number per slot, on the device of ``rng``."""
         slots, cells = _slots_and_cells(tokens, "a frame mask")
         num_visible = count_visible(slots, self.ratio, self.rounding)
         order = draw_uniform(tokens.shape[0], slots, tokens, rng).argsort(dim=1)

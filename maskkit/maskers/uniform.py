@@ -22,11 +22,11 @@ class Uniform:
     rounding: Rounding = "keep"
 
     def __post_init__(self) -> None:
-        """Check the ratio."""
+        """Validate the ratio."""
         check_ratio(self.ratio)
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a token, on the device of ``rng``."""
+        """Draw one uniform number per token, on the device of ``rng``."""
         num_tokens, num_visible = count_both(tokens, self.ratio, self.rounding)
         scores = uniform_scores(tokens, rng)
         return mask_from_scores(scores, num_visible, num_hidden=num_tokens - num_visible, valid=tokens.valid)

@@ -25,13 +25,13 @@ class UnitMasker:
     ratio: float = 0.6
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         check_ratio(self.ratio)
         if not self.unit or min(self.unit) < 1:
             raise ValueError(f"unit must be at least 1 token along each axis, got {self.unit}")
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a unit, on the device of ``rng``."""
+        """Draw one uniform number per unit, on the device of ``rng``."""
         if tokens.valid is not None:
             return Uniform(ratio=self.ratio, rounding="hide")(tokens, rng)
         grid = tokens.grid

@@ -17,7 +17,7 @@ PARTS = mae.PARTS
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether there are window blocks. With the global decoder all names are MAE's, and "mae" reads them alike."""
+    """Return whether there are window blocks. With the global decoder all names are MAE's; layout "mae" reads them."""
     return "decoder_blocks.0.attn.tau" in state and "patch_embed.proj.weight" in state
 
 

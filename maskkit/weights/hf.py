@@ -62,7 +62,7 @@ FROM_BLOCK = [
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are transformers'."""
+    """Return whether the names are transformers'."""
     return "vit.embeddings.patch_embeddings.projection.weight" in state or hf_videomae.recognises(state)
 
 
@@ -121,5 +121,5 @@ def config(model: MaskedModel) -> dict[str, Any]:
 
 
 def _is_video(model: MaskedModel) -> bool:
-    """Say whether transformers' model of this shape is VideoMAE: patches of three axes."""
+    """Return whether transformers' model of this shape is VideoMAE: patches of three axes."""
     return len(patch_tokenizer(model, "hf").size) == 3

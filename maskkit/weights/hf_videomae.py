@@ -67,7 +67,7 @@ FROM_BLOCK = [
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are those of transformers' VideoMAE."""
+    """Return whether the names are those of transformers' VideoMAE."""
     return "videomae.embeddings.patch_embeddings.projection.weight" in state
 
 

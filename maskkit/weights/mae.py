@@ -40,7 +40,7 @@ DECODER = {
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are MAE's; an encoder alone is timm's layout, name for name."""
+    """Return whether the names are MAE's; an encoder alone is timm's layout, name for name."""
     return "decoder_embed.weight" in state and "patch_embed.proj.weight" in state
 
 

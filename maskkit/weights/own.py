@@ -11,7 +11,7 @@ PARTS = ("model",)
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are ours."""
+    """Return whether the names are ours."""
     return any(name.startswith("encoder.embed") for name in state)
 
 

@@ -38,7 +38,7 @@ _CONVOLUTIONS = ("first_conv.", "second_conv.", "increase_dim.")
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are Point-MAE's."""
+    """Return whether the names are Point-MAE's."""
     return "MAE_encoder.encoder.first_conv.0.weight" in state
 
 

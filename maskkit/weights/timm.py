@@ -17,7 +17,7 @@ PARTS = ("encoder",)
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are timm's ViT's."""
+    """Return whether the names are timm's ViT's."""
     return "patch_embed.proj.weight" in state and "pos_embed" in state
 
 

@@ -201,7 +201,7 @@ def _check_orientation(table: Tensor, positions: SinCos, model: MaskedModel, nam
 
 
 def _same(table: Tensor, positions: SinCos, grid: tuple[int, ...]) -> bool:
-    """Say whether a table is what these positions compute for a grid."""
+    """Return whether a table is what these positions compute for a grid."""
     ours = positions.table(grid_coordinates(grid, torch.device("cpu")))
     return ours.shape == table.shape and torch.allclose(ours, table, atol=1e-3)
 

@@ -36,7 +36,7 @@ NAMES = {
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are VideoMAE's."""
+    """Return whether the names are VideoMAE's."""
     return "encoder.patch_embed.proj.weight" in state
 
 

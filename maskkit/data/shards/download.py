@@ -30,7 +30,7 @@ def is_remote(name: str) -> bool:
 
 
 def file_system(address: str) -> tuple[Any, str]:
-    """Return fsspec's file system for an address and the path in it. Raises ValueError where a package is missing."""
+    """Return fsspec's file system for an address and the path in it. Raises ValueError if a package is missing."""
     import fsspec  # comes with torch; in a function, since it is needed only here and takes a while
 
     try:
@@ -55,7 +55,7 @@ class _Cache:
 
     @classmethod
     def from_environment(cls) -> "_Cache":
-        """Read the two variables. Raises ValueError where the limit is no number."""
+        """Read the two variables. Raises ValueError if the limit is no number."""
         said = os.environ.get("MASKKIT_CACHE_GB", "50")
         try:
             limit = int(float(said) * 1e9)
