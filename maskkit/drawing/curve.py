@@ -1,11 +1,11 @@
-"""The loss of a run over its steps, as a figure."""
+"""A figure of the loss of a run over its steps."""
 
 import json
 from pathlib import Path
 
 
 def draw_loss(metrics: Path, path: Path) -> Path:
-    """Draw the ``loss`` of a ``metrics.jsonl`` into an image file; returns its path. Needs no display.
+    """Draw the ``loss`` of a ``metrics.jsonl`` to an image file, and return its path. It needs no display.
 
     Raises ValueError if the file has no step with a loss.
     """

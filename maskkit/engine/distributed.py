@@ -125,7 +125,7 @@ def distribute(model: nn.Module, world: World, *, recompute: bool = False, compi
     # 3. Sharding comes last, around what is compiled: while a block computes, the next one's weights are gathered.
     #    Weights stay float32 and autocast alone chooses bfloat16, so that one process and many compute the same.
     if world.mesh is not None:
-        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)  # it is never written to
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)  # is never written
         for stack in stacks:
             for block in stack:
                 fully_shard(block, mesh=world.mesh)

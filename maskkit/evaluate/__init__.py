@@ -1,1 +1,1 @@
-"""What an encoder is worth: features, and probes that read them without changing it."""
+"""Evaluation of frozen encoders: features, probes and reconstruction errors."""

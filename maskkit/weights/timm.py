@@ -1,7 +1,7 @@
-"""timm's VisionTransformer: the encoder, for every downstream tool that reads timm.
+"""The layout of timm's VisionTransformer, for the encoder only.
 
-``timm.create_model("vit_base_patch16_224", num_classes=0)`` loads what is written here. timm's position tables are
-learned and its class token has a row in them; both are kept (``translation.read_table``).
+``timm.create_model("vit_base_patch16_224", num_classes=0)`` loads such files. timm's position tables are learned and
+have a row for the class token; both are kept (``translation.read_table``).
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Name the encoder as timm does. Only models with one class token have a timm name."""
+    """Return the encoder with timm's names. Raises ValueError unless it has exactly one class token."""
     encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
     if transformer(model).prefix.shape[1] != 1:
         raise ValueError(
