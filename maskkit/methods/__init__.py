@@ -59,7 +59,7 @@ def on(method: type[Method], modality: Modality) -> type[MethodSettings]:
     inputs = modality.input_settings
 
     def build(self: object) -> MaskedModel:
-        return method.build(cast(Method, self), inputs.spec(self))  # type: ignore[arg-type]  # the fields are the method's and the inputs'
+        return method.build(cast(Method, self), inputs.spec(self))  # type: ignore[arg-type]  # it has the fields of both
 
     def reduce(self: object) -> tuple[object, tuple[object, ...]]:  # the class is found again in another process
         return _restored, (method, modality.name, vars(self))
