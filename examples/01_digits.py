@@ -36,7 +36,7 @@ class SmallMAE:
     """MAE for 8 x 8 pixels: patches of 2 x 2, eight of sixteen visible (four say too little), 0.25 million weights."""
 
     def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
         tokenizer = image.patches(2, channels=1, mean=(0.3,), std=(0.38,), image_size=8)
         places = SinCos(dim=64, axes=2, order=(1, 0))
         encoder = SparseEncoder(content=4, dim=64, depth=4, heads=4, positions=places)

@@ -33,7 +33,7 @@ class SmallVideoMAE:
     """VideoMAE for 8 frames of 16 x 16 pixels, half of the tubes hidden."""
 
     def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
         # A token of two frames, as published, shows motion already, even to untrained encoders.
         sizes = {"frames": 8, "image_size": 16, "patch_size": 4, "tubelet": 1, "channels": 1}
         places = FlatSinCos(dim=64)

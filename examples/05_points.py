@@ -32,7 +32,7 @@ class SmallPointMAE:
     """Point-MAE for 256 points: 16 groups of 16, seven of them visible."""
 
     def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
         size = {"num_points": 256, "num_groups": 16, "group_size": 16}
         return points.point_mae(**size, dim=96, depth=3, heads=3, decoder_depth=1, drop_path=0.0)
 

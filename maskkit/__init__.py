@@ -1,6 +1,6 @@
 """Masked modelling for images, video, audio and point clouds.
 
-One engine serves them all: tokenize, mask, encode, decode. A method is a choice of six parts (see ``maskkit.model``).
+One engine serves all modalities: tokenize, mask, encode, decode. A model consists of six parts (see ``maskkit.model``).
 """
 
 import importlib
@@ -23,9 +23,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: ``maskkit --help`` need not wait for torch.
+    """Import a public name on first use, so that ``maskkit --help`` does not import torch.
 
-    The command line also has to set OpenMP's waiting policy, which counts only before torch is loaded.
+    The command line also sets OpenMP's wait policy, which takes effect only before torch is imported.
     """
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)

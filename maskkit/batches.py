@@ -1,4 +1,4 @@
-"""Batches of samples: one tensor, a list of samples of any size, or several tensors by name."""
+"""Batches of samples: one tensor, a list of samples of different sizes, or several tensors by name."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,9 +7,10 @@ from torch import Tensor
 
 
 class Fields(Mapping[str, Tensor]):
-    """A batch of named tensors ``[B ...]``, for samples of more than one tensor: an input and its label, two views.
+    """A batch of named tensors ``[B ...]``, for samples of several tensors, such as an input and its label.
 
-    It is read as a dict. ``x`` is the name of the input, which tokenizers of one tensor cut.
+    It is a mapping from names to tensors. ``x`` is the input of the model. Raises ValueError for no tensors, or tensors
+    of different batch sizes.
 
     >>> Fields(x=torch.zeros(4, 3, 8, 8), label=torch.zeros(4)).shape
     (4,)
@@ -37,25 +38,29 @@ class Fields(Mapping[str, Tensor]):
 
     @property
     def shape(self) -> tuple[int]:
-        """The batch size, as a tensor has it."""
+        """The batch size as a tuple of one number."""
         return (len(next(iter(self._tensors.values()))),)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Fields":
-        """Return the same tensors on a device."""
+        """Return the tensors on a device."""
         return Fields(**{name: x.to(device, non_blocking=non_blocking) for name, x in self._tensors.items()})
 
     def pin_memory(self) -> "Fields":
-        """Return the same tensors in pinned memory, from where copies to a GPU need not wait."""
+        """Return the tensors in pinned memory, from which copies to a GPU are asynchronous."""
         return Fields(**{name: x.pin_memory() for name, x in self._tensors.items()})
 
 
-Batch = Tensor | Sequence[Tensor] | Fields  # what a model takes: one tensor, a list of samples of any size, or several
+# input of a model: one tensor, a list of samples of different sizes, or several tensors by name
+Batch = Tensor | Sequence[Tensor] | Fields
 
-Sample = Tensor | Mapping[str, Tensor]  # what a source gives: one tensor, or several by name
+Sample = Tensor | Mapping[str, Tensor]  # output of a source: one tensor, or several by name
 
 
 def input_of(batch: Batch) -> Tensor | Sequence[Tensor]:
-    """Return what a tokenizer of one tensor cuts: the batch, or the tensor ``x`` of several."""
+    """Return the input of the model: the batch itself, or the tensor ``x`` of ``Fields``.
+
+    Raises ValueError without ``x``.
+    """
     if not isinstance(batch, Fields):
         return batch
     if "x" not in batch:
@@ -64,7 +69,7 @@ def input_of(batch: Batch) -> Tensor | Sequence[Tensor]:
 
 
 def tensor_of(batch: Batch) -> Tensor:
-    """Return the input of a batch that must be one tensor, as for a figure. Raises ValueError for a list."""
+    """Return the input of a batch as one tensor. Raises ValueError for a list of samples."""
     found = input_of(batch)
     if not isinstance(found, Tensor):
         raise ValueError(f"one tensor is needed, got a list of {len(found)}; pad the samples to one size")
@@ -72,14 +77,14 @@ def tensor_of(batch: Batch) -> Tensor:
 
 
 def batch_size(batch: Batch) -> int:
-    """Return the number of samples."""
+    """Return the number of samples in a batch."""
     return batch.shape[0] if isinstance(batch, Tensor | Fields) else len(batch)
 
 
 def stack(samples: Sequence[Sample]) -> Tensor | Fields:
-    """Make a batch of samples: tensors ``[...]`` become ``[B ...]``, named tensors become ``Fields``.
+    """Stack samples into a batch: tensors ``[...]`` become ``[B ...]``, named tensors become ``Fields``.
 
-    Raises ValueError where samples do not stack: no samples, other shapes or types, other names.
+    Raises ValueError for no samples, or samples of different shapes, types or names.
     """
     if not samples:
         raise ValueError("a batch needs at least one sample")

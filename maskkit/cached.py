@@ -1,4 +1,4 @@
-"""Tensors that are computed once and shared: coordinates of grids, distances within windows, filter banks."""
+"""A cache for tensors that depend on hashable arguments only: grid coordinates, window distances, filter banks."""
 
 import functools
 from collections.abc import Callable
@@ -12,10 +12,11 @@ T = TypeVar("T")
 
 
 class cached(Generic[P, T]):  # noqa: N801  # a decorator
-    """Keep what a function returns for its last 64 arguments, which must be hashable.
+    """Cache the return values of a function for its last 64 arguments, which must be hashable.
 
-    Inference mode is left while it computes, since the result is to serve training too. While a graph is traced with
-    fake tensors (``torch.export``) nothing is kept and nothing kept is used: a fake tensor would spoil later models.
+    The function runs outside of inference mode, so that training can use the result too. While a graph is traced with
+    fake tensors (``torch.export``) the cache is neither read nor written: a cached fake tensor would break later
+    models.
     """
 
     def __init__(self, make: Callable[P, T]) -> None:
@@ -24,14 +25,14 @@ class cached(Generic[P, T]):  # noqa: N801  # a decorator
         functools.update_wrapper(self, make)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return the value, kept or computed."""
+        """Return the cached or newly computed value."""
         return self._make(*args, **kwargs) if tracing() else self._kept(*args, **kwargs)  # type: ignore[arg-type]
 
     def cache_clear(self) -> None:
-        """Forget what was kept."""
+        """Empty the cache."""
         self._kept.cache_clear()
 
 
 def tracing() -> bool:
-    """Say whether tensors are fake here, so that a value of theirs must neither be kept nor branched on."""
+    """Return whether tensors are fake (``torch.export``), so that no code may cache them or branch on their values."""
     return detect_fake_mode() is not None

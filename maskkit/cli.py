@@ -1,4 +1,4 @@
-"""The command line: the table of commands, and the one line that an error becomes."""
+"""The command line: the table of commands, and errors in one line."""
 
 import errno
 import importlib
@@ -10,28 +10,29 @@ from collections.abc import Callable, Sequence
 
 from maskkit.modality import modality_names
 
-# Loader workers share the cores with a run on a CPU. OpenMP's threads spin while they wait, and take the time from the
-# workers: one busy process turned a 516 ms step into 2463 ms, and into 877 ms when waiting threads sleep. OpenMP reads
-# this once, when torch is first imported.
+# On a CPU, loader workers share the cores with training. By default OpenMP's threads spin while they wait, which takes
+# time from the workers: with one busy process a step of 516 ms took 2463 ms, and 877 ms when waiting threads sleep.
+# OpenMP reads this variable once, when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-COMMANDS = {  # each is the module maskkit.commands.NAME, imported when it is asked for
+COMMANDS = {  # name: help; the module maskkit.commands.NAME is imported when the command runs
     "pretrain": "Pretrain a model on a data set.",
-    "methods": "List the methods and the kinds of data that they run on.",
-    "reconstruct": "Draw what a trained model makes of inputs with parts hidden.",
+    "methods": "List the methods and the modalities that they run on.",
+    "reconstruct": "Draw inputs, their visible parts and a trained model's reconstructions.",
     "embed": "Write the features of a data set to an .npz file.",
-    "probe": "Measure frozen features with k nearest neighbours and a linear classifier.",
-    "export": "Write a run's weights for timm, transformers or the authors' code.",
-    "pack": "Pack files into tar shards, for data sets of many files or on remote storage.",
-    "transcode": "Write copies of a data set that training reads faster.",
-    "bench": "Time this machine: training steps, kernels, readers, imports.",
-    "doctor": "Report what is installed, missing or broken, and how to mend it.",
+    "probe": "Measure the accuracy of k nearest neighbours and a linear classifier on frozen features.",
+    "export": "Write a run's weights in the layout of timm, transformers or the authors' code.",
+    "pack": "Pack files into tar shards, for large data sets or remote storage.",
+    "transcode": "Copy a data set into a form that training reads faster.",
+    "bench": "Measure this machine: training steps, memory, readers, the loop, kernels, imports.",
+    "doctor": "Report what is installed, missing or broken, and how to fix it.",
 }
-RENAMED = {"shard": "pack", "cache": "transcode"}  # old name: new name; the old ones go with the next release
+# old name: new name; the old names will be removed in the next release
+RENAMED = {"shard": "pack", "cache": "transcode"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command and return its exit code: 0 done, 2 wrong usage or data, 3 stopped by a signal after saving."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name = RENAMED.get(words[0], words[0])
     if name != words[0]:
-        print(f"maskkit {words[0]} is now maskkit {name}; the old name will go", file=sys.stderr)
+        print(f"maskkit {words[0]} is now maskkit {name}; the old name will be removed", file=sys.stderr)
     if name not in COMMANDS:
         return _refuse(f"maskkit has no command {name!r}; it has {', '.join(COMMANDS)}")
     try:
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_recipe(body: Callable[[], object]) -> None:
-    """Run a recipe's main part with the same one-line errors and exit codes as the commands."""
+    """Run the main function of a recipe with the one-line errors and exit codes of the commands."""
     try:
         body()
     except (ValueError, OSError, FloatingPointError) as error:
@@ -68,19 +69,21 @@ def run_recipe(body: Callable[[], object]) -> None:
 
 
 def overview() -> str:
-    """Return what ``maskkit --help`` prints."""
+    """Return the text of ``maskkit --help``."""
     kinds = ", ".join(modality_names())
     lines = [f"maskkit pretrains models by hiding part of an input and predicting it ({kinds}).", "", "commands"]
     lines += [f"  {name:<12} {text}" for name, text in COMMANDS.items()]
-    return "\n".join([*lines, "", "maskkit COMMAND --help says more; --debug after any command shows tracebacks."])
+    return "\n".join(
+        [*lines, "", "maskkit COMMAND --help shows the options; --debug after any command shows tracebacks."]
+    )
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error as one line."""
+    """Return an error as one line of text."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}" + ("; free some space" if error.errno == errno.ENOSPC else "")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "no space left on the disk of the run; free some space, then go on with --resume"
+        return "no space left on the disk of the run; free some space, then continue with --resume"
     return " ".join(str(error).split()) or type(error).__name__
 
 

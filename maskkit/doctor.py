@@ -1,4 +1,4 @@
-"""``maskkit doctor``: what is installed, missing or broken, why, and the one command that mends it."""
+"""``maskkit doctor``: report what is installed, missing or broken, and the command that fixes it."""
 
 import importlib
 import importlib.metadata
@@ -30,15 +30,15 @@ REQUIRED = (
     "tyro",
     "filelock",
 )
-"""Modules that every modality needs; the package's own dependencies install them."""
+"""Modules that every modality needs. They are dependencies of the package."""
 
 Report = tuple[str, bool, str, str]
-"""What a modality's ``findings()`` gives: subject, whether it is fine, a line of text, the command that mends it."""
+"""A row of a modality's ``findings()``: subject, whether it works, a line of text, and the command that fixes it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; ``needed`` says that nothing works without its subject."""
+    """One line of the report. ``needed`` is True if maskkit does not work without the subject."""
 
     subject: str
     fine: bool
@@ -48,12 +48,15 @@ class Finding:
 
     def __str__(self) -> str:
         mark = "ok " if self.fine else "NO " if self.needed else "-  "
-        mend = f"\n{'':<18} mend: {self.mend}" if self.mend else ""
+        mend = f"\n{'':<18} fix: {self.mend}" if self.mend else ""
         return f"{mark} {self.subject:<14} {self.text}{mend}"
 
 
 def main(words: list[str]) -> int:
-    """Print the report and return the exit code, which is 2 when something that is needed is broken."""
+    """Print the report and return the exit code: 2 if something that is needed is broken.
+
+    Raises ValueError for arguments.
+    """
     if words:
         print("maskkit doctor takes no arguments" if words[0] not in ("-h", "--help") else __doc__)
         return 0 if words[0] in ("-h", "--help") else 2
@@ -63,14 +66,14 @@ def main(words: list[str]) -> int:
         print(finding)
         if finding.needed and not finding.fine:
             broken.append(finding.subject)
-    print(f"\nbroken: {', '.join(broken)}" if broken else "\nall that maskkit needs is here")
+    print(f"\nbroken: {', '.join(broken)}" if broken else "\neverything that maskkit needs is installed")
     return 2 if broken else 0
 
 
 def package(name: str, purpose: str, mend: str, preload: Callable[[], None] | None = None) -> Report:
-    """Import a package and report on it: an installed package may still be broken.
+    """Import a package and report on it. An installed package may still fail to import.
 
-    ``purpose`` completes "it ...", such as "reads video". ``preload`` runs before the import.
+    ``purpose`` is a verb phrase, such as "reads video". ``preload`` runs before the import.
     """
     if importlib.util.find_spec(name) is None:
         return name, False, f"not installed{': it ' + purpose if purpose else ''}", mend
@@ -99,21 +102,21 @@ def required() -> Iterator[Finding]:
 
 
 def modalities() -> Iterator[Finding]:
-    """Ask each installed modality what reads its files and what is missing: its ``findings()``, where it has one."""
+    """Report the ``findings()`` of each installed modality: the packages that read its files."""
     entries = importlib.metadata.entry_points(group="maskkit.modalities")
     for entry in sorted(entries, key=lambda entry: entry.name):
         found: Iterable[Report]
         try:
             modality = as_modality(entry.load())
             found = tuple(modality.findings()) if modality.findings is not None else ()
-        except Exception as error:  # noqa: BLE001  # a broken modality is a finding
+        except Exception as error:  # noqa: BLE001  # a broken modality is reported too
             yield Finding(entry.name, False, f"fails: {type(error).__name__}: {error}")
             continue
         yield from (Finding(*report) for report in found)
 
 
 def devices() -> Iterator[Finding]:
-    """Report where models can be trained, and in which precision."""
+    """Report the devices for training, and the fastest precision."""
     import torch
 
     from maskkit.engine.device import best_precision
@@ -132,14 +135,14 @@ def kernels() -> Iterator[Finding]:
     import torch
 
     if importlib.util.find_spec("triton") is None:
-        yield Finding("triton", False, "not installed; every operation has a PyTorch form, which is used")
+        yield Finding("triton", False, "not installed; the PyTorch implementations are used")
         return
-    where = "on the GPU" if torch.cuda.is_available() else "only in its interpreter here, as there is no GPU"
+    where = "on the GPU" if torch.cuda.is_available() else "only in its interpreter, because there is no GPU"
     yield Finding("triton", True, f"{importlib.metadata.version('triton')}, {where}")
 
 
 def disk() -> Iterator[Finding]:
-    """Report whether the folders that maskkit writes to can be written to."""
+    """Report free space, and whether the folders that maskkit writes to are writable."""
     for name, place in (("current folder", Path.cwd()), ("temporary", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free / 2**30
         writable = os.access(place, os.W_OK)

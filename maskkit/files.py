@@ -1,4 +1,4 @@
-"""Files of any kind: written whole or not at all, looked at before they are opened, and errors about them in short."""
+"""Helpers for files: atomic writes, checks before opening, and short reasons of errors."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ _LONGEST_REASON = 200  # characters; some libraries put a traceback into a messa
 
 
 class BadSampleError(ValueError):
-    """A sample that cannot be read. ``path`` says which, ``reason`` says why, in one line without a full stop."""
+    """A sample that cannot be read. ``path`` names it, ``reason`` is one line without a full stop."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -23,10 +23,10 @@ class BadSampleError(ValueError):
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path`` to write a file or a folder to, then flush it to disk and rename it to ``path``.
+    """Yield a temporary path to write a file or folder to, then flush it to disk and rename it to ``path``.
 
-    A reader therefore sees the old contents or the new ones, never a part. After an error the old contents stay, and
-    what was written is deleted. The folder of ``path`` must exist; a folder cannot replace one that holds files.
+    A reader therefore sees either the old or the new contents. After an error the old contents stay, and the temporary
+    file is deleted. The folder of ``path`` must exist. A folder cannot replace one that holds files.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def delete_path(path: Path) -> None:
-    """Delete a file, or a folder with all it holds; do nothing where there is neither."""
+    """Delete a file or a folder with its contents. Do nothing if the path does not exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -56,7 +56,7 @@ def delete_path(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the list of names in a folder, to disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -65,7 +65,7 @@ def sync(path: Path) -> None:
 
 
 def short_reason(error: BaseException) -> str:
-    """Return what went wrong in one line without a full stop, at most 200 characters.
+    """Return the message of an error in one line without a full stop, at most 200 characters.
 
     >>> short_reason(FileNotFoundError(2, "No such file or directory", "a.jpg"))
     'no such file or directory'
@@ -77,9 +77,9 @@ def short_reason(error: BaseException) -> str:
 
 
 def check_readable(path: str, wanted: str = "file") -> None:
-    """Raise BadSampleError unless ``path`` is an ordinary file that holds something; ``wanted`` names what is expected.
+    """Raise BadSampleError unless ``path`` is an ordinary file that is not empty. ``wanted`` names the expected kind.
 
-    Decoders report such cases badly, and opening a pipe would wait for ever.
+    Decoders report such cases with unclear errors, and opening a pipe would block forever.
     """
     try:
         status = os.stat(path)

@@ -1,7 +1,7 @@
-"""The transformer block everyone shares, and how weights start.
+"""Transformer blocks, and the initialisation of weights.
 
-Borrowed: Block, DropPath and LayerNorm are timm's; what multiplies inside is ours (``kernels/attention.py``,
-``kernels/linear.py``), under timm's parameter names, so timm's checkpoints fit as they are.
+Block, DropPath and LayerNorm are timm's. Attention and linear layers are ours (``kernels/attention.py``,
+``kernels/linear.py``), with timm's parameter names, so timm's checkpoints fit without renaming.
 """
 
 import functools
@@ -24,15 +24,15 @@ M = TypeVar("M", bound=nn.Module)
 
 @runtime_checkable
 class BlockStack(Protocol):
-    """A stack of blocks, one of which is compiled, recomputed and sharded at a time (``engine/distributed.py``).
+    """A stack of blocks. Each block is compiled, recomputed and sharded as a unit (``engine/distributed.py``).
 
-    A stack whose ``recompute`` is True keeps only the input of each block, and computes it again in the backward pass.
+    With ``recompute`` True, only the input of each block is kept, and the block is recomputed in the backward pass.
     """
 
     recompute: bool
 
     def __iter__(self) -> Iterator[nn.Module]:
-        """Yield the blocks, first to last."""
+        """Yield the blocks from first to last."""
 
 
 class Attention(nn.Module):
@@ -49,7 +49,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "B N D"], attn_mask: Bool[Tensor, "B N"] | None = None, is_causal: bool = False
     ) -> Float[Tensor, "B N D"]:
-        """Attend among all tokens. ``attn_mask`` is False for keys that are padding."""
+        """Return self-attention over all tokens. ``attn_mask`` is False for keys that are padding."""
         assert not is_causal
         batch, length, dim = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
@@ -65,7 +65,7 @@ class Mlp(nn.Module):
         self.fc2 = Linear(hidden_features, in_features)
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
-        """Widen, bend, narrow."""
+        """Apply both layers to the last axis."""
         return linear(self.fc1(x), self.fc2.weight, self.fc2.bias, gelu=True)
 
 
@@ -84,7 +84,10 @@ class CrossAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "B K D"], context: Float[Tensor, "B N C"], valid: Bool[Tensor, "B N"] | None = None
     ) -> Float[Tensor, "B K D"]:
-        """Attend to the context; no query sees another query. ``valid`` is False for padding in the context."""
+        """Return cross-attention to the context.
+
+        Queries do not see each other. ``valid`` is False for padding of the context.
+        """
         batch, count, dim = x.shape
         q = self.q(x).view(batch, count, self.num_heads, -1).transpose(1, 2)
         k, v = self.kv(context).view(batch, context.shape[1], 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -92,7 +95,10 @@ class CrossAttention(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Cross-attention and an MLP, pre-norm, without self-attention. CrossMAE (arXiv:2401.14391), section 3.3."""
+    """A pre-norm block of cross-attention and an MLP, without self-attention.
+
+    CrossMAE (arXiv:2401.14391), section 3.3.
+    """
 
     def __init__(
         self, dim: int, context: int, heads: int, *, mlp_ratio: float, qkv_bias: bool, norm_eps: float, drop_path: float
@@ -107,15 +113,15 @@ class CrossBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "B K D"], context: Float[Tensor, "B N C"], valid: Bool[Tensor, "B N"] | None = None
     ) -> Float[Tensor, "B K D"]:
-        """Attend to the context, then transform each query by itself."""
+        """Apply cross-attention to the context, then the MLP to each query."""
         x = x + self.drop_path(self.attn(self.norm1(x), context, valid))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class CrossBlocks(nn.ModuleList):
-    """A stack of ``CrossBlock``, a ``BlockStack``. Each block has a context of its own, or all share one."""
+    """A stack of ``CrossBlock`` modules (a ``BlockStack``). Each block has its own context, or all share one."""
 
-    recompute = False  # engine/distributed.py turns it on
+    recompute = False  # set by engine/distributed.py
 
     def __init__(
         self,
@@ -141,7 +147,10 @@ class CrossBlocks(nn.ModuleList):
         contexts: Sequence[Float[Tensor, "B N C"]],
         valid: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B K D"]:
-        """Apply every block to queries ``x``; ``contexts`` holds one a block, or one for all."""
+        """Apply every block to queries ``x``.
+
+        ``contexts`` holds one context per block, or one for all. Raises ValueError.
+        """
         if len(contexts) not in (1, len(self)):
             raise ValueError(f"{len(self)} blocks need 1 or {len(self)} contexts, got {len(contexts)}")
         for number, block in enumerate(self):
@@ -154,15 +163,15 @@ class CrossBlocks(nn.ModuleList):
 
 
 class Blocks(nn.ModuleList):
-    """A stack of pre-norm transformer blocks, a ``BlockStack``; its stochastic depth grows linearly to ``drop_path``.
+    """A stack of pre-norm transformer blocks (a ``BlockStack``). Stochastic depth grows linearly up to ``drop_path``.
 
-    With ``recompute`` a block keeps only its input and computes itself again in the backward pass, which takes less
-    memory and more time. ``forward`` adds to ``levels`` what the tokens are after as many blocks as each number in
-    ``keep`` says: 0 is the input of the first block, ``depth`` the output of the last. Under autocast the residual
-    stream stays float32, because positions enter it as float32, and so do the norms.
+    With ``recompute`` only the input of a block is kept, and the block is recomputed in the backward pass, which takes
+    less memory and more time. ``keep`` holds numbers of blocks in ascending order, after which ``forward`` appends the
+    tokens to ``levels``: 0 is the input of the first block, ``depth`` the output of the last. Under autocast the
+    residual stream and the norms stay float32, because positions enter as float32. Raises ValueError for other numbers.
     """
 
-    recompute = False  # engine/distributed.py turns it on
+    recompute = False  # set by engine/distributed.py
 
     def __init__(
         self,
@@ -199,7 +208,7 @@ class Blocks(nn.ModuleList):
     @overload
     def __getitem__(self, idx: int) -> nn.Module: ...
     def __getitem__(self, idx: int | slice) -> nn.Module | nn.ModuleList:
-        """Return a block, or a plain list of some: torch would build another stack, without its settings."""
+        """Return a block, or a plain list for a slice. torch would build a stack without the settings of this one."""
         chosen = list(self)[idx]
         return nn.ModuleList(chosen) if isinstance(chosen, list) else chosen
 
@@ -210,9 +219,9 @@ class Blocks(nn.ModuleList):
         again: Float[Tensor, "B|1 N D"] | None = None,
         levels: list[Float[Tensor, "B N D"]] | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Apply every block. ``again`` is added before each of them (Point-MAE's positions).
+        """Apply every block. ``again`` is added before each block (Point-MAE's positions).
 
-        The levels in ``keep`` are appended to ``levels``.
+        The tokens after the numbers of blocks in ``keep`` are appended to ``levels``.
         """
         if levels is not None and 0 in self.keep:
             levels.append(x)
@@ -229,7 +238,7 @@ class Blocks(nn.ModuleList):
 
 @torch.no_grad()
 def init_mae_weights(module: M) -> M:
-    """Start the weights of an encoder or decoder as ``models_mae.py`` does (docs/official.md M4, M5); returns it.
+    """Initialise an encoder or decoder as ``models_mae.py`` does (docs/official.md M4, M5), in place, and return it.
 
     Every Linear is Xavier uniform with zero bias, class and mask tokens are normal with standard deviation 0.02.
     """
@@ -240,7 +249,7 @@ def init_mae_weights(module: M) -> M:
                 nn.init.zeros_(layer.bias)
     embed = getattr(module, "embed", None)
     if isinstance(embed, nn.Linear):
-        # The authors' patch embedding is a Conv2d, whose weight they start like a Linear's but whose bias they leave.
+        # The authors' patch embedding is a Conv2d. They initialise its weight like a Linear's and leave its bias.
         bound = 1 / math.sqrt(embed.in_features)
         nn.init.uniform_(embed.bias, -bound, bound)
     for name, token in module.named_parameters():

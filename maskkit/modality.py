@@ -1,7 +1,7 @@
-"""One kind of data as one object: ``MODALITY = Modality(...)``, found by entry point.
+"""``Modality``: one kind of data as one object, ``MODALITY = Modality(...)``, which is found by entry point.
 
 A package registers a modality in the entry point group ``maskkit.modalities``, as ``name = "package:MODALITY"`` or as
-``name = "package"``, whose attribute ``MODALITY`` then counts. The core reaches a modality through this object alone.
+``name = "package"``, a package with the attribute ``MODALITY``. The core uses a modality through this object only.
 """
 
 import importlib.metadata
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-if TYPE_CHECKING:  # `maskkit --help` lists modalities and does without torch
+if TYPE_CHECKING:  # `maskkit --help` lists modalities without importing torch
     from torch import nn
 
     from maskkit.batches import Batch
@@ -27,106 +27,106 @@ if TYPE_CHECKING:  # `maskkit --help` lists modalities and does without torch
 GROUP = "maskkit.modalities"  # of entry points
 
 Say = Callable[[str], None]
-Row = tuple[str, bool, str, str]  # a line of `maskkit doctor`: subject, whether it works, text, how to mend it
+Row = tuple[str, bool, str, str]  # a line of `maskkit doctor`: subject, whether it works, text, how to fix it
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """What a method needs to know of a kind of data. A modality's ``inputs()`` makes one.
+    """The properties of a kind of data that methods need. A modality's ``inputs()`` returns one.
 
-    Widths are those of the encoder or decoder that asks, T is the width of a target.
+    ``positions`` and ``embed`` take the width D of an encoder or decoder. T is the width of the target.
     """
 
     tokenizer: "Tokenizer"
     positions: "Callable[[int], nn.Module]"
-    """Returns positions of a width."""
+    """Returns positions of width D: a module (tokens) -> [B|1 N D]."""
     embed: "Callable[[int], nn.Module]"
-    """Returns what turns contents of tokens into vectors of a width."""
+    """Returns the embedding of contents with width D: a module [B N content] -> [B N D]."""
     masker: "Callable[[float], Masker]"
-    """Returns the usual masker of this kind of data, for a share of hidden tokens."""
+    """Returns the default masker of this kind of data for a share of hidden tokens in (0, 1)."""
     target: "Callable[[], Target]"
-    """Returns the target that predicts contents as they are."""
+    """Returns the target that predicts plain contents."""
     output: int
-    """Numbers of that target for a token: T."""
+    """Width T of that target."""
     loss: "Loss | None" = None
-    """The loss that fits this target; None where numbers can be compared one by one."""
+    """Loss for this target. None if its values can be compared elementwise."""
     prefix_tokens: int = 1
-    """Class and register tokens of an encoder."""
+    """Number of class and register tokens of the encoder."""
     grid: tuple[int, ...] | None = None
-    """Tokens along each axis of the nominal input, where they fill a grid."""
+    """Number of tokens along each axis of the nominal input, if they fill a grid."""
 
 
 class InputSettings(Protocol):
     """Settings of a modality's inputs: sizes, channels and statistics."""
 
     def spec(self) -> InputSpec:
-        """Return what a method needs to know. What is None has its published default."""
+        """Return the ``InputSpec``. Settings that are None have their published defaults."""
 
 
 class MethodSettings(Protocol):
-    """Settings of a method on one kind of data: a dataclass that holds the method's fields and those of its inputs."""
+    """Settings of a method on one kind of data: a dataclass with the fields of the method and those of its inputs."""
 
     name: ClassVar[str]
 
     def build(self) -> "MaskedModel":
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
 
     def optim(self, batch: int) -> "AdamW":
-        """Return the optimiser that suits the method, for so many samples a step."""
+        """Return the default optimiser of the method for a global batch of ``batch`` samples."""
 
 
 class DataSettings(Protocol):
-    """Settings that open a data set."""
+    """Settings of a data set."""
 
     @property
     def root(self) -> str:
-        """Where the data lies."""
+        """The path of the data."""
 
     def at(self, root: str) -> "DataSettings":
-        """Return the same settings for other files, so that a trained model is measured as it was trained."""
+        """Return a copy of the settings for another path, so that evaluation reads data as training did."""
 
     def open(self, tokenizer: "Tokenizer", *, train: bool) -> "Source":
-        """Return a source of samples that fit a tokenizer, with training or evaluation transforms."""
+        """Return a source of samples for a tokenizer, with training or evaluation transforms. Raises ValueError."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Settings that fit a data set and this machine, and the facts that they follow from."""
+    """Settings that were chosen to fit a data set and this machine."""
 
     model: "MethodSettings"
     data: DataSettings
     samples: int
-    """Samples of the data set."""
+    """Number of samples in the data set."""
     batch: int
-    """Samples a step that suit the model and the machine."""
+    """Batch size that fits the model and the machine."""
     summary: str
-    """The model in a few words."""
+    """Short description of the model."""
 
 
 class Open(Protocol):
-    """Opens files with the modality's usual settings."""
+    """Opens data with the modality's default settings."""
 
     def __call__(self, where: str | Path, tokenizer: "Tokenizer") -> "Source":
-        """Return a source of samples that fit a tokenizer, with evaluation transforms."""
+        """Return a source of samples for a tokenizer, with evaluation transforms."""
 
 
 class Draw(Protocol):
-    """Draws a forward pass."""
+    """Draws the reconstructions of a forward pass."""
 
     def __call__(self, batch: "Batch", output: "Output", model: "MaskedModel", path: Path) -> None:
-        """Write a PNG of input, visible part and reconstruction; other files may go beside it."""
+        """Write a PNG of input, visible part and reconstruction; other files may be written beside it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Modality:
-    """All that the engine, the command line, the benchmarks and ``maskkit doctor`` need of a kind of data."""
+    """A kind of data, as the engine, the command line, the benchmarks and ``maskkit doctor`` use it."""
 
     name: str
-    """The word on the command line, in lower case."""
+    """Name on the command line, in lower case."""
     sample: "Callable[[int], Batch]"
-    """``sample(count)`` returns a batch of built-in samples ``[count ...]`` that needs no files."""
+    """``sample(count)`` returns a batch of built-in samples ``[count ...]`` without reading user data."""
     tiny: "Callable[[], MaskedModel]"
-    """Returns a new model of the sample, small enough to train in a test."""
+    """Returns a new model for the sample, small enough to train in a test."""
     suffixes: tuple[str, ...]
     """File name endings in lower case, such as ".png"."""
     data: type[DataSettings]
@@ -134,24 +134,25 @@ class Modality:
     open: Open
     draw: Draw
     inputs: Callable[..., InputSpec]
-    """``inputs(**settings)`` returns what a method needs to know of this kind of data."""
+    """``inputs(**settings)`` returns the ``InputSpec`` of this kind of data."""
     input_settings: type[InputSettings]
-    """Settings class of ``inputs``; its fields join those of a method on the command line."""
+    """Settings class of ``inputs``. On the command line its fields are added to those of a method."""
     presets: Mapping[str, type[MethodSettings]]
-    """Published methods of this kind of data by name, the default one first. Their settings hold those of inputs."""
+    """Settings classes of the published methods by name, the default method first. They include the fields of
+    inputs."""
     fit: Callable[[MethodSettings, DataSettings, Say], Fit]
-    """Replaces what is None in the settings of a model and of its data, and says what it found."""
+    """Replaces the values of None in the settings of a model and its data, and reports the choices."""
     migrate: Callable[[dict[str, object]], tuple[str, dict[str, object]]] | None = None
-    """Returns the method and the settings of a run whose ``config.json``, of an earlier version, names no method."""
+    """Returns the method and the settings of a run by an earlier version, whose ``config.json`` names no method."""
     findings: Callable[[], Iterable[Row]] | None = None
     """Yields rows for ``maskkit doctor``."""
     transcode: Callable[[list[str]], int] | None = None
-    """Runs ``maskkit transcode NAME`` with the words after it; returns the exit code."""
+    """Runs ``maskkit transcode NAME`` with its arguments and returns the exit code."""
     bench: str | None = None
-    """Name of the module whose ``WORKLOAD`` ``maskkit bench`` times. It is imported by benchmarks alone."""
+    """Name of the module with the ``WORKLOAD`` of ``maskkit bench``. Only benchmarks import it."""
 
     def __post_init__(self) -> None:
-        """Check what the command line relies on."""
+        """Validate the name and the suffixes. Raises ValueError."""
         if not self.name.isidentifier() or self.name != self.name.lower():
             raise ValueError(f"the name of a modality must be a word in lower case, got {self.name!r}")
         wrong = [suffix for suffix in self.suffixes if not suffix.startswith(".") or suffix != suffix.lower()]
@@ -160,14 +161,14 @@ class Modality:
 
 
 def modality_names() -> list[str]:
-    """Return the names of all registered modalities, in alphabetical order. Imports none of them."""
+    """Return the names of all registered modalities in alphabetical order, without importing them."""
     return sorted({entry.name for entry in importlib.metadata.entry_points(group=GROUP)})
 
 
 def find_modality(name: str) -> Modality:
     """Import and return a registered modality.
 
-    Raises ValueError where no package, or more than one, registers the name, or what is registered is no ``Modality``.
+    Raises ValueError if no package or more than one registers the name, or if the registered object is no ``Modality``.
     """
     entries = {entry.value: entry for entry in importlib.metadata.entry_points(group=GROUP, name=name)}
     if not entries:

@@ -1,4 +1,4 @@
-"""The masked model: the only place that knows all six parts."""
+"""The masked model, which combines the six parts of a method."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,18 +18,19 @@ from maskkit.terms import Term, predict
 from maskkit.tokenizers import Tokenizer
 from maskkit.types import Latent, Mask, Output, Tokens
 
-FIRST = "predict"  # name of the term that the six parts make
+FIRST = "predict"  # name of the first term
 
 
 @part
 class MaskedModel(nn.Module):
-    """Tokenize, mask, encode, decode. A method is a choice of parts; see ``maskkit.methods``.
+    """Tokenize, mask, encode, decode. A method is a choice of parts (see ``maskkit.methods``).
 
-    Decoder, target and loss make the first term of the objective, on the tokens that ``on`` names: "hidden", "visible"
-    or a named set of the mask. ``also`` holds further terms by name; each is added with its own weight.
+    Decoder, target and loss make the first term of the objective, for the set of tokens ``on``: "hidden", "visible" or
+    a named set of the mask. ``also`` holds further terms by name, which are added with their own weights.
 
-    Any part, and any module inside one, may have ``setup(model)``, called once when the model is put together, and
-    ``after_step(model, progress)``, called after each optimiser step.
+    Any part, and any module inside a part, may have ``setup(model)``, which is called once after construction, and
+    ``after_step(model, progress)``, which is called after each optimiser step. Raises ValueError for a further term
+    with the name of the first.
     """
 
     def __init__(
@@ -53,17 +54,17 @@ class MaskedModel(nn.Module):
             raise ValueError(f"{FIRST!r} is the name of the first term; call a further term something else")
         self.further: dict[str, Term] = dict(also or {})
         self.also = nn.ModuleDict({name: term for name, term in self.further.items() if isinstance(term, nn.Module)})
-        self.progress = 0.0  # share of the run that is done, in [0, 1]; the engine sets it before each pass
+        self.progress = 0.0  # completed share of the run, in [0, 1]; the engine sets it before each pass
         self.world: World = OneProcess()
         self.setup()
 
     def forward(
         self, batch: Batch, mask: Mask | Sequence[Mask] | None = None, rng: torch.Generator | None = None
     ) -> Output:
-        """Hide, predict and compare. A mask given from outside is obeyed; otherwise the masker draws from ``rng``.
+        """Mask the batch, predict and compute the loss. Without ``mask``, the masker draws one from ``rng``.
 
-        ``out.loss`` is the weighted sum of the terms. The first one is the mean over all hidden tokens of the batch
-        (docs/official.md M8).
+        ``out.loss`` is the weighted sum of the terms. The first term is the mean over all hidden tokens of the batch
+        (docs/official.md M8). Raises ValueError for a batch or a mask that does not fit.
         """
         tokens = self.tokenizer(batch)
         step = Step(self, batch, tokens, rng, self.progress, self.world)
@@ -76,52 +77,52 @@ class MaskedModel(nn.Module):
         return self._output(step, views)
 
     def encode(self, batch: Batch) -> Latent:
-        """Return the latents of a whole batch: nothing hidden, tokens in their own order."""
+        """Return the latents of a batch with nothing hidden, with tokens in their own order."""
         return self.encoder(self.tokenizer(batch))
 
     @torch.no_grad()
     def reconstruct(
         self, batch: Batch, mask: Mask | Sequence[Mask] | None = None, rng: torch.Generator | None = None
     ) -> Batch:
-        """Return the batch with hidden tokens replaced by predictions, in the batch's own units."""
+        """Return the batch with hidden tokens replaced by predictions, in the units and the shape of the batch."""
         return self.paint(self(batch, mask, rng), batch)
 
     def paint(self, output: Output, batch: Batch, contents: Tensor | None = None) -> Batch:
-        """Paint a forward pass: hidden tokens show the prediction, or ``contents`` where given (grey, say).
+        """Return the batch with hidden tokens replaced by the prediction of a forward pass, or by ``contents`` [B H D].
 
-        Raises ValueError where the target has no contents, as that of latents has none.
+        Raises ValueError if predictions of the target are not contents of tokens (latents, codes).
         """
         if contents is None:
             if not isinstance(self.target, Painted):
                 raise ValueError(
-                    f"{type(self.target).__name__} predicts no contents of tokens, so it makes no pictures"
+                    f"{type(self.target).__name__} predicts no contents of tokens, so there is no reconstruction"
                 )
             contents = self.target.contents(output.prediction.float(), output.tokens, output.mask)
         return self.tokenizer.to_input(self.tokenizer.paint(output.tokens, output.mask.hidden, contents), batch)
 
     def setup(self) -> None:
-        """Let parts take what they need of the model, such as a copy. Call it again after weights were replaced."""
+        """Call ``setup`` of all parts, which may copy other parts. Call it again after weights were replaced."""
         for each in self._parts():
             begin = getattr(each, "setup", None)
             if begin is not None:
                 begin(self)
 
     def after_step(self, progress: float) -> None:
-        """Move teachers, clusters and schedules; called after each optimiser step with progress in [0, 1]."""
+        """Update teachers, clusters and schedules. Called after each optimiser step, with progress in [0, 1]."""
         for each in self._parts():
             move = getattr(each, "after_step", None)
             if move is not None:
                 move(self, progress)
 
     def _parts(self) -> Iterator[object]:
-        """Yield every module but this one, and every part that is no module."""
+        """Yield all modules except this one, and all parts that are no modules."""
         modules = [module for module in self.modules() if module is not self]
         others = (self.tokenizer, self.masker, self.loss, *self.further.values())
         yield from modules
         yield from (each for each in others if not isinstance(each, nn.Module))
 
     def _masks(self, step: Step, given: Mask | Sequence[Mask] | None) -> tuple[Mask, ...]:
-        """Return the masks of a pass: those given, once they were checked, or those of the masker."""
+        """Return the masks of a pass: the given masks after a check, or those of the masker."""
         if given is None:
             drawn = call(self.masker, step.tokens, step.rng, step=step)
             return (drawn,) if isinstance(drawn, Mask) else tuple(drawn)
@@ -132,7 +133,7 @@ class MaskedModel(nn.Module):
         return masks
 
     def _encode(self, tokens: Tokens, masks: tuple[Mask, ...]) -> tuple[Latent, ...]:
-        """Encode under each mask; masks of one shape in one pass, unless a module keeps statistics of its batch."""
+        """Encode under each mask. Masks of one shape share a pass, unless a module keeps statistics of its batch."""
         alone = len(masks) == 1 or len({mask.visible.shape for mask in masks}) > 1
         if alone or any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in self.modules()):
             return tuple(self.encoder(tokens, mask) for mask in masks)
@@ -146,7 +147,7 @@ class MaskedModel(nn.Module):
         return self.encoder(repeated, Mask(visible=visible, hidden=hidden)).split(count)
 
     def _output(self, step: Step, views: list[Step]) -> Output:
-        """Sum the terms. A term is the mean over the masks of its weighted mean over tokens."""
+        """Sum the terms. A term is the mean over masks of its weighted mean over tokens."""
         with step.float32():
             terms = {name: _mean([view.results[name].mean() for view in views]) for name in views[0].results}
             loss = terms[FIRST]
@@ -169,12 +170,12 @@ class MaskedModel(nn.Module):
 
 
 def _mean(values: list[Tensor]) -> Tensor:
-    """Return the mean of some numbers; one number is returned as it is."""
+    """Return the mean of some numbers. A single number is returned unchanged."""
     return values[0] if len(values) == 1 else torch.stack(values).mean()
 
 
 def check_parts(name: str, parts: Mapping[str, object]) -> None:
-    """Raise ValueError where a preset called ``name`` is given keyword arguments that are no parts of a model."""
+    """Raise ValueError if a keyword argument of the preset ``name`` is no part of a model."""
     unknown = parts.keys() - inspect.signature(MaskedModel).parameters.keys()
     if unknown:
         raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}")

@@ -1,8 +1,14 @@
-"""Parts know how they were made, so that a configuration can be written down and built again.
+"""Parts record their arguments, so that a model can be described as plain JSON and built again.
 
+<<<<<<< HEAD
 ``@part`` records the arguments that a class was called with. ``describe`` turns a built part into plain JSON, and
 ``build`` turns that back into the part. A file names a part; it never names code to run. Only classes that are already
 imported, maskkit's own and those that installed packages announce by entry points can be built.
+=======
+``@part`` records the arguments of a class. ``describe`` turns a part into plain JSON, and ``build`` turns that back
+into a part. A file names parts and never code to run. ``build`` finds classes that are already imported, maskkit's own,
+and those of installed packages that register them by entry point.
+>>>>>>> lang
 """
 
 import dataclasses
@@ -18,10 +24,15 @@ C = TypeVar("C", bound=type)
 T = TypeVar("T")
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
+<<<<<<< HEAD
 GROUPS = ("modalities", "methods", "maskers", "targets", "parts")  # entry points maskkit.GROUP that announce parts
 NO_PARTS = ("cli", "doctor", "testing", "bench", "commands")  # modules of maskkit that hold none
+=======
+ROOMS = ("maskkit", "maskkit.methods")  # packages whose modules define maskkit's own parts
+GROUPS = ("maskkit.modalities", "maskkit.methods", "maskkit.maskers", "maskkit.targets")  # of entry points
+>>>>>>> lang
 
-# Names that parts and their arguments had in files that earlier versions wrote.
+# Earlier names of parts and their arguments, in files that earlier versions wrote.
 RENAMED_PARTS = {"Ball": "BlockMasker"}
 RENAMED_ARGUMENTS = {"positions_again": "pos_every_block"}
 
@@ -29,10 +40,10 @@ _PARTS: dict[str, type] = {}
 
 
 def part(cls: C) -> C:
-    """Register a class under its name and let its instances remember their arguments.
+    """Register a class under its name, and record the arguments of its instances.
 
-    Arguments may be numbers, strings, booleans, None, sequences and dicts of these, and other parts. A class outside
-    maskkit carries its module in its name. Raises ValueError for a name that is taken.
+    Arguments may be numbers, strings, booleans, None, sequences and dicts of these, and other parts. The name of a
+    class outside maskkit includes its module. Raises ValueError for a name that is taken.
     """
     name = name_of(cls)
     known = _PARTS.get(name)
@@ -45,20 +56,20 @@ def part(cls: C) -> C:
 
 
 def name_of(cls: type) -> str:
-    """Return the name under which a class is written down: ``SinCos``, or ``package.module:Name`` outside maskkit."""
+    """Return the name of a class in descriptions: ``SinCos``, or ``package.module:Name`` outside maskkit."""
     ours = cls.__module__.split(".")[0] == "maskkit"
     return cls.__name__ if ours else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _recording(init: Callable[..., None]) -> Callable[..., None]:
-    """Wrap ``__init__`` so that it keeps its arguments, defaults included, under ``_arguments``."""
+    """Wrap ``__init__`` to store its arguments, including defaults, in ``_arguments``."""
     signature = inspect.signature(init)
     kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
 
     @functools.wraps(init)
     def wrapped(self: object, *args: object, **kwargs: object) -> None:
         bound = signature.bind(self, *args, **kwargs)
-        bound.apply_defaults()  # a default that changes later must not change a file written today
+        bound.apply_defaults()  # defaults are stored too, so that a later change of a default does not change old files
         arguments: dict[str, object] = {}
         for name, value in list(bound.arguments.items())[1:]:
             if kinds[name] is inspect.Parameter.VAR_KEYWORD:
@@ -74,9 +85,9 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def describe(value: object) -> Plain:
-    """Return the plain-JSON description of a part, with the parts it was made from inside.
+    """Return the description of a part as plain JSON, including the parts that it contains.
 
-    Raises TypeError for a value that cannot be written down.
+    Raises TypeError for a value that cannot be described.
     """
     if type(value) in _PARTS.values():
         fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
@@ -92,7 +103,7 @@ def describe(value: object) -> Plain:
 
 
 def build(description: object) -> object:
-    """Build what ``describe`` described. Raises ValueError for a part that cannot be found or does not fit."""
+    """Build a part from its description. Raises ValueError for a part that is unknown or does not fit."""
     if isinstance(description, Mapping):
         items = {RENAMED_ARGUMENTS.get(str(key), str(key)): build(item) for key, item in description.items()}
         if "part" not in items:
@@ -110,7 +121,7 @@ def build(description: object) -> object:
 
 
 def build_as(kind: type[T], description: object) -> T:
-    """Build a part of a class. Raises ValueError where the description is of another one."""
+    """Build a part of the class ``kind``. Raises ValueError if the description is that of another class."""
     built = build(description)
     if not isinstance(built, kind):
         raise ValueError(f"the configuration describes a {type(built).__name__}, not a {kind.__name__}")
@@ -118,7 +129,7 @@ def build_as(kind: type[T], description: object) -> T:
 
 
 def find(name: str) -> type:
-    """Return the class of a part by its name. Raises ValueError where no installed package announces it."""
+    """Return the class of a part by its name. Raises ValueError for an unknown part."""
     if name not in _PARTS:
         _import_parts()
     if name not in _PARTS:
@@ -130,18 +141,27 @@ def find(name: str) -> type:
 
 @functools.cache
 def _import_parts() -> None:
+<<<<<<< HEAD
     """Import the modules that hold maskkit's own parts, and what installed packages announce by entry points."""
     package = importlib.import_module("maskkit")
     for module in pkgutil.iter_modules(package.__path__):
         if module.name not in NO_PARTS:
             importlib.import_module(f"maskkit.{module.name}")
+=======
+    """Import the modules of maskkit's own parts, and those that installed packages register by entry point."""
+    for room in ROOMS:
+        package = importlib.import_module(room)
+        for module in pkgutil.iter_modules(package.__path__, f"{room}."):
+            if not module.name.endswith((".cli", ".doctor", ".testing")):
+                importlib.import_module(module.name)
+>>>>>>> lang
     for group in GROUPS:
         for entry in entry_points(group=f"maskkit.{group}"):
             entry.load()
 
 
 def replace_part(owner: object, **parts: object) -> None:
-    """Replace parts inside a built part, in its attributes and in its description."""
+    """Replace parts of a built part, in its attributes and in its description."""
     for name, value in parts.items():
         setattr(owner, name, value)
         cast(dict[str, object], getattr(owner, "_arguments"))[name] = value  # noqa: B009  # set by _recording

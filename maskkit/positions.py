@@ -1,9 +1,9 @@
-"""Positions: a vector for every token, computed from its coordinates.
+"""Positions: one vector per token, computed from its coordinates.
 
 Shapes: B batch, N tokens, A axes, D width.
 
-Nothing here is an index into a table of fixed length, so grids of any size and shape work. Fixed sine-cosine vectors
-are Vaswani et al. 2017 (arXiv:1706.03762), section 3.5; their split over axes is MAE's (``pos_embed.py``).
+No class is limited to a table of fixed length, so grids of any size work. Fixed sine-cosine vectors are those of
+Vaswani et al. 2017 (arXiv:1706.03762), section 3.5. Their split over axes is MAE's (``pos_embed.py``).
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from maskkit.types import Tokens
 
 
 class Positions(Protocol):
-    """Gives every token the vector that is added to its embedding: (tokens) -> [B|1 N D]."""
+    """Computes the vectors that are added to the embeddings of tokens: (tokens) -> [B|1 N D]."""
 
     def __call__(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
         """Return float32 vectors."""
@@ -29,7 +29,7 @@ class Positions(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Wavelengths:
-    """Frequencies of ``width`` channels: ``temperature ** -(2 i / width)`` for i = 0 ... width / 2 - 1."""
+    """The frequencies of ``width`` channels: ``temperature ** -(2 i / width)`` for i = 0 ... width / 2 - 1."""
 
     width: int
     temperature: float = 10000.0
@@ -43,16 +43,17 @@ class Wavelengths:
 
 @part
 class SinCos(nn.Module):
-    """Fixed sine-cosine vectors in any number of axes; the width is shared out evenly over the axes.
+    """Fixed sine-cosine vectors for any number of axes. The channels are divided equally among the axes.
 
-    ``order`` says which axis takes which part of the width. MAE's code encodes the *column* in the first half
-    (its ``meshgrid(w, h)``; docs/official.md M2), so for rows and columns the published order is ``(1, 0)``. Each part
-    holds all sines, then all cosines. Channels left over where the width does not divide evenly stay zero.
+    ``order`` lists the axes in the order of their channels. MAE's code encodes the *column* in the first half (its
+    ``meshgrid(w, h)``; docs/official.md M2), so for rows and columns the published order is ``(1, 0)``. The channels of
+    an axis hold all sines, then all cosines. Channels that are left over by the division stay zero.
 
-    ``misread`` names a grid (R, C) whose tokens read, in their running order, a table laid out for the grid (C, R):
-    the token in row t and column f gets the vector of cell ``divmod(C t + f, R)``. Audio-MAE's code does so by mistake
-    (docs/official.md A1), and its weights know no other vectors. The grid is that of training and does not follow the
-    batch, so that a place keeps its vector in inputs of any length; rows beyond R go on in the same manner.
+    ``misread`` is a grid (R, C) whose tokens read, by their running index, a table laid out for the grid (C, R): the
+    token in row t and column f gets the vector of cell ``divmod(C t + f, R)``. Audio-MAE's code does so by mistake
+    (docs/official.md A1), and its weights were trained with these vectors. The grid is that of training and does not
+    depend on the batch, so a coordinate has the same vector in inputs of any length; rows beyond R continue in the same
+    manner. Raises ValueError for arguments that do not fit the number of axes.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class SinCos(nn.Module):
         self._last: tuple[Tensor, Tensor] | None = None
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
-        """Return float32 vectors. A grid's places are one shared tensor, so its table is computed once."""
+        """Return float32 vectors. The coordinates of a grid are one shared tensor, so its table is computed once."""
         if self._last is not None and self._last[0] is tokens.pos and not tracing():
             return self._last[1]
         table = self.table(tokens.pos)
@@ -87,7 +88,7 @@ class SinCos(nn.Module):
         return table
 
     def table(self, pos: Float[Tensor, "B N A"]) -> Float[Tensor, "B N D"]:
-        """Compute the vectors of some places."""
+        """Return the vectors of coordinates."""
         if pos.shape[-1] != self.axes:
             raise ValueError(f"positions of {self.axes} axes cannot place tokens of {pos.shape[-1]}")
         if self.misread is not None:
@@ -101,12 +102,13 @@ class SinCos(nn.Module):
 
 @part
 class FlatSinCos(nn.Module):
-    """One-dimensional sine-cosine vectors of a token's number in its grid, last axis fastest. VideoMAE's positions.
+    """One-dimensional sine-cosine vectors of a token's index in its grid, last axis fastest. VideoMAE's positions.
 
     The authors' "3-D" table is that of Vaswani et al., section 3.5, over the flattened index: sines in even channels,
-    cosines in odd ones, in float64, and absent from checkpoints (docs/official.md V2). The number is computed from the
-    coordinates and the batch's own grid, as the authors build a table for each input size: in another grid than that of
-    training, a token further down its first axis only has larger numbers, and another width of a row renumbers rows.
+    cosines in odd ones, in float64, and absent from checkpoints (docs/official.md V2). The index is computed from the
+    coordinates and the grid of the batch, as the authors build a table for each input size. A longer first axis
+    therefore continues the numbering, and another length of the other axes changes the index of all tokens. Raises
+    ValueError for tokens that fill no grid.
     """
 
     def __init__(self, *, dim: int, temperature: float = 1e4) -> None:
@@ -118,11 +120,11 @@ class FlatSinCos(nn.Module):
         self._last: tuple[Tensor, tuple[int, ...], Tensor] | None = None
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
-        """Return float32 vectors. A grid's places are one shared tensor, so its table is computed once."""
+        """Return float32 vectors. The coordinates of a grid are one shared tensor, so its table is computed once."""
         if self._last is not None and self._last[0] is tokens.pos and self._last[1] == tokens.grid and not tracing():
             return self._last[2]
         if tokens.grid is None or len(tokens.grid) != tokens.pos.shape[-1]:
-            raise ValueError("flattened positions need tokens on a grid; choose SinCos for tokens anywhere")
+            raise ValueError("flattened positions need tokens on a grid; choose SinCos for other tokens")
         number = torch.zeros(tokens.pos.shape[:-1], dtype=torch.float64, device=tokens.pos.device)
         for axis, length in enumerate(tokens.grid):
             number = number * length + tokens.pos[..., axis]
@@ -137,8 +139,8 @@ class FlatSinCos(nn.Module):
 class SeparableTable(nn.Module):
     """Learned vectors for the first axis plus learned vectors for all others. MAE-ST (arXiv:2205.09113), section 3.1.
 
-    ``grid`` is the number of cells along each axis. A batch with another grid reads both tables stretched to that grid,
-    the first axis linearly, the others as ``Table`` does.
+    ``grid`` is the number of cells along each axis. For a batch with another grid both tables are interpolated, along
+    the first axis linearly, along the others as in ``Table``. Raises ValueError for a grid with another number of axes.
     """
 
     def __init__(self, *, dim: int, grid: tuple[int, ...]) -> None:
@@ -150,7 +152,7 @@ class SeparableTable(nn.Module):
         self.rest = Table(dim=dim, grid=self.grid[1:])
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "1 N D"]:
-        """Return the sum of both vectors for every place of the tokens' grid."""
+        """Return the sum of both vectors for every cell of the tokens' grid."""
         if tokens.grid is None or len(tokens.grid) != len(self.grid):
             raise ValueError(f"a position table of grid {self.grid} cannot place tokens of grid {tokens.grid}")
         first, rest = self.first.stretched(tokens.grid[:1]), self.rest.stretched(tokens.grid[1:])
@@ -159,10 +161,11 @@ class SeparableTable(nn.Module):
 
 @part
 class Table(nn.Module):
-    """Vectors read off a table over a grid, such as that of a supervised ViT.
+    """Vectors from a table over a grid, such as that of a supervised ViT.
 
-    ``grid`` is the number of cells along each axis. A batch with another grid reads the table stretched to that grid
-    (cubic for two axes, as timm and transformers do; linear otherwise). ``learned`` decides whether training moves it.
+    ``grid`` is the number of cells along each axis, for 1 to 3 axes. For a batch with another grid the table is
+    interpolated (cubic for two axes, as in timm and transformers; linear otherwise). ``learned`` is True if the table
+    is trained. Raises ValueError for a grid with another number of axes.
     """
 
     def __init__(self, *, dim: int, grid: tuple[int, ...], learned: bool = True) -> None:
@@ -174,7 +177,7 @@ class Table(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
-        """Return the vectors of the tokens' places."""
+        """Return the vectors of the tokens' cells."""
         if tokens.grid == self.grid and tokens.pos.shape[0] == 1:
             return self.weight.reshape(1, -1, self.dim)
         if tokens.grid is None or len(tokens.grid) != len(self.grid):
@@ -182,7 +185,7 @@ class Table(nn.Module):
         return self.stretched(tokens.grid)
 
     def stretched(self, grid: tuple[int, ...]) -> Float[Tensor, "1 N D"]:
-        """Return the table as a grid of another size has it; its own grid gets it unchanged."""
+        """Return the table interpolated to a grid. For its own grid it is returned unchanged."""
         if grid == self.grid:
             return self.weight.reshape(1, -1, self.dim)
         weight = self.weight.movedim(-1, 0)[None]
@@ -195,7 +198,8 @@ class Table(nn.Module):
 class CoordinateMLP(nn.Module):
     """A small perceptron on the coordinates: linear, GELU, linear. Point-MAE (arXiv:2203.06604), section 3.2.
 
-    For places that lie on no grid, such as the centres of groups of points. It starts as torch's layers do.
+    For coordinates that lie on no grid, such as centres of groups of points. It has torch's default initialisation.
+    Raises ValueError for tokens with another number of axes.
     """
 
     def __init__(self, *, dim: int, axes: int = 3, hidden: int = 128) -> None:
@@ -204,7 +208,7 @@ class CoordinateMLP(nn.Module):
         self.first, self.second = Linear(axes, hidden), Linear(hidden, dim)
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
-        """Return float32 vectors, also under autocast: the residual stream takes its precision from them."""
+        """Return float32 vectors, also under autocast, because they determine the precision of the residual stream."""
         if tokens.pos.shape[-1] != self.axes:
             raise ValueError(f"positions of {self.axes} axes cannot place tokens of {tokens.pos.shape[-1]}")
         return self.second(F.gelu(self.first(tokens.pos))).float()

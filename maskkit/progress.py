@@ -1,4 +1,4 @@
-"""Progress of work that takes a while: a bar on a terminal, a line now and then elsewhere, with the time left."""
+"""Progress of long work: a bar on a terminal, or occasional lines elsewhere, with the remaining time."""
 
 import sys
 import time
@@ -8,11 +8,11 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-PLAIN_SECONDS = 5.0  # between two lines where there is no terminal to draw a bar on
+PLAIN_SECONDS = 5.0  # seconds between two lines if the output is no terminal
 
 
 def clock(seconds: float) -> str:
-    """Write a duration as people do.
+    """Format a duration in seconds as hours, minutes and seconds.
 
     >>> clock(75), clock(7260)
     ('1:15', '2:01:00')
@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 
 def track(items: Sequence[Item], what: str, *, after: float = 2.0) -> Iterator[Item]:
-    """Yield the items, and say on stderr how far they are, once ``after`` seconds have passed."""
+    """Yield the items, and show the progress on stderr if they take more than ``after`` seconds."""
     console = Console(stderr=True)
     began, said, bar = time.perf_counter(), 0.0, None
     try:

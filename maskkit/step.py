@@ -1,6 +1,6 @@
-"""A forward pass collects what is known in a ``Step``, which maskers, decoders, targets, losses and terms may read.
+"""``Step``: the state of a forward pass, which maskers, decoders, targets, losses and terms can read.
 
-Shapes: B samples, N tokens, K tokens asked for, T width of a target.
+Shapes: B samples, N tokens, K predicted tokens, T width of a target.
 """
 
 import inspect
@@ -23,23 +23,23 @@ T = TypeVar("T")
 
 
 class World(Protocol):
-    """The processes of a run, as parts see them. ``rank`` is this process's number, ``size`` how many there are."""
+    """The processes of a run. ``rank`` is the number of this process, ``size`` the number of processes."""
 
     @property
     def rank(self) -> int:
-        """Number of this process, from 0."""
+        """The number of this process, from 0."""
 
     @property
     def size(self) -> int:
-        """Number of processes."""
+        """The number of processes."""
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Return the sum of a tensor over all processes. All of them must call it. No gradient passes through it."""
+        """Return the sum of a tensor over all processes, which must all call it. It passes no gradient."""
 
 
 @dataclass(frozen=True)
 class OneProcess:
-    """A run of one process."""
+    """The ``World`` of a run of one process."""
 
     rank: int = 0
     size: int = 1
@@ -51,10 +51,10 @@ class OneProcess:
 
 @dataclass(frozen=True)
 class Result:
-    """What a term returns: its losses, and what they compare.
+    """The result of a term: its losses, and the predictions and values that they compare.
 
-    ``losses`` are float32, one number a token asked for, or a single number. ``mask`` is the one whose ``hidden``
-    names those tokens.
+    ``losses`` are float32, one number per predicted token, or a single number. ``mask.hidden`` holds the indices of
+    these tokens.
     """
 
     losses: Float[Tensor, "B K"] | Float[Tensor, ""]
@@ -63,7 +63,7 @@ class Result:
     mask: Mask | None = None
 
     def mean(self) -> Float[Tensor, ""]:
-        """Return the mean of the losses, weighted by ``mask.weight`` where the mask has one."""
+        """Return the mean of the losses, weighted by ``mask.weight`` if the mask has weights."""
         if self.mask is None or self.mask.weight is None or self.losses.ndim == 0:
             return self.losses.mean()
         weight = self.mask.weight
@@ -72,10 +72,11 @@ class Result:
 
 @dataclass
 class Step:
-    """What is known in one forward pass under one mask.
+    """The state of one forward pass under one mask.
 
-    ``results`` holds those of the terms that were computed before, by name. ``progress`` is the share of the run that
-    is done, in [0, 1]. ``mask`` and ``latent`` cannot be read before there are any, as by a masker.
+    ``results`` holds the results of the terms that were computed before, by name. ``progress`` is the completed share
+    of the run, in [0, 1]. A masker runs before there is a mask, so reading ``mask`` or ``latent`` raises ValueError
+    there.
     """
 
     model: "MaskedModel"
@@ -92,7 +93,7 @@ class Step:
     _precision: torch.dtype | None = None
 
     def __post_init__(self) -> None:
-        """Remember the precision that the pass began with."""
+        """Store the precision of the pass."""
         if self._precision is None and torch.is_autocast_enabled(self.device.type):
             self._precision = torch.get_autocast_dtype(self.device.type)
 
@@ -110,13 +111,13 @@ class Step:
 
     @property
     def latent(self) -> Latent:
-        """What the encoder made of the batch under this mask."""
+        """The output of the encoder under this mask."""
         if self._latent is None:
             raise ValueError("there is no latent yet; a masker cannot read step.latent")
         return self._latent
 
     def under(self, mask: Mask, latent: Latent) -> "Step":
-        """Return the pass under one of several masks. It shares what ``once`` and ``log`` keep."""
+        """Return the pass under one of several masks. It shares the values of ``once`` and ``log``."""
         return Step(
             model=self.model,
             batch=self.batch,
@@ -132,18 +133,18 @@ class Step:
         )
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what ``make`` returns, computed once in a forward pass, for all masks and all parts."""
+        """Return ``make()``, computed once per forward pass for each ``key`` and shared by all masks and parts."""
         if key not in self._shared:
             self._shared[key] = make()
         return cast(T, self._shared[key])
 
     def log(self, name: str, value: Tensor | float) -> None:
-        """Note a number beside the loss. The engine logs its mean under this name."""
+        """Record a number in addition to the loss. The engine logs its mean under this name."""
         noted = torch.as_tensor(value, dtype=torch.float32, device=self.device).detach()
         self.metrics.setdefault(name, []).append(noted)
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Return a context with the precision of the run, for a teacher: targets are called in float32."""
+        """Return a context with the precision of the run, for teachers. Targets are called in float32."""
         kind, dtype = self.device.type, self._precision
         return torch.autocast(kind, dtype, enabled=dtype is not None)
 
@@ -153,15 +154,15 @@ class Step:
 
 
 def call(owner: Callable[..., T], *inputs: object, step: Step) -> T:
-    """Call a part with its plain arguments, and with ``step`` where its signature names it."""
+    """Call a part with its arguments, and with ``step`` if its signature declares it."""
     return owner(*inputs, step=step) if takes_step(type(owner)) else owner(*inputs)
 
 
-_TAKES_STEP: dict[type, bool] = {}  # signatures are looked up once a class
+_TAKES_STEP: dict[type, bool] = {}  # signatures are looked up once per class
 
 
 def takes_step(kind: type) -> bool:
-    """Say whether the parts of a class write ``*, step`` in their signature."""
+    """Return whether the signature of a class declares ``*, step``."""
     if kind not in _TAKES_STEP:
         function = kind.forward if issubclass(kind, nn.Module) else kind.__call__
         _TAKES_STEP[kind] = "step" in inspect.signature(function).parameters

@@ -1,6 +1,6 @@
-"""Targets say what has to be predicted for a token: ``(tokens, mask, batch) -> value [B H T]``, or codes ``[B H]``.
+"""Targets compute the values to predict: ``(tokens, mask, batch) -> value [B H T]``, or codes ``[B H]``.
 
-A target may offer ``contents(value, tokens, mask)``, which turns a value back into contents of tokens, for pictures.
+A target may have ``contents(value, tokens, mask)``, which converts a value back into contents of tokens, for figures.
 """
 
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -16,18 +16,18 @@ from maskkit.types import Mask, Tokens, take
 
 
 class Target(Protocol):
-    """Says what to predict: (tokens, mask, batch) -> value, for the tokens that ``mask.hidden`` names, in float32.
+    """Computes the values to predict for the tokens in ``mask.hidden``, in float32: (tokens, mask, batch) -> value.
 
-    A target that needs more than these three, such as the model or the run's precision, writes ``*, step``.
+    A target that needs more arguments, such as the model or the run's precision, declares ``*, step``.
     """
 
     def __call__(self, tokens: Tokens, mask: Mask, batch: Batch, *_: Any, **__: Any) -> Tensor:
-        """Return the value, [B H T] or codes [B H]."""
+        """Return values [B H T], or codes [B H]."""
 
 
 @runtime_checkable
 class Painted(Protocol):
-    """A target whose values can be turned back into contents."""
+    """A target whose values can be converted back into contents."""
 
     def contents(self, value: Float[Tensor, "B H T"], tokens: Tokens, mask: Mask) -> Float[Tensor, "B H D"]:
         """Return contents of the hidden tokens."""
@@ -35,10 +35,11 @@ class Painted(Protocol):
 
 @part
 class Contents(nn.Module):
-    """The contents of the hidden tokens as they are. MAE with pixels (arXiv:2111.06377), table 1d, "w/o norm".
+    """The plain contents of the hidden tokens. MAE with pixels (arXiv:2111.06377), table 1d, "w/o norm".
 
-    ``mean`` and ``std``, one number a channel (channels fastest in a token), undo a normalisation first: VideoMAE
-    predicts pixels in [0, 1] from inputs normalised by ImageNet's (engine_for_pretraining.py).
+    ``mean`` and ``std`` hold one number per channel (channels are fastest in a token). They undo a normalisation of the
+    input: VideoMAE predicts pixels in [0, 1] from inputs normalised by ImageNet's statistics
+    (engine_for_pretraining.py).
     """
 
     def __init__(self, *, mean: tuple[float, ...] = (0.0,), std: tuple[float, ...] = (1.0,)) -> None:
@@ -46,27 +47,27 @@ class Contents(nn.Module):
         self.units = _Units(mean, std)
 
     def forward(self, tokens: Tokens, mask: Mask, batch: Batch) -> Float[Tensor, "B H T"]:
-        """Return float32 contents; those of visible tokens are not touched."""
+        """Return the float32 contents of the hidden tokens."""
         return self.units.raw(take(tokens.x, mask.hidden).float())
 
     def contents(self, value: Float[Tensor, "B H T"], tokens: Tokens, mask: Mask) -> Float[Tensor, "B H D"]:
-        """Turn a value back into contents, for pictures."""
+        """Convert values back into contents, for figures."""
         return self.units.normalised(value)
 
 
 @part
 class NormalizedContents(nn.Module):
-    """The contents of each hidden token, with its own mean and standard deviation taken out.
+    """The contents of each hidden token, normalised by its own mean and standard deviation.
 
-    MAE (arXiv:2111.06377), section 3, "Reconstruction target". The variance is the unbiased one. Two styles are
-    published, and a checkpoint knows only its own:
+    MAE (arXiv:2111.06377), section 3, "Reconstruction target". The variance is the unbiased one. Two forms are
+    published, and a checkpoint needs the one that it was trained with:
 
     - ``epsilon="inside"``, over all numbers of a token: (x - mean) / sqrt(var + 1e-6). MAE, Audio-MAE, MAE-ST.
     - ``epsilon="outside"``, usually with ``per_channel``: (x - mean) / (sqrt(var) + 1e-6). VideoMAE, whose code
       takes the statistics for each of the ``channels`` on its own (docs/official.md V8).
 
-    ``mean`` and ``std`` undo a normalisation of the input first, as in ``Contents``: it cancels but for the epsilon,
-    which VideoMAE adds to deviations of pixels in [0, 1].
+    ``mean`` and ``std`` undo a normalisation of the input first, as in ``Contents``. It cancels except for the epsilon,
+    which VideoMAE adds to deviations of pixels in [0, 1]. Raises ValueError for tokens of a single number.
     """
 
     def __init__(
@@ -91,9 +92,9 @@ class NormalizedContents(nn.Module):
         return self._together((hidden - mean) / scale)
 
     def contents(self, value: Float[Tensor, "B H T"], tokens: Tokens, mask: Mask) -> Float[Tensor, "B H D"]:
-        """Turn a value back into contents with the *true* mean and deviation of each hidden token.
+        """Convert values back into contents with the *true* mean and deviation of each hidden token.
 
-        The prediction holds neither, so a picture made this way shows more than the model knew; captions say so.
+        The prediction contains neither, so such a figure shows more than the model predicts. Captions state this.
         """
         mean, scale = self._statistics(self._hidden(tokens, mask))
         return self.units.normalised(self._together(self._apart(value) * scale + mean))
@@ -116,12 +117,12 @@ class NormalizedContents(nn.Module):
 
 @part
 class SlicedContents(nn.Module):
-    """Predict only some of the slices that a token's contents are made of, in the way of another target.
+    """Predict only some of the slices of a token's contents, as values of another target.
 
-    A token's contents are ``slices`` along the grid's first axis (frames of a video), of which ``kept`` are predicted.
-    Which ones is MAE-ST's rule (models_mae.py, forward_loss, ``pred_t_dim``): of all slices of the sample, those
-    numbered ``linspace(0, all - 1, kept per token x grid)``, cut to integers. So of 16 frames in pairs, 8 predicted,
-    they are 0 2 4 6 8 10 12 and 15, each within its own token.
+    A token's contents consist of ``slices`` along the grid's first axis (frames of a video), of which ``kept`` are
+    predicted. They are chosen by MAE-ST's rule (models_mae.py, forward_loss, ``pred_t_dim``): of all slices of the
+    sample, those with the numbers ``linspace(0, all - 1, kept per token x grid)``, truncated to integers. For 16 frames
+    in pairs and 8 predicted frames these are 0 2 4 6 8 10 12 and 15. Raises ValueError for tokens that fill no grid.
     """
 
     def __init__(self, *, target: Contents | NormalizedContents, slices: int, kept: int) -> None:
@@ -131,12 +132,15 @@ class SlicedContents(nn.Module):
         self.target, self.slices, self.kept = target, slices, kept
 
     def forward(self, tokens: Tokens, mask: Mask, batch: Batch) -> Float[Tensor, "B H T"]:
-        """Return the inner target's value of the slices kept."""
+        """Return the inner target's values of the kept slices."""
         value: Tensor = self.target(self._thinned(tokens), mask, batch)
         return value
 
     def contents(self, value: Float[Tensor, "B H T"], tokens: Tokens, mask: Mask) -> Float[Tensor, "B H D"]:
-        """Turn a value back into contents, for pictures: a slice that is not predicted shows the nearest that is."""
+        """Convert values back into contents, for figures.
+
+        A slice that is not predicted shows the nearest predicted one.
+        """
         known = self.target.contents(value, self._thinned(tokens), mask)
         known = rearrange(known, "b h (s p) -> b h s p", s=self.kept)
         chosen = self._chosen(tokens)
@@ -146,14 +150,14 @@ class SlicedContents(nn.Module):
         return rearrange(shown, "b h s p -> b h (s p)")
 
     def _thinned(self, tokens: Tokens) -> Tokens:
-        """Return the tokens with only the slices kept."""
+        """Return the tokens with the kept slices only."""
         chosen = self._chosen(tokens)
         x = rearrange(tokens.x, "b (t n) (s p) -> b t n s p", t=len(chosen), s=self.slices)
         kept = x.gather(3, chosen[None, :, None, :, None].expand(x.shape[0], -1, x.shape[2], -1, x.shape[4]))
         return tokens.replace(x=rearrange(kept, "b t n s p -> b (t n) (s p)"))
 
     def _chosen(self, tokens: Tokens) -> Int[Tensor, "slots kept"]:
-        """Return which slices of a token are kept, for each slot of the first axis."""
+        """Return the kept slices of a token, for each slot of the first axis."""
         if tokens.grid is None:
             raise ValueError("slices need tokens that fill a grid")
         slots = tokens.grid[0]
@@ -166,7 +170,7 @@ class SlicedContents(nn.Module):
 
 
 class _Units:
-    """A normalisation per channel, done and undone on contents with channels fastest."""
+    """A normalisation per channel and its inverse, for contents with channels fastest."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         if len(mean) != len(std) or min(std) <= 0:

@@ -1,6 +1,6 @@
-"""Teachers: targets that are latents of an encoder which the optimiser does not train.
+"""Teachers: targets that are latents of an encoder that the optimiser does not train.
 
-Shapes: B samples, N tokens, H hidden, D width, R prefix tokens.
+Shapes: B samples, N tokens, H hidden tokens, D width, R prefix tokens.
 """
 
 import copy
@@ -23,15 +23,17 @@ Norm = Literal["layer", "instance", "none"]
 
 @part
 class Teacher(nn.Module):
-    """Latents of a moving average of the encoder, which sees the whole sample. I-JEPA (arXiv:2301.08243), section 3.
+    """Latents of a moving average of the encoder for the whole sample. I-JEPA (arXiv:2301.08243), section 3.
 
-    The average follows the encoder after each step, ``teacher = decay teacher + (1 - decay) encoder``. The decay goes
-    from ``start`` to ``end`` linearly over the run. Its pass is computed once a step, for all masks and all terms.
+    The average is updated after each step: ``teacher = decay teacher + (1 - decay) encoder``. The decay changes
+    linearly from ``start`` to ``end`` over the run, both in [0, 1]. The teacher runs once per step, for all masks and
+    terms.
 
-    ``layers`` names levels by the number of blocks before them (see ``layers.Blocks``), whose mean is the value;
-    without any it is the encoder's output. ``norm`` is applied to each of them before the mean: "layer" takes mean and
-    deviation of each token out (I-JEPA), "instance" those of each channel over the tokens (data2vec 2.0). Both without
-    affine, with an epsilon of 1e-5. A mean of several is normalised once more by "layer", as in data2vec 2.0.
+    The value is the mean of the levels ``layers``, given as numbers of blocks (see ``layers.Blocks``); without
+    ``layers`` it is the encoder's output. ``norm`` is applied to each level before the mean: "layer" normalises each
+    token over its channels (I-JEPA), "instance" each channel over the tokens (data2vec 2.0), both without affine
+    parameters and with an epsilon of 1e-5. A mean of several levels is normalised again by "layer", as in data2vec 2.0.
+    Raises ValueError for other arguments.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Teacher(nn.Module):
         self.start, self.end, self.layers, self.norm = start, end, tuple(layers), norm
 
     def setup(self, model: MaskedModel) -> None:
-        """Copy the encoder. Raises ValueError for one that cannot keep the layers asked for."""
+        """Copy the encoder. Raises ValueError if it cannot keep the levels ``layers``."""
         encoder = copy.deepcopy(cast(nn.Module, model.encoder)).requires_grad_(False)
         if self.layers:
             blocks = getattr(encoder, "blocks", None)
@@ -55,20 +57,20 @@ class Teacher(nn.Module):
         self.encoder = encoder.eval()
 
     def train(self, mode: bool = True) -> "Teacher":
-        """Stay in evaluation mode: a teacher drops nothing out."""
+        """Stay in evaluation mode, without dropout, in every mode."""
         super().train(mode)
         if hasattr(self, "encoder"):
             self.encoder.eval()
         return self
 
     def forward(self, tokens: Tokens, mask: Mask, batch: Batch, *, step: Step) -> Float[Tensor, "B H D"]:
-        """Return the values of the tokens asked for, float32."""
+        """Return the float32 values of the predicted tokens."""
         every = step.once(("teacher", id(self)), lambda: self.values(tokens, step))
         return take(every, mask.hidden)
 
     @torch.no_grad()
     def values(self, tokens: Tokens, step: Step) -> Float[Tensor, "B N D"]:
-        """Return the values of all tokens."""
+        """Return the float32 values of all tokens."""
         with step.autocast():
             latent = cast(Encoder, self.encoder)(tokens)
         num_prefix = latent.prefix.shape[1]
@@ -88,7 +90,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def after_step(self, model: MaskedModel, progress: float) -> None:
-        """Follow the encoder. Buffers, such as BatchNorm's statistics, are copied."""
+        """Update the average. Buffers, such as BatchNorm's statistics, are copied."""
         decay = self.start + (self.end - self.start) * progress
         encoder = cast(nn.Module, model.encoder)
         ours: list[Tensor] = list(self.encoder.parameters())

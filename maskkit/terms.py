@@ -1,6 +1,6 @@
-"""Terms: the named summands of the objective. Each reads a ``Step`` and returns a ``Result``.
+"""Terms: the named summands of the objective. Each term maps a ``Step`` to a ``Result``.
 
-Shapes: B samples, K tokens asked for, T width of a target, C classes.
+Shapes: B samples, K predicted tokens, T width of a target, C classes.
 """
 
 from typing import Protocol
@@ -24,11 +24,11 @@ class Term(Protocol):
     weight: float
 
     def __call__(self, step: Step) -> Result:
-        """Return the losses of this term for a pass."""
+        """Return the losses of this term for a forward pass."""
 
 
 def predict(step: Step, decoder: Decoder, target: Target, loss: Loss, on: str) -> Result:
-    """Ask the decoder for the tokens of a set, and compare with the target's value. Compared in float32."""
+    """Predict the tokens of the set ``on`` by the decoder, and compare them with the target's values, in float32."""
     mask = step.mask.asking(on)
     with step.float32():
         value = call(target, step.tokens, mask, step.batch, step=step)
@@ -40,9 +40,9 @@ def predict(step: Step, decoder: Decoder, target: Target, loss: Loss, on: str) -
 
 @part
 class Predict(nn.Module):
-    """A further term that predicts tokens: a decoder, a target and a loss of its own.
+    """A further term that predicts tokens, with its own decoder, target and loss.
 
-    ``on`` names the tokens it is about: "hidden", "visible", or one of the mask's named sets.
+    ``on`` is the set of predicted tokens: "hidden", "visible", or a named set of the mask.
     """
 
     def __init__(
@@ -59,17 +59,18 @@ class Predict(nn.Module):
         self.on, self.weight = on, weight
 
     def forward(self, step: Step) -> Result:
-        """Return one loss a token asked for."""
+        """Return one loss per predicted token."""
         return predict(step, self.decoder, self.target, self.loss, self.on)
 
 
 @part
 class Classify(nn.Module):
-    """A supervised term: the cross-entropy of a linear classifier on the pooled latents.
+    """A supervised term: the cross-entropy of a linear classifier on pooled latents.
 
-    The batch is ``Fields`` with the classes under ``name``, int64 ``[B]``; -1 is a sample without a label, which counts
-    nothing. ``pool`` is the mean of the tokens, or the first prefix token. The share of labelled samples that are right
-    is logged as ``accuracy``. Labels come from ``maskkit.data.labelled.Labelled``.
+    The batch is ``Fields`` with int64 classes ``[B]`` under ``name``. A class of -1 stands for a sample without a
+    label, which is ignored. ``pool`` is the "mean" of the tokens or the first "prefix" token. The share of labelled
+    samples that are classified correctly is logged as ``accuracy``. ``maskkit.data.labelled.Labelled`` provides the
+    labels. Raises ValueError for a batch without labels.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Classify(nn.Module):
         self.head = Linear(latent, classes)
 
     def forward(self, step: Step) -> Result:
-        """Return the mean cross-entropy over the labelled samples; 0 where there are none."""
+        """Return the mean cross-entropy over the labelled samples, or 0 if there are none."""
         batch = step.batch
         if not isinstance(batch, Fields) or self.name not in batch:
             raise ValueError(

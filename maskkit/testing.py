@@ -1,6 +1,6 @@
-"""The conformance suite: what every tokenizer, masker and modality has to keep, ours and yours.
+"""The conformance suite: properties that every tokenizer, masker, model and modality must have.
 
-Call these from a test. They raise AssertionError with one line that names the law and what broke it.
+Call these functions from a test. They raise AssertionError with one line that names the violated property.
 """
 
 import tempfile
@@ -21,11 +21,11 @@ from maskkit.types import Mask, Output, Tokens, put, take
 
 
 def check_tokenizer(tokenizer: Tokenizer, batch: Batch) -> Tokens:
-    """Hold a tokenizer to its laws on a batch of at least two samples; returns the tokens.
+    """Check a tokenizer on a batch of at least two samples, and return the tokens. Raises AssertionError.
 
-    Shapes agree · cutting is deterministic and per sample · contents painted back give the batch. Where tokens overlap
-    or leave something out, the tokenizer says so by ``partition = False``; then what is painted cannot be the batch,
-    and the law is that a token's own contents change nothing, and another's change no more than one token holds.
+    Shapes agree. Cutting is deterministic and independent per sample. Painting the contents back gives the batch. A
+    tokenizer whose tokens overlap or leave out contents has the attribute ``partition = False``. Then painting a
+    token's own contents must change nothing, and painting other contents must change at most the contents of one token.
     """
     tokens = tokenizer(batch)
     size, num_tokens = tokens.shape
@@ -60,7 +60,7 @@ def check_tokenizer(tokenizer: Tokenizer, batch: Batch) -> Tokens:
 
 
 def _check_overlapping(tokenizer: Tokenizer, tokens: Tokens, batch: Batch) -> Tokens:
-    """Hold the painting of tokens that are no partition of the batch to what still has to be true."""
+    """Check the painting of tokens that overlap or leave out contents."""
     everything = torch.arange(tokens.shape[1], device=tokens.x.device).expand(tokens.shape[0], -1).flip(1)
     plain = tokenizer.to_input(tokenizer.paint(tokens, everything[:, :0], tokens.x[:, :0]), batch)
     painted = tokenizer.to_input(tokenizer.paint(tokens, everything, take(tokens.x, everything)), batch)
@@ -75,11 +75,11 @@ def _check_overlapping(tokenizer: Tokenizer, tokens: Tokens, batch: Batch) -> To
 
 
 def check_masker(masker: Masker, tokens: Tokens, *, step: Step | None = None) -> Mask:
-    """Hold a masker to its laws on tokens; returns a mask, the first of several.
+    """Check a masker on tokens, and return its mask, or the first of several. Raises AssertionError.
 
-    Visible and hidden are disjoint and in range · a token stands at most once in a block · weights lie in [0, 1] and
-    are not all 0 · padding is in neither set · the same generator state gives the same masks, another state others ·
-    counts depend on the shape alone, unless ``varies`` says otherwise. ``step`` is for maskers that look at the model.
+    Visible and hidden are disjoint and in range. A token occurs at most once in a block. Weights lie in [0, 1] and are
+    not all 0. Padding is in neither set. The same generator state gives the same masks, another state other masks.
+    Counts depend on the shape only, unless ``varies`` is True. ``step`` is for maskers that depend on the model.
     """
     size, num_tokens = tokens.shape
 
@@ -119,19 +119,19 @@ def _check_padding(mask: Mask, tokens: Tokens) -> None:
 
 
 def check_model(model: MaskedModel, batch: Batch) -> None:
-    """Hold a model to the laws of masked modelling on a batch.
+    """Check a model on a batch. Raises AssertionError.
 
-    Shapes and losses agree, term by term · the loss is the weighted sum of the terms · masks given are obeyed ·
-    nothing hidden leaks into a prediction, unless the decoder says by ``reads_hidden`` that it reads hidden contents ·
-    every trained weight gets a gradient · encode returns every token, or the latents' own grid · a model built again
-    from its description gives the same loss with the same weights.
+    Shapes and losses agree for every term. The loss is the weighted sum of the terms. Given masks are used. Hidden
+    contents do not leak into predictions, unless the decoder's ``reads_hidden`` is True. Every trained weight gets a
+    gradient. ``encode`` returns every token, or the latents' own grid. A model that is built again from its description
+    gives the same loss with the same weights.
     """
     model = model.eval()
     tokens = model.tokenizer(batch)
     out = model(batch, rng=torch.Generator().manual_seed(0))
     _check_output(model, out)
 
-    given = model.on == "hidden"  # of another set, out.mask is what was asked for and not what was drawn
+    given = model.on == "hidden"  # otherwise out.mask is the predicted set and not the drawn mask
     masks = [result.mask for view in out.views if (result := view[FIRST]).mask is not None]
     if given:
         again = model(batch, mask=masks)
@@ -153,7 +153,7 @@ def check_model(model: MaskedModel, batch: Batch) -> None:
 
 
 def _check_output(model: MaskedModel, out: Output) -> None:
-    """Hold the shapes and sums of a forward pass to their laws."""
+    """Check the shapes and sums of a forward pass."""
     for view in out.views:
         for name, result in view.items():
             losses = result.losses
@@ -171,7 +171,7 @@ def _check_output(model: MaskedModel, out: Output) -> None:
 
 
 def _check_leaks(model: MaskedModel, batch: Batch, tokens: Tokens, out: Output) -> None:
-    """Change the hidden contents: predictions must stay the same to the bit."""
+    """Check that predictions are equal, bit for bit, if hidden contents change."""
     noise = torch.randn(tokens.x.shape, generator=torch.Generator().manual_seed(1)).to(tokens.x)
     poisoned = tokens.replace(x=put(tokens.x, out.mask.hidden, take(noise, out.mask.hidden)))
     step = Step(model, batch, poisoned)
@@ -186,7 +186,7 @@ def _check_leaks(model: MaskedModel, batch: Batch, tokens: Tokens, out: Output) 
 
 
 def _check_description(model: MaskedModel, batch: Batch, out: Output) -> None:
-    """Build the model again from what is written into its file."""
+    """Check that the model can be built again from its description."""
     again = build_as(MaskedModel, describe(model)).to(out.loss.device).eval()
     again.load_state_dict(model.state_dict())
     loss = again(batch, rng=torch.Generator().manual_seed(0)).loss
@@ -194,11 +194,11 @@ def _check_description(model: MaskedModel, batch: Batch, out: Output) -> None:
 
 
 def check_modality(modality: Modality | ModuleType) -> None:
-    """Hold a modality to its laws, on the sample and with the tiny model that it ships.
+    """Check a modality with its built-in sample and tiny model. Raises AssertionError.
 
-    Takes a ``Modality``, a module whose ``MODALITY`` is one, or a module with only ``NAME``, ``sample`` and ``tiny``.
-    Runs the checks above on the model's own tokenizer and masker. Of a ``Modality`` it also checks that ``draw`` writes
-    its picture, that the data settings can be opened, and that ``findings`` yields rows.
+    ``modality`` is a ``Modality``, a module with an attribute ``MODALITY``, or a module with ``NAME``, ``sample`` and
+    ``tiny`` only. The model, its tokenizer and its masker are checked. For a ``Modality``, ``draw`` must write a
+    figure, the data settings must have ``at`` and ``open``, and ``findings`` must yield rows.
     """
     if isinstance(modality, ModuleType) and not hasattr(modality, "MODALITY"):
         for name in ("NAME", "sample", "tiny"):

@@ -1,7 +1,7 @@
-"""Tokenizers cut a batch into tokens and put it together again. They learn nothing.
+"""Tokenizers cut a batch into tokens and paint tokens back into a batch. They have no weights.
 
-Borrowed: the order of a patch's contents, (rows, columns, channels), is that of MAE (``models_mae.py``, patchify) and,
-with time in front, of VideoMAE; both checkpoints depend on it.
+The order of a patch's contents, (rows, columns, channels), is that of MAE (``models_mae.py``, patchify) and, with time
+first, that of VideoMAE. Their checkpoints depend on it.
 """
 
 import math
@@ -22,20 +22,20 @@ from maskkit.types import Tokens, put
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Cuts a batch into tokens and paints contents back in their places."""
+    """Cuts a batch into tokens and paints contents of tokens back into a batch."""
 
     @property
     def width(self) -> int:
-        """Numbers in the contents of one token: D of ``Tokens.x``."""
+        """The width D of ``Tokens.x``: the number of values in a token."""
 
     def __call__(self, batch: Batch) -> Tokens:
-        """Cut a batch. Raises ValueError for one that does not fit."""
+        """Return the tokens of a batch. Raises ValueError for a batch that does not fit."""
 
     def paint(self, tokens: Tokens, index: Int[Tensor, "B K"], value: Float[Tensor, "B K D"]) -> Batch:
-        """Put contents back: the batch that ``tokens`` came from, with ``value`` at ``index``."""
+        """Return the batch of ``tokens`` with the contents of the tokens ``index`` replaced by ``value``."""
 
     def to_input(self, painted: Batch, batch: Batch) -> Batch:
-        """Turn what ``paint`` returned into the units of ``batch`` (raw pixels for a uint8 batch)."""
+        """Convert the result of ``paint`` into the units of ``batch`` (pixels from 0 to 255 for a uint8 batch)."""
 
 
 @part
@@ -43,14 +43,15 @@ class Tokenizer(Protocol):
 class Patches:
     """Cut a dense grid ``[B C *size]`` with any number of axes into non-overlapping patches.
 
-    ``size`` is the patch in samples along each axis and sets the number of axes. Float batches are taken as they are;
-    uint8 batches become ``(x / 255 - mean) / std`` per channel. ``names`` are the words for the axes in messages.
-    ``input_size`` is the size in samples that readers deliver and that checkpoints with a position table assume; any
-    other size that the patch divides works as well.
+    ``size`` is the size of a patch along each axis (pixels, frames) and determines the number of axes. Float batches
+    are not normalised; uint8 batches become ``(x / 255 - mean) / std`` per channel. ``names`` are the names of the axes
+    in messages. ``input_size`` is the nominal size, which readers deliver and checkpoints with a position table assume;
+    any other size that is divisible by the patch works as well.
 
-    With a ``fill``, samples may differ in size. NaN in a float batch then stands for what a sample does not have: a
-    patch of nothing but NaN is padding (``Tokens.valid``), and in other patches ``fill``, in normalised units, takes
-    its place. A list of samples ``[C *size]`` of any sizes is padded with NaN to whole patches of the largest.
+    With ``fill``, samples may differ in size. NaN in a float batch then stands for missing values: a patch of NaN only
+    is padding (``Tokens.valid`` is False), and in other patches NaN is replaced by ``fill``, in normalised units. A
+    list of samples ``[C *size]`` of different sizes is padded with NaN to whole patches of the largest. Raises
+    ValueError for settings or batches that do not fit.
     """
 
     size: tuple[int, ...]
@@ -62,7 +63,7 @@ class Patches:
     fill: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         if not self.size or min(self.size) < 1:
             raise ValueError(f"patch size must be positive along each axis, got {self.size}")
         if self.channels < 1:
@@ -77,11 +78,11 @@ class Patches:
 
     @property
     def width(self) -> int:
-        """Numbers in one patch, channels included."""
+        """The number of values in a patch, including channels."""
         return math.prod(self.size) * self.channels
 
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the number of patches along each axis of an input. Raises ValueError where they do not fit."""
+        """Return the number of patches along each axis of an input. Raises ValueError unless the patch divides it."""
         if len(size) != len(self.size):
             raise ValueError(f"batch must be [B C + {len(self.size)} axes] for patches {self.size}, got axes {size}")
         for axis, (length, step) in enumerate(zip(size, self.size, strict=True)):
@@ -98,7 +99,7 @@ class Patches:
         return tuple(length // step for length, step in zip(size, self.size, strict=True))
 
     def __call__(self, batch: Batch) -> Tokens:
-        """Cut ``[B C *size]`` into tokens of ``prod(size) * C`` numbers, ordered as the grid, last axis fastest."""
+        """Cut ``[B C *size]`` into tokens ``[B N prod(size)*C]`` in the order of the grid, last axis fastest."""
         batch = input_of(batch)
         if not isinstance(batch, Tensor):
             batch = self.pad_to_batch(batch)
@@ -106,7 +107,7 @@ class Patches:
             raise ValueError(f"batch must have {self.channels} channels as its second axis, got {list(batch.shape)}")
         grid = self.grid(tuple(batch.shape[2:]))
         cut, sizes = self._pattern()
-        # uint8 is cut before it is normalised: a quarter of the memory traffic.
+        # uint8 is cut before it is normalised, which moves a quarter of the bytes.
         x = rearrange(batch, f"b {cut[0]} -> b {cut[1]}", **sizes)
         if x.dtype == torch.uint8:
             mean, std = self._statistics(x.device)
@@ -122,7 +123,7 @@ class Patches:
     def _without_nan(
         x: Float[Tensor, "B N D"], fill: float
     ) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"] | None]:
-        """Fill NaN, and say which tokens hold anything; None where all do, so that attention skips its mask."""
+        """Replace NaN, and return which tokens are valid; None if all are, so that attention needs no mask."""
         missing = x.isnan()
         if tracing():  # a graph cannot branch on data
             return x.masked_fill(missing, fill), ~missing.all(dim=-1)
@@ -132,7 +133,10 @@ class Patches:
         return x.masked_fill(missing, fill), None if bool(present.all()) else present
 
     def pad_to_batch(self, samples: Sequence[Tensor]) -> Tensor:
-        """Pad samples ``[C *size]`` with NaN to one batch, in whole patches."""
+        """Pad float samples ``[C *size]`` with NaN to one batch of whole patches.
+
+        Raises ValueError without ``fill``.
+        """
         if self.fill is None:
             raise ValueError("this tokenizer takes one tensor; samples of different sizes in a list need its fill")
         wrong = [list(sample.shape) for sample in samples if sample.ndim != 1 + len(self.size)]
@@ -155,7 +159,10 @@ class Patches:
         return rearrange(put(tokens.x, index, value), f"b {cut[1]} -> b {cut[0]}", **sizes, **grid)
 
     def to_input(self, painted: Batch, batch: Batch) -> Tensor | list[Tensor]:
-        """Undo the normalisation where ``batch`` was uint8; rounded and clamped to [0, 255]. NaN comes back as NaN."""
+        """Undo the normalisation if ``batch`` is uint8, rounded and clamped to [0, 255].
+
+        Missing values become NaN again.
+        """
         batch = input_of(batch)
         assert isinstance(painted, Tensor)
         if not isinstance(batch, Tensor):
@@ -170,7 +177,10 @@ class Patches:
         return ((painted * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def _pattern(self) -> tuple[tuple[str, str], dict[str, int]]:
-        """Return einops' two sides, e.g. ``c (g0 p0) (g1 p1)`` and ``(g0 g1) (p0 p1 c)``, and the patch sizes."""
+        """Return both sides of the einops pattern, ``c (g0 p0) ...`` and ``(g0 ...) (p0 ...
+
+        c)``, and the patch sizes.
+        """
         axes = range(len(self.size))
         whole = "c " + " ".join(f"(g{a} p{a})" for a in axes)
         grid, patch = " ".join(f"g{a}" for a in axes), " ".join(f"p{a}" for a in axes)
@@ -178,7 +188,7 @@ class Patches:
         return (whole, f"({grid}) ({patch} c)"), {**sizes, "c": self.channels}
 
     def _statistics(self, device: torch.device, repeat: int | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and std, repeated to the order of a token's contents (channel fastest)."""
+        """Return mean and std, repeated in the order of a token's contents (channel fastest)."""
         repeat = math.prod(self.size) if repeat is None else repeat
         return tuple(  # type: ignore[return-value]  # a generator of exactly two
             torch.tensor(values, dtype=torch.float32, device=device).expand(self.channels).repeat(repeat)
@@ -188,9 +198,9 @@ class Patches:
 
 @cached
 def grid_coordinates(grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "1 N A"]:
-    """Return the coordinates of every cell of a grid, counted in cells, last axis fastest.
+    """Return the coordinates of all cells of a grid, in units of cells, last axis fastest.
 
-    The same tensor comes back for the same grid, so that position tables can tell that nothing has changed.
+    The same tensor is returned for the same grid, so that position tables can be cached by its identity.
 
     >>> grid_coordinates((2, 2), torch.device("cpu")).tolist()
     [[[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]]

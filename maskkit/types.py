@@ -1,7 +1,7 @@
-"""The nouns every part speaks: tokens, mask, latent, output.
+"""The data types that all parts share: tokens, mask, latent, output.
 
-Shapes: B batch, N tokens, V visible, H hidden, K asked for, D width, A axes of a coordinate, R prefix tokens, T width
-of a target.
+Shapes: B samples, N tokens, V visible tokens, H hidden tokens, K selected tokens, D width, A axes of a coordinate, R
+prefix tokens, T width of a target.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Tokens of one kind among several kinds: places ``start`` to ``stop`` of the token axis.
+    """The tokens of one of several kinds: indices ``start`` to ``stop`` of the token axis.
 
     ``dim`` is the width of their contents, which may be smaller than that of ``Tokens.x``. ``grid`` is the number of
-    tokens along each axis when they fill one.
+    tokens along each axis if they fill a grid.
     """
 
     start: int
@@ -32,13 +32,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a tokenizer cuts a batch into.
+    """The tokens of a batch, as a tokenizer returns them.
 
-    ``x`` holds the contents (pixels of a patch, points of a group). ``pos`` holds A real coordinates of each token,
-    counted in tokens (row, column; time, row, column; x, y, z); its first axis is 1 when all samples share them.
-    ``valid`` is False where a token only pads a shorter sample. ``grid`` is the number of tokens along each axis when
-    they fill one, last axis fastest. ``spans`` names the kinds of token when there are several, side by side on the
-    token axis, with ``x`` padded to the widest.
+    ``x`` [B N D] holds the contents (pixels of a patch, points of a group). ``pos`` [B|1 N A] holds the coordinates of
+    each token, in units of tokens for grids (row, column; time, row, column) or of the data (x, y, z); its first axis
+    is 1 if all samples share them. ``valid`` [B N] is False for tokens that are padding. ``grid`` is the number of
+    tokens along each axis if they fill a grid, last axis fastest. ``spans`` maps names to the kinds of tokens if there
+    are several, which follow each other on the token axis, with ``x`` padded to the widest.
     """
 
     x: Float[Tensor, "B N D"]
@@ -49,7 +49,7 @@ class Tokens:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Batch size and number of tokens."""
+        """The batch size and the number of tokens."""
         return self.x.shape[0], self.x.shape[1]
 
     def replace(self, **changes: object) -> Self:
@@ -59,10 +59,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Tokens that a decoder is asked for beside the hidden ones.
+    """A further set of tokens that a decoder can predict.
 
-    ``index [B K]`` names them. ``weight [B K]`` in [0, 1] says how much each one counts; None counts all alike.
-    ``blocks`` is the number of equal blocks that ``index`` is made of.
+    ``index`` [B K] holds their indices. ``weight`` [B K] in [0, 1] weights their losses; None weights them equally.
+    ``blocks`` is the number of equal blocks that ``index`` consists of.
     """
 
     index: Int[Tensor, "B K"]
@@ -72,13 +72,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Which tokens are seen and which are predicted, as indices.
+    """The indices of visible and of hidden tokens.
 
-    ``visible`` and ``hidden`` are disjoint in every row, and a token may be in neither. ``visible`` may be empty.
-    ``blocks`` is the number of equal target blocks that ``hidden`` is made of (I-JEPA); a token may stand in several
-    blocks, and once in each. ``weight [B H]`` in [0, 1] says how much a hidden token counts: 0 fills up a row that has
-    fewer than others. ``sets`` names further sets of tokens that a term or a decoder may ask for. ``scores [B N]`` are
-    the numbers that the masker chose by; they may carry a gradient (AdaMAE).
+    ``visible`` [B V] and ``hidden`` [B H] are disjoint in every row, and a token may be in neither. ``visible`` may be
+    empty. ``blocks`` is the number of equal target blocks that ``hidden`` consists of (I-JEPA); a token may be in
+    several blocks, at most once in each. ``weight`` [B H] in [0, 1] weights the losses of hidden tokens; a weight of 0
+    pads rows with fewer hidden tokens. ``sets`` maps names to further sets of tokens that a term or a decoder can
+    predict. ``scores`` [B N] are the scores that the masker chose by; they may have a gradient (AdaMAE).
     """
 
     visible: Int[Tensor, "B V"]
@@ -90,7 +90,7 @@ class Mask:
 
     @classmethod
     def hide(cls, hidden: Int[Tensor, "B H"], num_tokens: int) -> Self:
-        """Hide the tokens named and show all others.
+        """Return the mask that hides the given tokens and shows all others. Raises ValueError for indices out of range.
 
         >>> Mask.hide(torch.tensor([[2, 0]]), num_tokens=4).visible.tolist()
         [[1, 3]]
@@ -104,9 +104,9 @@ class Mask:
         return cls(visible=visible, hidden=hidden)
 
     def asking(self, name: str) -> Self:
-        """Return the same mask with another set of tokens as ``hidden``: "visible", or a name in ``sets``.
+        """Return the mask with another set of tokens as ``hidden``: "visible", or a name in ``sets``.
 
-        The result serves a decoder and a target. It is not checked, as "visible" then stands in both fields.
+        The result is for decoders and targets. It need not pass ``check``. Raises ValueError for an unknown name.
         """
         if name == "hidden":
             return self
@@ -119,7 +119,7 @@ class Mask:
         return replace(self, hidden=query.index, weight=query.weight, blocks=query.blocks)
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the same mask on a device."""
+        """Return the mask on a device."""
         return replace(
             self,
             visible=self.visible.to(device),
@@ -133,7 +133,10 @@ class Mask:
         )
 
     def check(self, tokens: Tokens) -> None:
-        """Raise ValueError unless this mask fits the tokens. It waits for the device; only masks from outside pay."""
+        """Raise ValueError unless the mask fits the tokens.
+
+        It waits for the device, so only user-supplied masks are checked.
+        """
         batch, num_tokens = tokens.shape
         _check_index("visible", self.visible, batch, num_tokens)
         seen = _counts(self.visible, None, num_tokens)
@@ -147,7 +150,7 @@ class Mask:
 
 
 def _counts(index: Int[Tensor, "B K"], weight: Float[Tensor, "B K"] | None, num_tokens: int) -> Int[Tensor, "B N"]:
-    """Return how often a row names each token; a weight of 0 does not count."""
+    """Return how often each token occurs in a row. Tokens with a weight of 0 do not count."""
     ones = torch.ones_like(index, dtype=torch.int32) if weight is None else (weight > 0).int()
     count = torch.zeros(len(index), num_tokens, dtype=torch.int32, device=index.device)
     return count.scatter_add_(1, index.long(), ones)
@@ -187,12 +190,12 @@ def _check_query(name: str, query: Query, batch: int, num_tokens: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """What an encoder returns.
+    """The output of an encoder.
 
-    ``tokens`` follow the order of the mask's ``visible`` (sparse encoders) or are all tokens in their own order (dense
-    encoders, and encoding without a mask). ``prefix`` are class and register tokens. ``levels`` are the outputs of the
-    blocks or stages that the encoder was told to keep, prefix tokens in front. ``grid`` is the number of latents along
-    each axis, for encoders whose latents have a grid of their own (Swin, Hiera).
+    ``tokens`` [B V D] are in the order of ``mask.visible`` (sparse encoders), or they are all tokens [B N D] in their
+    own order (dense encoders, and encoding without a mask). ``prefix`` [B R D] are class and register tokens.
+    ``levels`` [B R+V D] are the outputs of the blocks or stages that the encoder keeps, prefix tokens first. ``grid``
+    is the number of latents along each axis, for encoders whose latents have their own grid (Swin, Hiera).
     """
 
     tokens: Float[Tensor, "B V D"]
@@ -203,9 +206,9 @@ class Latent:
 
     @property
     def pooled(self) -> Float[Tensor, "B D"]:
-        """One vector a sample: the mean of its tokens, padding and prefix left out.
+        """The mean of the tokens of each sample, without padding and prefix tokens.
 
-        MAE fine-tunes and VideoMAE probes on this mean ("global_pool"); for MAE's class token take ``prefix[:, 0]``.
+        MAE fine-tunes and VideoMAE probes on this mean ("global_pool"). MAE's class token is ``prefix[:, 0]``.
         """
         if self.valid is None:
             return self.tokens.mean(dim=1)
@@ -213,7 +216,7 @@ class Latent:
         return (self.tokens * weight).sum(dim=1) / weight.sum(dim=1)
 
     def split(self, parts: int) -> "tuple[Latent, ...]":
-        """Return the latents of ``parts`` batches that were encoded as one, [parts*B ...]."""
+        """Split the latents of ``parts`` batches that were encoded as one batch [parts*B ...]."""
         if parts == 1:
             return (self,)
         valid = [None] * parts if self.valid is None else self.valid.chunk(parts)
@@ -224,11 +227,11 @@ class Latent:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a masked model returns for a batch.
+    """The output of a masked model for a batch.
 
-    ``loss`` is the weighted sum of ``terms``, the named summands of the objective; ``metrics`` are further numbers by
-    name. ``losses``, ``prediction``, ``value`` and ``mask`` are those of the first term under the first mask.
-    ``views`` holds all results by name, one mapping a mask.
+    ``loss`` is the weighted sum of ``terms``, the named summands of the objective. ``metrics`` holds further numbers by
+    name. ``losses`` [B H], ``prediction`` [B H T], ``value`` [B H T] and ``mask`` are those of the first term under the
+    first mask. ``views`` holds the results of all terms by name, one mapping per mask.
     """
 
     loss: Float[Tensor, ""]
@@ -244,7 +247,7 @@ class Output:
 
 
 def take(x_BND: Float[Tensor, "B|1 N D"], index_BK: Int[Tensor, "B K"]) -> Float[Tensor, "B K D"]:
-    """Pick tokens: ``out[b, k] = x[b, index[b, k]]``; a batch axis of 1 is shared by all samples.
+    """Select tokens: ``out[b, k] = x[b, index[b, k]]``. A batch axis of size 1 is shared by all samples.
 
     >>> take(torch.tensor([[[1.], [2.], [3.]]]), torch.tensor([[2, 0]])).flatten().tolist()
     [3.0, 1.0]

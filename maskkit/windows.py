@@ -1,11 +1,10 @@
-"""Attention within small windows of a two-dimensional grid, as Swin Transformer V2 (arXiv:2111.09883) does it.
+"""Attention within small windows of a two-dimensional grid, as in Swin Transformer V2 (arXiv:2111.09883).
 
-Shapes: B batch, R rows, C columns, D width, W windows of the whole batch, M windows of a sample, L places in a window.
+Shapes: B samples, R rows, C columns, D width, W windows of the batch, M windows of a sample, L cells of a window.
 
-Borrowed: the small Mlp, ``window_partition`` and ``window_reverse`` are timm's (``swin_transformer_v2_cr.py``, from
-which Audio-MAE's authors took theirs). The block around them is written here, since timm's shifts by half a window
-along both axes, pads without hiding the padding, and has become another in small things that released weights do not
-know.
+The Mlp, ``window_partition`` and ``window_reverse`` are timm's (``swin_transformer_v2_cr.py``, from which Audio-MAE's
+authors took theirs). The block is our own: timm's shifts by half a window along both axes, does not mask padding, and
+has changed in details since the weights were released.
 """
 
 import torch
@@ -23,18 +22,19 @@ from maskkit.layers import Mlp
 
 Pair = tuple[int, int]
 
-# Across the seam of a shifted grid the score drops by 100, as in timm and the authors' code. Since scores reach
-# +-1 / 0.01, a head that has sharpened to its limit can still look over the seam.
+# Across the seam of a shifted grid the score drops by 100, as in timm and the authors' code. Scores reach +-1 / 0.01,
+# so a head with the minimal temperature can still attend across the seam.
 SEAM = -100.0
-ABSENT = -1e4  # places that are in no set; finite, so that a window of nothing else does not become NaN
+ABSENT = -1e4  # for absent cells; finite, so that a window of absent cells does not become NaN
 
 
 class WindowAttention(nn.Module):
-    """Multi-head cosine attention with a bias from relative places. Swin V2, equations 2 and 4.
+    """Multi-head cosine attention with a bias from relative coordinates. Swin V2, equations 2 and 4.
 
-    The bias is a small network's answer to ``sign(d) log(1 + |d|)`` for each pair of places, so any window works.
-    ``bias_dropout`` acts inside and behind that network in training: 0.1 twice in Audio-MAE's code (docs/official.md
-    A3), 0.125 once in today's timm. ``tau`` divides the cosine; timm learns -log(tau) instead, starting at -log(0.1).
+    A small network computes the bias from ``sign(d) log(1 + |d|)`` for each pair of cells, so windows may have any
+    size. ``bias_dropout`` is applied inside and after that network in training: 0.1 twice in Audio-MAE's code
+    (docs/official.md A3), 0.125 once in current timm. ``tau`` divides the cosine; timm learns -log(tau) instead,
+    starting at -log(0.1).
     """
 
     def __init__(self, dim: int, heads: int, *, bias_dropout: float) -> None:
@@ -50,12 +50,13 @@ class WindowAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "W L D"], window: Pair, closed: Float[Tensor, "B|1 M L L"] | None
     ) -> Float[Tensor, "W L D"]:
-        """Attend within each window; ``closed`` is added to the scores."""
+        """Return attention within each window. ``closed`` is added to the scores."""
         count, length, dim = x.shape
         q, k, v = self.qkv(x).view(count, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         bias = self.meta_mlp(log_distances(window, x.device)).float().T.reshape(self.heads, length, length)
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would blur a score of 100 by a half
-            # The authors clamp the product of both norms at 1e-6, here each norm is: alike but for vanishing vectors.
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 rounds a score of 100 by up to a half
+            # The authors clamp the product of both norms at 1e-6, here each norm is clamped: equal except for zero
+            # vectors.
             q = F.normalize(q.float(), dim=-1, eps=1e-6) / self.tau.float().clamp(min=0.01)[:, None, None]
             scores = q @ F.normalize(k.float(), dim=-1, eps=1e-6).transpose(-2, -1) + bias
             if closed is not None:
@@ -66,7 +67,7 @@ class WindowAttention(nn.Module):
 
 
 class WindowBlock(nn.Module):
-    """A Swin V2 block: norms stand *behind* attention and MLP, ``x + norm(attention(x))``. Swin V2, section 3.2."""
+    """A Swin V2 block with norms *after* attention and MLP: ``x + norm(attention(x))``. Swin V2, section 3.2."""
 
     def __init__(self, dim: int, heads: int, *, mlp_ratio: float, norm_eps: float, bias_dropout: float) -> None:
         super().__init__()
@@ -78,26 +79,27 @@ class WindowBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "B R C D"], window: Pair, shift: Pair, closed: Float[Tensor, "B|1 M L L"] | None
     ) -> Float[Tensor, "B R C D"]:
-        """Attend within windows moved by ``shift`` rows and columns; R and C are whole numbers of windows."""
+        """Apply the block to windows shifted by ``shift`` rows and columns. R and C are multiples of the window."""
         grid = (x.shape[1], x.shape[2])
         rolled = x.roll((-shift[0], -shift[1]), dims=(1, 2)) if any(shift) else x
         windows = window_partition(rolled, window).flatten(1, 2)
         windows = self.attn(windows, window, closed).unflatten(1, window)
         seen = window_reverse(windows, window, grid)
         seen = seen.roll(shift, dims=(1, 2)) if any(shift) else seen
-        # Under autocast a branch is bfloat16; its norm, like all others, is float32.
+        # Under autocast a branch is bfloat16. Its norm is float32, like all norms.
         x = x + self.norm1(seen.float())
         return x + self.norm2(self.mlp(x).float())
 
 
 class WindowBlocks(nn.ModuleList):
-    """A stack of window blocks; every second one is shifted.
+    """A stack of window blocks, of which every second one is shifted.
 
-    ``window`` and ``shift`` count rows and columns. Audio-MAE shifts by (2, 0): along time only. An axis that is no
-    longer than the window is one window and is not shifted; other grids are padded to whole windows.
+    ``window`` and ``shift`` are in rows and columns. Audio-MAE shifts by (2, 0), along time only. An axis that is not
+    longer than the window is one window and is not shifted. Other axes are padded to whole windows. Raises ValueError
+    for a shift outside [0, window).
     """
 
-    recompute = False  # engine/distributed.py turns it on
+    recompute = False  # set by engine/distributed.py
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class WindowBlocks(nn.ModuleList):
     def forward(
         self, x: Float[Tensor, "B N D"], grid: Pair, present: Bool[Tensor, "B N"] | None = None
     ) -> Float[Tensor, "B N D"]:
-        """Apply every block to tokens in grid order; nothing attends to places that are not ``present``."""
+        """Apply every block to tokens in grid order. No token attends to cells that are not ``present``."""
         rows, columns = grid
         window = (min(self.window[0], rows), min(self.window[1], columns))
         shift = (self.shift[0] if rows > window[0] else 0, self.shift[1] if columns > window[1] else 0)
@@ -146,7 +148,7 @@ class WindowBlocks(nn.ModuleList):
 
 @cached
 def log_distances(window: Pair, device: torch.device) -> Float[Tensor, "LL 2"]:
-    """Return ``sign(d) log(1 + |d|)`` for rows and columns between all places of a window. Swin V2, equation 4."""
+    """Return ``sign(d) log(1 + |d|)`` of rows and columns between all cells of a window. Swin V2, equation 4."""
     axes = [torch.arange(length, dtype=torch.float32, device=device) for length in window]
     places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).view(-1, 2)
     apart = (places[:, None] - places[None, :]).view(-1, 2)
@@ -155,7 +157,7 @@ def log_distances(window: Pair, device: torch.device) -> Float[Tensor, "LL 2"]:
 
 @cached
 def closed_pairs(grid: Pair, window: Pair, shift: Pair, device: torch.device) -> Float[Tensor, "1 M L L"] | None:
-    """Return what is added between places that a shift brought together from opposite edges; None without one."""
+    """Return the mask for scores between cells from opposite edges of a shifted grid; None without shift."""
     if not any(shift):
         return None
     parts = torch.zeros(grid, device=device)
@@ -170,7 +172,7 @@ def closed_pairs(grid: Pair, window: Pair, shift: Pair, device: torch.device) ->
 def _with_absent(
     there: Bool[Tensor, "B|1 R C"], window: Pair, shift: Pair, pairs: Float[Tensor, "1 M L L"] | None
 ) -> Float[Tensor, "B|1 M L L"]:
-    """Close every place that is absent to all others."""
+    """Add the mask that excludes absent cells."""
     rolled = there.roll((-shift[0], -shift[1]), dims=(1, 2)).float()[..., None]
     keys = window_partition(rolled, window).flatten(1).unflatten(0, (len(there), -1))
     absent = (1 - keys)[:, :, None, :] * ABSENT

@@ -46,7 +46,7 @@ class Data:
         write_record(self.out, {"machine": machine("cpu"), "samples_per_second": speeds})
 
     def _on_path(self, path: str) -> dict[str, float]:
-        """Read a data set with training transforms; returns samples a second by number of workers."""
+        """Read a data set with training transforms; returns samples per second by number of workers."""
         found = find_modality(self.work)
         data = found.data(root=path)  # type: ignore[call-arg]  # settings of data have a root
         fit = found.fit(next(iter(found.presets.values()))(), data, print)

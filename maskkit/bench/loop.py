@@ -28,7 +28,7 @@ class Loop:
     size: str | None = None
     """Size of the model, where the preset has sizes."""
     batch: int = 8
-    """Samples a step."""
+    """Samples per step."""
     steps: int = 4
     """Steps timed in a row; one more warms up."""
     rounds: int = 5

@@ -28,7 +28,7 @@ def compare(
     """Time the presets of a modality, or of all, here and at ``revision``; returns a row a preset.
 
     ``ratio`` is the median over ``repeats`` rounds of the time here divided by the time there. Both use torch's AdamW,
-    so the engine's optimiser is left out. Raises ValueError where the two revisions build different models.
+    so the engine's optimiser is left out. Raises ValueError if the two revisions build different models.
     """
     presets = find_presets(work, method)
     rows: dict[str, dict[str, object]] = {}

@@ -75,7 +75,7 @@ class Step:
         write_record(self.out, results)
 
     def _time(self, name: str, dtype: "torch.dtype", workload: Workload, peak: float) -> dict[str, object]:
-        """Time one precision; ``peak`` is the machine's, in operations a second."""
+        """Time one precision; ``peak`` is the machine's, in operations per second."""
         contenders: dict[str, Run] = {"maskkit": workload.ours(dtype, self.device)}
         if self.peer and workload.peer is not None:
             contenders["peer"] = workload.peer(dtype, self.device)

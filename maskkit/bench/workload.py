@@ -66,7 +66,7 @@ class Workload:
 
 
 def find_workload(name: str) -> Workload:
-    """Import and return what is timed of a modality. Raises ValueError where a modality has no benchmark."""
+    """Import and return what is timed of a modality. Raises ValueError if a modality has no benchmark."""
     module = find_modality(name).bench
     if module is None:
         raise ValueError(f"modality {name} has no benchmark; it sets bench=MODULE to have one")

@@ -1,1 +1,1 @@
-"""The commands of ``maskkit``, one a file: a frozen dataclass of settings, whose docstrings are the help."""
+"""The commands of ``maskkit``, one per file. The settings of a command are a frozen dataclass with help texts."""

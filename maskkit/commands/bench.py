@@ -1,8 +1,8 @@
-"""``maskkit bench``: figures of this machine."""
+"""``maskkit bench``: measurements of this machine."""
 
 
 def main(words: list[str]) -> int:
-    """Run one of the benchmarks."""
+    """Run one of the benchmarks and return the exit code."""
     from maskkit.bench.__main__ import main as run
 
     return run(words)

@@ -2,7 +2,7 @@
 
 
 def main(words: list[str]) -> int:
-    """Print the report."""
+    """Print the report and return the exit code."""
     from maskkit.doctor import main as run
 
     return run(words)

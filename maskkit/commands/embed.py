@@ -1,4 +1,4 @@
-"""``maskkit embed``: the features of a data set as a file."""
+"""``maskkit embed``: write the features of a data set to a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +12,22 @@ from maskkit.commands.words import Modules, import_modules, read_words
 
 @dataclass(frozen=True, kw_only=True)
 class Embed:
-    """Write features [n D], paths [n] and, where folders name classes, labels [n] to an .npz file."""
+    """Write features [n D], paths [n] and class labels [n] (empty if unknown) to an .npz file."""
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run."""
+    """Folder of a run, as written by maskkit pretrain."""
     data: str
-    """Folder, glob, list file or array."""
+    """Folder, glob, list file, array or tar shards."""
     out: Path
     """File to write (.npz)."""
     pool: Literal["mean", "prefix"] = "mean"
-    """Mean of all tokens, or the class token (prefix)."""
+    """Pooling: the mean of all tokens, or the class token (prefix)."""
     batch: int = 64
-    """Samples encoded at a time."""
+    """Number of samples per batch."""
     device: str = "auto"
-    """cpu or cuda; auto takes a GPU where there is one."""
+    """cpu or cuda; auto selects a GPU if one is available."""
     workers: int = 2
-    """Processes that read samples."""
+    """Number of worker processes that read samples."""
     modules: Modules = ()
 
     def run(self) -> None:
@@ -49,6 +49,6 @@ class Embed:
 
 
 def main(words: list[str]) -> int:
-    """Run the command."""
+    """Run the command and return the exit code."""
     read_words(Embed, "embed", words).run()
     return 0

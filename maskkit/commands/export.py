@@ -1,4 +1,4 @@
-"""``maskkit export``: a run's weights in another layout."""
+"""``maskkit export``: write a run's weights in another layout."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,17 @@ from maskkit.commands.words import Modules, import_modules, read_words
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a run's weights for timm, transformers or the authors' code."""
+    """Write a run's weights in the layout of timm, transformers or the authors' code."""
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run."""
+    """Folder of a run, as written by maskkit pretrain."""
     out: Path
-    """File (.safetensors or .pth); for hf a folder, which from_pretrained opens."""
+    """File to write (.safetensors or .pth). For layout hf, a folder that from_pretrained opens."""
     layout: Literal["maskkit", "timm", "hf", "mae", "videomae", "audiomae", "point-mae"] = "maskkit"
-    """maskkit, timm (the encoder), hf (ViTMAEForPreTraining, VideoMAEForPreTraining) or the authors': mae, videomae,
-    audiomae, point-mae."""
+    """maskkit, timm (encoder only), hf (ViTMAEForPreTraining, VideoMAEForPreTraining), or the authors' layouts: mae,
+    videomae, audiomae, point-mae."""
     part: Literal["model", "encoder"] = "model"
-    """The whole model or the encoder alone."""
+    """Write the whole model or the encoder only."""
     modules: Modules = ()
 
     def run(self) -> None:
@@ -36,6 +36,6 @@ class Export:
 
 
 def main(words: list[str]) -> int:
-    """Run the command."""
+    """Run the command and return the exit code."""
     read_words(Export, "export", words).run()
     return 0

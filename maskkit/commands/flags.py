@@ -1,4 +1,4 @@
-"""Flags become settings; what is wrong with them becomes a ValueError of one line."""
+"""Parsing of flags into settings, with errors of one line."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ S = TypeVar("S")
 
 
 def parse_flags(kind: type[S], words: Sequence[str], *, prog: str, default: S, description: str) -> S:
-    """Return ``default`` with the flags among the words; flags have no prefix, as in --size and not --model.size.
+    """Return ``default`` with the flags in ``words`` applied. Flags have no prefix: --size, and not --model.size.
 
     Raises ValueError for a value that the settings refuse. Exits with code 2 for flags that do not exist.
     """
@@ -36,7 +36,7 @@ def parse_flags(kind: type[S], words: Sequence[str], *, prog: str, default: S, d
 
 
 def _refusal(error: BaseException) -> str | None:
-    """Return what a settings class said against a value, which tyro wraps in an error of its own and in a box."""
+    """Return the message of a ValueError that a settings class raised, which tyro wraps in its own error."""
     seen: BaseException | None = error
     while seen is not None:
         if type(seen) is ValueError:

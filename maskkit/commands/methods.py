@@ -1,4 +1,4 @@
-"""``maskkit methods``: which methods there are, and which kinds of data they run on."""
+"""``maskkit methods``: list the methods and the modalities that they run on."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from maskkit.modality import find_modality, modality_names
 
 
 def main(words: Sequence[str]) -> int:
-    """Read the words of ``maskkit methods`` and print the table."""
+    """Parse the arguments of ``maskkit methods``, print the table and return the exit code."""
     tyro.cli(methods, prog="maskkit methods", args=list(words))
     return 0
 
@@ -23,8 +23,8 @@ def methods(
     """List the methods and the modalities that they run on.
 
     Args:
-        modality: Lists the methods of one modality.
-        json_: Prints JSON: a list of objects with method and modalities.
+        modality: Lists the methods of this modality only.
+        json_: Prints a JSON list of objects with the keys method and modalities.
 
     """
     names = [modality] if modality is not None else modality_names()

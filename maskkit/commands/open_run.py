@@ -1,4 +1,4 @@
-"""Opening a run folder: its model, its modality, and how its data were read."""
+"""Opening of a run folder: its model, its modality and its data settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A trained model, the modality of its data, and the data settings that it was trained with."""
+    """A trained model, the modality of its data, and the data settings of its training."""
 
     model: "MaskedModel"
     modality: Modality
@@ -22,9 +22,9 @@ class OpenRun:
 
 
 def open_run(path: Path) -> OpenRun:
-    """Open the final model of a run, or its newest checkpoint where the run has not ended.
+    """Open the final model of a run, or its newest checkpoint if the run has not ended.
 
-    Raises ValueError, in one line, where the folder holds no run, or holds none that this version can open.
+    Raises ValueError if the folder holds no run, or a run that this version cannot open.
     """
     from maskkit.engine.run import RunFolder, from_plain
 

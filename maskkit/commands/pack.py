@@ -1,4 +1,4 @@
-"""``maskkit pack``: many files in a few tar shards."""
+"""``maskkit pack``: pack many files into a few tar shards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +12,18 @@ from maskkit.modality import find_modality, modality_names
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """Pack files, as they are and in random order, into shard-000000.tar and so on, and counts.json."""
+    """Pack files unchanged, in random order, into tar shards (shard-000000.tar, ...) and write counts.json."""
 
     folder: Annotated[str, tyro.conf.Positional]
-    """Folder, glob, list file or other shards."""
+    """Folder, glob, list file or tar shards to read."""
     out: Annotated[Path, tyro.conf.Positional]
-    """Folder for the shards."""
+    """Folder to write the shards to."""
     only: str | None = None
-    """Modality whose files are packed (image ...); the files of all modalities otherwise."""
+    """Pack only files of this modality, such as image. By default the files of all modalities are packed."""
     size_mb: int = 256
     """Approximate size of a shard, in 10^6 bytes."""
     seed: int = 0
-    """Seed of the order."""
+    """Seed of the random order."""
 
     def run(self) -> None:
         """Write the shards."""
@@ -35,7 +35,7 @@ class Pack:
         chosen = [self.only] if self.only else names
         suffixes = {suffix for name in chosen for suffix in find_modality(name).suffixes}
         if not suffixes:
-            raise ValueError(f"modality {', '.join(chosen)} names no suffixes of its files; choose another --only")
+            raise ValueError(f"modality {', '.join(chosen)} has no file suffixes; choose another --only")
 
         from maskkit.data.find import find_files
         from maskkit.data.shards.pack import pack
@@ -49,6 +49,6 @@ class Pack:
 
 
 def main(words: list[str]) -> int:
-    """Run the command."""
+    """Run the command and return the exit code."""
     read_words(Pack, "pack", words).run()
     return 0

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """``maskkit pretrain MODALITY``: train a model on a data set."""
+=======
+"""``maskkit pretrain MODALITY``: train with settings from flags, a configuration file or an earlier run."""
+>>>>>>> lang
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +13,7 @@ from maskkit.modality import find_modality, modality_names
 
 
 def main(words: Sequence[str]) -> int:
-    """Read the words of ``maskkit pretrain MODALITY ...`` and train."""
+    """Parse the arguments of ``maskkit pretrain MODALITY ...``, train and return the exit code."""
     names = modality_names()
     wanted = f"maskkit pretrain {{{','.join(names)}}} --data PATH --out RUN"
     if not words or words[0] in ("-h", "--help"):
@@ -32,3 +36,131 @@ def main(words: Sequence[str]) -> int:
     out = pretrain(settings, modality)
     say(f"done: model {out / 'model.safetensors'}, pictures {out / 'pictures'}, metrics {out / 'metrics.jsonl'}")
     return 0
+<<<<<<< HEAD
+=======
+
+
+def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) -> Settings:
+    """Return the settings of a run from its arguments. Values that are not given are chosen to fit the data."""
+    where, resumes = _run_of(words), "--resume" in words
+    folder = RunFolder(Path(where)) if where is not None else None
+    if folder is not None and folder.started and not {"-h", "--help"} & set(words):
+        if not resumes:
+            raise ValueError(f"{where} already holds a run; choose another --out, or continue it with --resume")
+        before = restore_settings(folder, modality)
+        asked = _asked(modality, words, replace(before, out=folder.path))
+        asked.check()
+        _say_vain_method(modality, before, taken)
+        return resumed(before, asked, say)
+    settings = _asked(modality, words, _default(modality, taken))
+    settings.check()
+    if not settings.data.root and not getattr(settings.data, "list", None):
+        raise ValueError("--data is missing; give a folder, glob, list file, array or tar shards")
+    return fitted(settings, modality.fit(settings.model, settings.data, say), say)  # type: ignore[arg-type]
+
+
+def take_flags(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
+    """Split ``words`` into the other words and the values of ``names``.
+
+    Raises ValueError for a flag without a value.
+    """
+    rest, position = list[str](), 0
+    values: dict[str, str | None] = dict.fromkeys(names)
+    while position < len(words):
+        name, equals, value = words[position].partition("=")
+        if name in values and not equals:
+            if position + 1 == len(words):
+                raise ValueError(f"{name} needs a value")
+            value, position = words[position + 1], position + 1
+        if name in values:
+            values[name] = value
+        else:
+            rest.append(words[position])
+        position += 1
+    return rest, values
+
+
+def _default(modality: Modality, taken: dict[str, str | None]) -> Settings:
+    """Return the settings before flags are applied: those of a configuration file, or the defaults of a method."""
+    method, size = taken["--method"], None
+    if taken["--preset"] is not None:
+        method, size = _preset(modality, taken["--preset"])
+    if taken["--config"] is not None:
+        settings = _configured(modality, Path(taken["--config"]))
+        if method is None or find_method(modality, method) is type(settings.model):
+            return settings
+        return replace(settings, model=find_method(modality, method)())
+    kind = find_method(modality, method or next(iter(modality.presets)))
+    model = kind() if size is None else kind(size=size)  # type: ignore[call-arg]  # presets have sizes
+    data = modality.data(root=tyro.MISSING)  # type: ignore[call-arg]  # settings of data have a root
+    return Pretrain(model=cast(ModelSettings, model), data=data, out=cast(Path, tyro.MISSING))
+
+
+def _asked(modality: Modality, words: list[str], default: Settings) -> Settings:
+    """Apply the flags to some settings. Flags have no prefix: --size, and not --model.size."""
+    name = getattr(default.model, "name", "")
+    listed = ", ".join(methods_of(modality))
+    text = (
+        f"Pretrain on {modality.name} with method {name}. Values of None are chosen to fit data and machine.\n\n"
+        f"--method NAME selects a method, whose settings are listed below: {listed}. --config FILE reads settings "
+        "from a run's config.json; flags override them. --save-config FILE writes the settings and does not train. "
+        "--import MODULE imports (runs) a module that defines parts or methods."
+    )
+    subscript = getattr(Pretrain, "__class_getitem__")  # noqa: B009  # its parameters are known only now
+    kind: type[Settings] = subscript((type(default.model), type(default.data)))
+    return parse_flags(kind, words, prog=f"maskkit pretrain {modality.name}", default=default, description=text)
+
+
+def _preset(modality: Modality, preset: str) -> tuple[str | None, str | None]:
+    """Return the method and size of an old --preset, such as mae-tiny."""
+    say("--preset is now --method and --size")
+    if preset == "auto":
+        return None, None
+    known = methods_of(modality)
+    for name in sorted(known, key=len, reverse=True):
+        if preset == name:
+            return name, None
+        if preset.startswith(f"{name}-"):
+            return name, preset.removeprefix(f"{name}-")
+    raise ValueError(f"{modality.name} has no preset {preset!r}; choose --method from {', '.join(known)}, and --size")
+
+
+def _configured(modality: Modality, file: Path) -> Settings:
+    """Read settings from a run's config.json or a file that --save-config wrote."""
+    try:
+        record = json.loads(file.read_text())
+    except OSError as error:
+        raise ValueError(f"{file}: {(error.strerror or str(error)).lower()}; name a config.json") from None
+    except ValueError as error:
+        raise ValueError(f"{file} is not valid JSON ({error}); name a config.json") from None
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise ValueError(f"{file} holds no settings; name the config.json of a run")
+    if record.get("modality", modality.name) != modality.name:
+        raise ValueError(f"{file} holds a run on {record['modality']}, not on {modality.name}; name another")
+    settings = settings_from(record, modality, str(file))
+    return replace(settings, resume=False)
+
+
+def _save(settings: Settings, modality: Modality, file: Path) -> None:
+    record = {
+        "modality": modality.name,
+        "method": getattr(settings.model, "name", None),
+        "settings": plain(settings),
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file) as aside:
+        aside.write_text(json.dumps(record, indent=2) + "\n")
+    say(f"settings written: {file}")
+
+
+def _run_of(words: Sequence[str]) -> str | None:
+    """Return the value of --out before the other flags are parsed."""
+    return take_flags(words, ("--out",))[1]["--out"]
+
+
+def _say_vain_method(modality: Modality, run: Settings, taken: dict[str, str | None]) -> None:
+    """Report a --method that differs from that of the resumed run."""
+    name = getattr(run.model, "name", None)
+    if taken["--method"] not in (None, name):
+        say(f"a run keeps its method; not used: --method {taken['--method']} (the run has {name})")
+>>>>>>> lang

@@ -1,4 +1,4 @@
-"""``maskkit probe``: how well a classifier works on frozen features."""
+"""``maskkit probe``: measure the accuracy of classifiers on frozen features."""
 
 import json
 from collections.abc import Mapping
@@ -21,36 +21,40 @@ RAW = "raw contents"
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """Measure frozen features with k nearest neighbours and a linear classifier."""
+    """Measure the accuracy of k nearest neighbours and a linear classifier on frozen features."""
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run."""
+    """Folder of a run, as written by maskkit pretrain."""
     data: str
-    """Folder whose sub-folders name the classes, list with labels, or .npz with labels."""
+    """Labelled data: a folder with one sub-folder per class, a list with labels, or an .npz file with labels."""
     test_data: str | None = None
-    """Data to test on, in the same form; without it a fifth of each class of --data."""
+    """Labelled test data in the same form. By default a fifth of each class of --data."""
     kind: Literal["all", "knn", "linear"] = "all"
-    """Which probe."""
+    """Probe to fit: k nearest neighbours (knn), a linear classifier (linear), or both (all)."""
     per_class: int | None = None
-    """Labels per class to fit to; all other samples are tested on."""
+    """Number of labels per class to fit to. All other samples are test data."""
     pool: Literal["mean", "prefix"] = "mean"
-    """Mean of all tokens, or the class token (prefix)."""
+    """Pooling: the mean of all tokens, or the class token (prefix)."""
     baselines: bool = False
-    """Also measure raw contents (projected by PCA) and the encoder before training."""
+    """Also measure raw contents (reduced by PCA) and the untrained encoder."""
     seed: int = 0
+<<<<<<< HEAD
     """Seed of the split and of the untrained encoder."""
+=======
+    """Seed of the split into training and test samples."""
+>>>>>>> lang
     out: Path | None = None
-    """JSON file to write."""
+    """JSON file to write the accuracies to."""
     batch: int = 64
-    """Samples encoded at a time."""
+    """Number of samples per batch."""
     device: str = "auto"
-    """cpu or cuda; auto takes a GPU where there is one."""
+    """cpu or cuda; auto selects a GPU if one is available."""
     workers: int = 2
-    """Processes that read samples."""
+    """Number of worker processes that read samples."""
     modules: Modules = ()
 
     def run(self) -> None:
-        """Encode the data once with all encoders, fit the probes, print and write the accuracies."""
+        """Encode the data with all encoders, fit the probes, print and write the accuracies."""
         from maskkit.evaluate.features import pick_device
 
         device = pick_device(self.device)
@@ -63,7 +67,7 @@ class Probe:
         first = next(iter(fit.values()))
         if not first.classes:
             raise ValueError(
-                f"{self.data} names no classes; put each class into a sub-folder, or give a list with labels"
+                f"{self.data} has no classes; put each class into a sub-folder, or give a list with labels"
             )
         test = None
         if self.test_data is not None:
@@ -76,9 +80,13 @@ class Probe:
         self._report(fit, test)
 
     def _encoders(self, opened: OpenRun) -> "dict[str, MaskedModel | None]":
+<<<<<<< HEAD
         """Return what is measured; None stands for raw contents."""
         import torch
 
+=======
+        """Return the models to measure by name; None stands for raw contents."""
+>>>>>>> lang
         from maskkit.model import MaskedModel
         from maskkit.parts import build_as, describe
 
@@ -98,7 +106,7 @@ class Probe:
         return embed_all(encoders, source, pool=self.pool, batch=self.batch, device=device, workers=self.workers)
 
     def _report(self, fit: "dict[str, Features]", test: "dict[str, Features] | None") -> None:
-        """Fit the probes, print and write."""
+        """Fit the probes, print and write the accuracies."""
         from maskkit.evaluate.probe import accuracies, halves
 
         kinds: tuple[Kind, ...] = ("knn", "linear") if self.kind == "all" else (self.kind,)
@@ -119,6 +127,6 @@ class Probe:
 
 
 def main(words: list[str]) -> int:
-    """Run the command."""
+    """Run the command and return the exit code."""
     read_words(Probe, "probe", words).run()
     return 0

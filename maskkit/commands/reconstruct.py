@@ -1,4 +1,4 @@
-"""``maskkit reconstruct``: a figure of inputs, what the model saw of them, and what it predicts."""
+"""``maskkit reconstruct``: draw inputs, their visible parts and the model's reconstructions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruct:
-    """Draw what a trained model makes of inputs with parts hidden."""
+    """Draw inputs, their visible parts and a trained model's reconstructions."""
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run."""
+    """Folder of a run, as written by maskkit pretrain."""
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Files, folders, globs or arrays."""
+    """Files, folders, globs, list files, arrays or tar shards."""
     out: Path
     """Figure to write (.png)."""
     seed: int = 0
     """Seed of the mask."""
     limit: int = 16
-    """Largest number of samples to draw."""
+    """Maximum number of samples to draw."""
     modules: Modules = ()
 
     def run(self) -> None:
@@ -51,7 +51,7 @@ class Reconstruct:
         print(f"{self.out}: {len(samples)} samples, loss {output.loss.item():.4f}")
 
     def _read(self, opened: OpenRun) -> "list[Sample]":
-        """Return at most ``limit`` samples; files that cannot be read are named and left out."""
+        """Return at most ``limit`` samples. Files that cannot be read are reported and left out."""
         from maskkit.data.source import BadSampleError, Key, num_items
         from maskkit.seeds import generator
 
@@ -69,6 +69,6 @@ class Reconstruct:
 
 
 def main(words: list[str]) -> int:
-    """Run the command."""
+    """Run the command and return the exit code."""
     read_words(Reconstruct, "reconstruct", words).run()
     return 0

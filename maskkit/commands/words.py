@@ -1,4 +1,4 @@
-"""What all commands share: reading their words, printing, and importing modules that define parts."""
+"""Helpers of all commands: parsing, printing, and importing modules that define parts."""
 
 import importlib
 import os
@@ -13,7 +13,7 @@ Modules = Annotated[
     tyro.conf.arg(
         name="import",
         metavar="MODULE",
-        help="Python module that defines parts of the model, such as my_parts; may be repeated. Its code is run.",
+        help="Python module that defines parts of the model, such as my_parts. Its code is run. Can be repeated.",
     ),
 ]
 
@@ -22,27 +22,27 @@ class Settings(Protocol):
     """Settings of a command."""
 
     def run(self) -> None:
-        """Do what the command is for."""
+        """Run the command."""
 
 
 Kind = TypeVar("Kind", bound=Settings)
 
 
 def read_words(kind: type[Kind], name: str, words: list[str]) -> Kind:
-    """Return the settings that the words on the command line make. Exits with code 2 where they do not."""
+    """Parse the arguments of a command into its settings. Exits with code 2 if they are wrong."""
     return tyro.cli(kind, prog=f"maskkit {name}", args=words)
 
 
 def import_modules(names: tuple[str, ...]) -> None:
-    """Import modules by name, from the installed packages or the current folder. Raises ValueError where that fails."""
+    """Import modules by name from installed packages or the current folder. Raises ValueError if that fails."""
     if names and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # an installed script has its own folder there instead
+        sys.path.append(os.getcwd())  # an installed script has its own folder there
     for name in names:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             missing = error.name or name
-            if not f"{name}.".startswith(f"{missing}."):  # the module was found, and lacks something else
+            if not f"{name}.".startswith(f"{missing}."):  # the module exists, but one of its imports does not
                 raise ValueError(f"--import {name} failed: {error}") from error
             raise ValueError(
                 f"--import {name}: there is no module {missing}; install it or run in its folder"
@@ -50,5 +50,5 @@ def import_modules(names: tuple[str, ...]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line for people, on stderr."""
+    """Print a line for the user on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -134,7 +134,7 @@ def choose_keys(
     """Choose among the names in an .npz those of the samples, of their labels, and of an array called by ``also``.
 
     The samples are the only array beside the other two, or else the first of ``names`` that is there. Case does not
-    matter; of two names that differ in case only, the lower case is taken. Raises ValueError where neither rule helps.
+    matter; of two names that differ in case only, the lower case is taken. Raises ValueError if neither rule helps.
     """
     known = {key.lower(): key for key in sorted(keys, key=str.islower)}
     labels, other = (next((known[name] for name in some if name in known), None) for some in (LABELS, also))

@@ -27,7 +27,7 @@ _QUOTED = re.compile(r'"((?:[^"]|"")+)"(?:\s*[\s,;]\s*(.*))?')
 
 
 def is_list(where: str, endings: tuple[str, ...]) -> bool:
-    """Say whether a file is a list of samples."""
+    """Return whether a file is a list of samples."""
     if not where.lower().endswith(LISTS):
         return False
     if not where.lower().endswith(endings):
@@ -39,7 +39,7 @@ def is_list(where: str, endings: tuple[str, ...]) -> bool:
 
 
 def from_list(where: str, endings: tuple[str, ...]) -> Paths:
-    """Return the paths and labels that a list names. Raises ValueError where it names none."""
+    """Return the paths and labels that a list names. Raises ValueError if it names none."""
     read = _json_entries if where.lower().endswith(".json") else _text_entries
     entries = list(read(where, endings))
     if not entries:

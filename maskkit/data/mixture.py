@@ -155,7 +155,7 @@ def split_mixture(text: str) -> list[tuple[float, str]]:
 def open_mixture(text: str, open_one: Callable[[str], Source]) -> Source:
     """Open what ``split_mixture`` reads, each path by ``open_one``; one path alone is opened as it is.
 
-    Raises ValueError where samples of the parts cannot be in one batch.
+    Raises ValueError if samples of the parts cannot be in one batch.
     """
     parts = split_mixture(text)
     sources = [open_one(path) for _, path in parts]

@@ -31,7 +31,7 @@ class Files(Protocol):
         """Return the class name of file ``index``, None where nothing names one."""
 
     def open(self, index: int) -> BinaryIO:
-        """Open file ``index`` as a stream that can seek. Raises BadSampleError where there is nothing to read."""
+        """Open file ``index`` as a stream that can seek. Raises BadSampleError if there is nothing to read."""
 
     def local(self, index: int) -> AbstractContextManager[str]:
         """Give file ``index`` a path inside ``with``, for libraries that take nothing else. Raises as ``open`` does."""
@@ -114,7 +114,7 @@ class Paths:
 
 
 def open_file(path: str, wanted: str = "file") -> BinaryIO:
-    """Open a file that samples are read from. Raises BadSampleError where there is nothing to read."""
+    """Open a file that samples are read from. Raises BadSampleError if there is nothing to read."""
     check_readable(path, wanted)
     try:
         return open(path, "rb")

@@ -87,7 +87,7 @@ class EvaluationSamples:
         """Give the path and the sample of all that can be read at ``where``, as a batch of the model needs it.
 
         Bad samples are left out and appended to ``errors`` as (path, reason). ``data`` are data settings, by name.
-        Raises ValueError where there are no samples.
+        Raises ValueError if there are no samples.
         """
         source = self.data(root=os.fspath(where), **data).open(model.tokenizer, train=False)
         bad = errors if errors is not None else []

@@ -74,7 +74,7 @@ def keys_in_order(source: Source) -> Iterator[Key]:
 
 
 def readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[Found]:
-    """Read some samples, passing over bad ones. Raises ValueError where all are bad."""
+    """Read some samples, passing over bad ones. Raises ValueError if all are bad."""
     failures = list[BadSampleError]()
     for index in indices:
         try:

@@ -26,7 +26,7 @@ class Spread(Protocol):
 
 
 def look(source: Spread, limit: int, read: Callable[[int], F]) -> list[F]:
-    """Look at up to ``limit`` samples, evenly spread, passing over bad ones. Raises ValueError where all are bad."""
+    """Look at up to ``limit`` samples, evenly spread, passing over bad ones. Raises ValueError if all are bad."""
     return list(readable(source.spread(limit), read))
 
 

@@ -1,9 +1,9 @@
 """Decoders predict the tokens that ``mask.hidden`` names: ``(latent, tokens, mask) -> prediction [B K T]``.
 
-Shapes: B samples, N tokens, V visible, K asked for, D width, T width of a target, R prefix tokens.
+Shapes: B samples, N tokens, V visible tokens, K predicted tokens, D width, T width of a target, R prefix tokens.
 
-A decoder reads the coordinates of ``tokens`` and not their contents, unless ``reads_hidden`` says that it does;
-``maskkit.testing`` holds every decoder to that.
+A decoder reads the coordinates of ``tokens`` and not their contents, unless its attribute ``reads_hidden`` is True.
+``maskkit.testing`` checks this.
 """
 
 from maskkit.decoder.cross import CrossDecoder

@@ -1,4 +1,4 @@
-"""Cross-attention from hidden tokens to latents."""
+"""A decoder of cross-attention from hidden tokens to latents."""
 
 import torch
 from jaxtyping import Float
@@ -14,13 +14,14 @@ from maskkit.types import Latent, Mask, Tokens, take
 
 @part
 class CrossDecoder(nn.Module):
-    """Queries of hidden tokens attend to the latents, and not to each other. CrossMAE (arXiv:2401.14391), section 3.
+    """Queries of hidden tokens attend to the latents and not to each other. CrossMAE (arXiv:2401.14391), section 3.
 
-    A query is the mask token plus positions, and nothing else; so a prediction does not depend on which other tokens
-    are asked for, nor on their blocks. Keys and values are the prefix tokens and the visible latents.
+    A query is the mask token plus its position vector. A prediction therefore depends neither on the other tokens that
+    are predicted nor on their blocks. Keys and values are the prefix tokens and the visible latents.
 
-    ``levels`` is the number of the encoder's levels (``keep`` of the encoder) that are mixed: every decoder block reads
-    a weighted sum of its own of them, normalised (section 3.4). 0 reads the latents alone.
+    ``levels`` is the number of levels that the encoder keeps (its ``keep``). Each decoder block reads its own weighted
+    sum of these levels, normalised (section 3.4). With 0 it reads the latents alone. Raises ValueError if the encoder
+    keeps another number of levels, or is not sparse.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class CrossDecoder(nn.Module):
         self.positions = positions
         self.keep_prefix = keep_prefix
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim).normal_(std=0.02))
-        # A layer without bias, as the authors': what starts all Linear layers of a model starts this one, too.
+        # A Linear without bias, as in the authors' code, so that it is initialised with all other Linear layers.
         self.mix = Linear(levels, depth, bias=False) if levels else None
         self.context_norms = nn.ModuleList(LayerNorm(latent, eps=norm_eps) for _ in range(depth if levels else 0))
         self.blocks = CrossBlocks(
@@ -60,13 +61,13 @@ class CrossDecoder(nn.Module):
         self.head = Linear(dim, output)
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B K T"]:
-        """Predict every token asked for, in the order of ``mask.hidden``."""
+        """Return predictions [B K T] in the order of ``mask.hidden``."""
         query = self.mask_token + take(self.positions(tokens), mask.hidden)
         x = self.blocks(query, self._contexts(latent, tokens, mask))
         return self.head(self.norm(x))
 
     def _contexts(self, latent: Latent, tokens: Tokens, mask: Mask) -> list[Float[Tensor, "B R+V D"]]:
-        """Return what the blocks attend to: one context for all, or a mixture of levels for each."""
+        """Return the contexts of the blocks: one for all blocks, or one mixture of levels per block."""
         num_prefix = latent.prefix.shape[1]
         if self.mix is None:
             seen = visible_latents(latent, tokens, mask)

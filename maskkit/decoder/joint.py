@@ -1,4 +1,4 @@
-"""A small transformer over visible latents and mask tokens together."""
+"""A transformer decoder over visible latents and mask tokens together."""
 
 import torch
 import torch.nn.functional as F
@@ -15,20 +15,20 @@ from maskkit.types import Latent, Mask, Tokens, take
 
 @part
 class JointDecoder(nn.Module):
-    """A small transformer over visible latents and mask tokens together. MAE (arXiv:2111.06377), section 3, "decoder".
+    """A transformer over visible latents and mask tokens together. MAE (arXiv:2111.06377), section 3, "decoder".
 
-    ``latent`` is the encoder's width, ``output`` T of the target. Tokens enter as prefix, visible, hidden: self-
-    attention does not care for order, so MAE's unshuffling to grid order is left out. The final norm and the head run
-    on hidden tokens only, since nothing reads the others (VideoMAE does so; MAE predicts all and drops the visible).
+    ``latent`` is the width of the encoder and ``output`` the width T of the target. Tokens enter in the order prefix,
+    visible, hidden. Attention does not depend on the order, so MAE's unshuffling to grid order is omitted. The final
+    norm and the head run on hidden tokens only, as in VideoMAE (MAE predicts all tokens and drops the visible ones).
 
-    Of a dense encoder's latents, those of hidden tokens enter too, plus the mask token, which marks them.
-    Hidden tokens that form several blocks need ``PerBlock``.
+    With a dense encoder, the latents of hidden tokens enter too; the mask token is added to mark them. Raises
+    ValueError for hidden tokens that form several blocks; these need ``PerBlock``.
 
-    ``keep_prefix`` lets the encoder's prefix through; ``prefix_tokens`` counts tokens of the decoder's own, in front
-    (MAE-ST has one in place of the encoder's). ``project_bias=False`` is VideoMAE's (docs/official.md V3).
-    ``final_norm_eps`` is that of the norm before the head, where it differs from ``norm_eps``.
-    ``project=False`` takes latents as they are, and ``pos_every_block`` adds the positions before every block instead
-    of once (Point-MAE does both; docs/official.md P1, P3).
+    ``keep_prefix`` passes the encoder's prefix tokens on. ``prefix_tokens`` is the number of the decoder's own prefix
+    tokens (MAE-ST has one instead of the encoder's). ``project_bias=False`` is VideoMAE's (docs/official.md V3).
+    ``final_norm_eps`` is the epsilon of the norm before the head, if it differs from ``norm_eps``. ``project=False``
+    omits the projection of the latents, and ``pos_every_block`` adds the positions before every block instead of once
+    (Point-MAE does both; docs/official.md P1, P3).
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class JointDecoder(nn.Module):
         self.head = Linear(dim, output)
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
-        """Predict every hidden token, in the order of ``mask.hidden``."""
+        """Return predictions in the order of ``mask.hidden``."""
         refuse_blocks(mask, "JointDecoder")
         pos = self.positions(tokens)
         pos = torch.cat([take(pos, mask.visible), take(pos, mask.hidden)], dim=1)
@@ -87,7 +87,7 @@ class JointDecoder(nn.Module):
             prefix.append(self.project(latent.prefix).to(x.dtype))
         again = None
         if self.pos_every_block:
-            again = F.pad(pos, (0, 0, sum(part.shape[1] for part in prefix), 0))  # the prefix has no place
+            again = F.pad(pos, (0, 0, sum(part.shape[1] for part in prefix), 0))  # prefix tokens have no position
         else:
             x = x + pos
         x = self.blocks(torch.cat([*prefix, x], dim=1), again=again)

@@ -1,4 +1,4 @@
-"""One linear layer."""
+"""A decoder of one linear layer."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,9 +10,10 @@ from maskkit.types import Latent, Mask, Tokens, take
 
 @part
 class LinearDecoder(nn.Module):
-    """One linear layer on the latents of the tokens asked for. SimMIM (arXiv:2111.09886), section 3.3.
+    """A linear layer on the latents of the predicted tokens. SimMIM (arXiv:2111.09886), section 3.3.
 
-    It needs a dense encoder, unless the tokens asked for are the visible ones.
+    ``latent`` is the width of the encoder and ``output`` the width T of the target. Raises ValueError without a dense
+    encoder, unless the predicted tokens are the visible ones.
     """
 
     def __init__(self, *, latent: int, output: int) -> None:
@@ -20,7 +21,7 @@ class LinearDecoder(nn.Module):
         self.head = Linear(latent, output)
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
-        """Predict every hidden token, in the order of ``mask.hidden``."""
+        """Return predictions in the order of ``mask.hidden``."""
         if latent.tokens.shape[1] == tokens.shape[1]:
             return self.head(take(latent.tokens, mask.hidden))
         if mask.hidden is not mask.visible:

@@ -1,4 +1,4 @@
-"""Window attention over the whole grid."""
+"""A decoder of window attention over the whole grid."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,11 +14,11 @@ from maskkit.windows import WindowBlocks
 
 @part
 class WindowDecoder(nn.Module):
-    """Window attention over the whole grid, mask tokens in hidden places. Audio-MAE (arXiv:2207.06405), section 3.3.
+    """Window attention over the grid, with mask tokens for hidden tokens. Audio-MAE (arXiv:2207.06405), section 3.3.
 
-    Prefix tokens have no place in a grid and are left out: the authors drop the class token behind the positions
-    (docs/official.md A4). Tokens that a mask leaves in neither set are attended by nobody. The final norm and the head
-    run on hidden tokens only, since nothing reads the others.
+    Prefix tokens have no cell in a grid and are left out: the authors drop the class token after the positions are
+    added (docs/official.md A4). No token attends to tokens that are neither visible nor hidden. The final norm and the
+    head run on hidden tokens only. Raises ValueError for tokens that fill no grid of two axes, or a dense encoder.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class WindowDecoder(nn.Module):
         self.head = Linear(dim, output)
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B H T"]:
-        """Predict every hidden token, in the order of ``mask.hidden``."""
+        """Return predictions in the order of ``mask.hidden``."""
         if tokens.grid is None or len(tokens.grid) != 2:
             raise ValueError(f"windows need tokens on a grid of two axes, got grid {tokens.grid}; use JointDecoder")
         if is_dense(latent, tokens, mask):
@@ -66,7 +66,7 @@ class WindowDecoder(nn.Module):
 
 
 def _present(tokens: Tokens, mask: Mask) -> Bool[Tensor, "B N"] | None:
-    """Say which tokens are visible or hidden; None where all are."""
+    """Return which tokens are visible or hidden [B N]; None if all are."""
     if mask.visible.shape[1] + mask.hidden.shape[1] == tokens.shape[1]:
         return None
     nothing = torch.zeros(tokens.shape, dtype=torch.bool, device=mask.visible.device)

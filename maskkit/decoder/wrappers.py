@@ -1,4 +1,4 @@
-"""Decoders that change what another decoder is asked, or what it reads."""
+"""Decoders that wrap another decoder."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from maskkit.types import Latent, Mask, Tokens
 
 @part
 class PerBlock(nn.Module):
-    """Let another decoder predict each block of a mask on its own. I-JEPA (arXiv:2301.08243), section 3.
+    """Predict each block of a mask separately by another decoder. I-JEPA (arXiv:2301.08243), section 3.
 
-    A mask whose ``hidden`` is made of several blocks asks for each of them as if the others did not exist. All blocks
-    are folded into the batch and predicted in one pass.
+    Each block of ``mask.hidden`` is predicted as if the others did not exist. All blocks are folded into the batch and
+    predicted in one pass.
     """
 
     def __init__(self, *, decoder: Decoder) -> None:
@@ -21,7 +21,7 @@ class PerBlock(nn.Module):
         self.decoder = decoder
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B K T"]:
-        """Predict every hidden token, in the order of ``mask.hidden``."""
+        """Return predictions in the order of ``mask.hidden``."""
         if mask.blocks == 1:
             return self.decoder(latent, tokens, mask)
         blocks, hidden = mask.blocks, mask.hidden
@@ -48,9 +48,9 @@ class PerBlock(nn.Module):
 
 @part
 class AtLevel(nn.Module):
-    """Let another decoder read a level that the encoder kept instead of its output. LocalMIM (arXiv:2305.16820).
+    """Apply another decoder to a level that the encoder kept instead of its output. LocalMIM (arXiv:2305.16820).
 
-    ``level`` numbers the levels of ``keep``, from 0.
+    ``level`` is an index into the encoder's ``keep``, from 0. Raises ValueError if there is no such level.
     """
 
     def __init__(self, *, decoder: Decoder, level: int) -> None:
@@ -58,7 +58,7 @@ class AtLevel(nn.Module):
         self.decoder, self.level = decoder, level
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B K T"]:
-        """Predict every hidden token from the level."""
+        """Return predictions from the level, in the order of ``mask.hidden``."""
         if not 0 <= self.level < len(latent.levels):
             raise ValueError(f"the encoder keeps {len(latent.levels)} levels, so there is no level {self.level}")
         level, num_prefix = latent.levels[self.level], latent.prefix.shape[1]

@@ -1,1 +1,1 @@
-"""Figures: grids of pixels with titles and a caption, loss curves. A modality arranges them."""
+"""Figures: grids of pixels with titles and a caption, and loss curves."""

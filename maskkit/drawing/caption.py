@@ -1,4 +1,4 @@
-"""The words on a figure: what a reader has to know to judge a reconstruction."""
+"""Titles and captions of figures of reconstructions."""
 
 from maskkit.model import MaskedModel
 from maskkit.targets import NormalizedContents, SlicedContents
@@ -10,20 +10,20 @@ TITLES = ("input", "visible", "reconstruction")
 def visible_share(output: Output) -> float:
     """Return the share of visible tokens among those that are visible or hidden, in [0, 1].
 
-    Tokens in neither set do not count, such as padding.
+    Tokens in neither set, such as padding, do not count.
     """
     visible, hidden = output.mask.visible.shape[1], output.mask.hidden.shape[1]
     return visible / (visible + hidden)
 
 
 def column_titles(output: Output) -> tuple[str, str, str]:
-    """Return the titles of input, visible part and reconstruction; the second one says how much is visible."""
+    """Return the titles of input, visible part and reconstruction. The second title gives the visible share."""
     before, middle, after = TITLES
     return before, f"{middle} {visible_share(output):.0%}", after
 
 
 def caption(model: MaskedModel, tokens: str, *notes: str) -> str:
-    """Return a caption: what is the input's own, further notes, and what the target gives back to a prediction.
+    """Return a caption that states which contents are the input's, further notes, and what is added to predictions.
 
     ``tokens`` names the tokens in the plural, such as "patches".
     """

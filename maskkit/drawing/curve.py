@@ -1,15 +1,15 @@
-"""The loss of a run over its steps, as a figure."""
+"""A figure of the loss of a run over its steps."""
 
 import json
 from pathlib import Path
 
 
 def draw_loss(metrics: Path, path: Path) -> Path:
-    """Draw the ``loss`` of a ``metrics.jsonl`` into an image file; returns its path. Needs no display.
+    """Draw the ``loss`` of a ``metrics.jsonl`` to an image file, and return its path. It needs no display.
 
-    Raises ValueError where the file has no step with a loss.
+    Raises ValueError if the file has no step with a loss.
     """
-    from matplotlib.figure import Figure  # half a second that other commands need not wait for
+    from matplotlib.figure import Figure  # slow to import, and other commands do not need it
 
     lines = [json.loads(line) for line in metrics.read_text().splitlines() if line.strip()]
     points = [(line["step"], line["loss"]) for line in lines if line.get("loss") is not None]

@@ -1,4 +1,4 @@
-"""A grid of pixels with titles above, titles at the side and a caption below, drawn by Pillow.
+"""Grids of pixels with titles and a caption, drawn by Pillow.
 
 Shapes: H height, W width of a cell's contents, in pixels.
 """
@@ -20,7 +20,7 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def fit_cell(height: int, width: int, *, smallest: int, largest: int | None = None) -> tuple[int, int]:
-    """Return the height and width of a cell: small contents are enlarged by a whole number, large ones shrunk.
+    """Return the height and width of a cell. Small contents are enlarged by a whole factor, large ones are shrunk.
 
     The shorter side is then at least ``smallest`` and at most about ``largest`` pixels.
     """
@@ -42,15 +42,15 @@ def grid(
     margin: int = MARGIN,
     head: int = HEAD,
 ) -> Image.Image:
-    """Lay contents in [0, 1] out as a grid; ``cell`` is the height and width that each is resized to.
+    """Return a grid of contents in [0, 1]. ``cell`` is the height and width in pixels that each is resized to.
 
-    ``titles`` stand above the columns. ``sides`` stand beside the rows, written upwards, and start over where they
-    end. Every ``block`` rows a wider gap follows. ``note`` is the caption.
+    ``titles`` are above the columns. ``sides`` are beside the rows, rotated upwards, and repeat cyclically. A wider gap
+    follows every ``block`` rows. ``note`` is the caption.
     """
     height, width = cell
     font = ImageFont.load_default(size=FONT_SIZE)
     left, top = margin + (SIDE if sides else 0), margin + (head if titles else 0)
-    last = GAP if margin else 0  # without a margin the grid ends with its cells
+    last = GAP if margin else 0  # without a margin there is no gap after the last cell
     size = (left + len(rows[0]) * (width + GAP) - GAP + last + margin, top + _height(len(rows), height, block) + margin)
     size = size[0], size[1] - GAP + last
     lines = wrapped(note, size[0] - 2 * margin, font) if note else []
@@ -71,12 +71,12 @@ def grid(
 
 
 def picture(pixels: Pixels) -> Image.Image:
-    """Return numbers in [0, 1] as an image of 8 bits."""
+    """Return values in [0, 1] as an 8-bit image."""
     return Image.fromarray((pixels.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy())
 
 
 def fitted(text: str, width: int, font: Font) -> str:
-    """Shorten a title to a width in pixels: by words, the last one by letters."""
+    """Shorten a title to a width in pixels, by words, and the last word by letters."""
     while text and font.getlength(text) > width:
         text = text.rsplit(" ", 1)[0] if " " in text else text[:-1]
     return text
@@ -95,12 +95,12 @@ def wrapped(text: str, width: int, font: Font) -> list[str]:
 
 
 def _height(rows: int, height: int, block: int) -> int:
-    """Return what so many rows take, the gaps behind them included."""
+    """Return the height in pixels of some rows, including the gaps after them."""
     return rows * (height + GAP) + (rows // block * BETWEEN if block else 0)
 
 
 def _upwards(title: str, height: int, font: Font) -> Image.Image:
-    """Return a title written upwards, in the middle of its row."""
+    """Return a title rotated upwards, in the middle of its row."""
     title = fitted(title, height, font)
     label = Image.new("RGB", (height, SIDE - GAP), "white")
     ImageDraw.Draw(label).text(((height - font.getlength(title)) / 2, 0), title, fill="black", font=font)

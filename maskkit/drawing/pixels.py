@@ -1,4 +1,4 @@
-"""Pixels as figures show them, whatever a model normalises by: images ``[B C H W]``, videos ``[B C T H W]``.
+"""Conversion of images ``[B C H W]`` and videos ``[B C T H W]`` into pixels for figures, without normalisation.
 
 Shapes: B batch, C channels, H hidden tokens, D contents of a token; any axes behind the channels.
 """
@@ -22,7 +22,7 @@ def three_views(batch: Batch, output: Output, model: MaskedModel) -> list[Float[
 
 
 def grey(batch: Shaped[Tensor, "B C *axes"], output: Output, model: MaskedModel) -> Float[Tensor, "B H D"]:
-    """Return contents that show as middle grey, for the hidden tokens."""
+    """Return contents of hidden tokens that are shown as middle grey."""
     if batch.dtype == torch.uint8:
         everywhere = torch.full_like(batch, 128)
     else:
@@ -34,7 +34,7 @@ def grey(batch: Shaped[Tensor, "B C *axes"], output: Output, model: MaskedModel)
 def shown(batch: Shaped[Tensor, "B C *axes"], model: MaskedModel, *, like: Tensor) -> Float[Tensor, "B 3 *axes"]:
     """Return pixels in [0, 1] as three channels: colour, grey, or the first channels of many.
 
-    Floats that are not pixels in [0, 1] are stretched by the range of ``like``, the same for every cell of a figure.
+    Floats outside of [0, 1] are scaled by the range of ``like``, which is the same for all cells of a figure.
     """
     if batch.dtype == torch.uint8:
         pixels = batch.float() / 255

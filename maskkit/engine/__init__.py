@@ -1,1 +1,1 @@
-"""The training engine: data, optimiser, loop, state and log. It knows no modality and no method."""
+"""The training engine: settings, loop, checkpoints, log and distributed training, for any modality and method."""

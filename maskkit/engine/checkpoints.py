@@ -1,11 +1,11 @@
-"""The state of a run on disk: everything that the next step depends on, complete or absent.
+"""Checkpoints: the state of a run on disk, written atomically.
 
-A checkpoint is a folder: what each process holds of the weights, of the optimiser and of the average, in safetensors,
-written by torch.distributed.checkpoint, so that any other number of processes can read it; and ``manifest.json`` with
-the numbers of the run, and the size and checksum of every file. It is written beside its place, flushed to disk and
-renamed. All of it is tensors and JSON: reading it back runs no code. (DCP's own format keeps a pickle.)
+A checkpoint is a folder. It holds each process's part of the weights, the optimiser and the average in safetensors,
+written by torch.distributed.checkpoint, so that any number of processes can read it. ``manifest.json`` holds the
+progress of the run, and the size and checksum of every file. The folder is written under a temporary name, flushed to
+disk and renamed. It consists of tensors and JSON, so reading it runs no code. (DCP's own format includes a pickle.)
 
-No random generator is in it, because none outlives a micro-batch: each is seeded from (seed, step, micro-batch).
+No generator state is stored, because every generator is seeded from (seed, step, micro-batch).
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from maskkit.optim import EMA
 
 @dataclass
 class TrainState:
-    """What a step changes."""
+    """The state that a step changes."""
 
     model: MaskedModel
     optimizer: torch.optim.Optimizer
@@ -46,7 +46,7 @@ class TrainState:
     step: int = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return every tensor under the name it has in a checkpoint."""
+        """Return every tensor by its name in a checkpoint."""
         found = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.average is not None:
             found |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
@@ -56,7 +56,7 @@ class TrainState:
         return found
 
     def make_room(self, names: Mapping[str, torch.Size]) -> None:
-        """Give a fresh optimiser the state that a checkpoint has for it, as zeros to be filled."""
+        """Create the state tensors of a new optimiser with the shapes of a checkpoint, to be filled by loading."""
         for name, parameter in self.model.named_parameters():
             prefix = f"optimizer.{name}:"
             for key in (key for key in names if key.startswith(prefix)):
@@ -66,24 +66,27 @@ class TrainState:
 
 @dataclass
 class Checkpoints:
-    """The checkpoints of a run: written, verified, taken up, dropped."""
+    """The checkpoints of a run: writing, verifying, loading and deleting."""
 
     folder: Path
     world: World
     keep: int = 2
-    """Newest ones kept."""
+    """Number of most recent checkpoints to keep."""
     keep_every: int | None = None
-    """Those of every n-th step are kept for good."""
+    """Checkpoints of every n-th step are kept permanently."""
     background: bool = False
-    """Write in a thread, from a copy in memory, while training goes on."""
+    """Write in a background thread, from a copy in memory."""
     seconds: float = 0.0
-    """How long the last one kept the step waiting."""
+    """Seconds that the last checkpoint blocked training."""
     saved: int = 0
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
     _writing: Future[None] | None = field(default=None, repr=False)
 
     def save(self, state: TrainState, progress: Progress) -> None:
-        """Write ``step-XXXXXXXX``. An OSError leaves what was there whole. Raises FloatingPointError on NaN weights."""
+        """Write ``step-XXXXXXXX``.
+
+        After an OSError, older checkpoints are intact. Raises FloatingPointError on NaN weights.
+        """
         began = time.perf_counter()
         self.finish()
         tensors = {name: tensor.detach() for name, tensor in state.tensors().items()}
@@ -97,24 +100,24 @@ class Checkpoints:
         self.saved += 1
 
     def __enter__(self) -> Self:
-        """Nothing to open."""
+        """Return the object itself."""
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Let a checkpoint that is being written end, before its process group does; the first error counts."""
+        """Wait for a checkpoint that is being written before the process group ends. The first error is raised."""
         with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
             self.finish()
 
     def finish(self) -> None:
-        """Wait for a checkpoint that is still being written; raises what went wrong with it."""
+        """Wait for a checkpoint that is still being written, and raise its error if there was one."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def resume(self, state: TrainState, say: Callable[[str], None]) -> Progress | None:
-        """Take up the newest whole checkpoint; None where there is none yet. Says which ones are damaged.
+        """Load the newest valid checkpoint; None if there are no checkpoints. Damaged checkpoints are reported.
 
-        Raises ValueError when there are checkpoints and none of them is whole.
+        Raises ValueError if there are checkpoints and all of them are damaged.
         """
         paths = all_checkpoints(self.folder)
         for path in reversed(paths):
@@ -129,7 +132,7 @@ class Checkpoints:
         return None
 
     def _damage(self, path: Path) -> str | None:
-        """Every process looks at its share of the files, so that large checkpoints are verified at full speed."""
+        """Return why a checkpoint is damaged. Each process verifies its share of the files."""
         return find_damage(path, self.world.rank, self.world.size)
 
     def _load(self, path: Path, state: TrainState) -> Progress:
@@ -142,7 +145,7 @@ class Checkpoints:
         tensors = state.tensors()
         missing = sorted(name for name, tensor in tensors.items() if sizes.get(name) != tensor.shape)
         if missing:
-            raise ValueError(f"{path} is of another model: {missing[0]} is missing or of another shape")
+            raise ValueError(f"{path} is of another model: {missing[0]} is missing or has another shape")
         _dcp(dcp_load, tensors, storage_reader=reader, world=self.world)
         state.step = progress.step
         return progress
@@ -169,15 +172,15 @@ class Checkpoints:
             raise OSError(f"could not write {target}: {_reason(error)}; free some space, then --resume") from error
 
     def _put(self, aside: Path, target: Path) -> None:
-        """Rename into place, then drop what is no longer kept; nothing that is being deleted has a whole one's name."""
-        if target.exists():  # a resumed run comes by here again, with the same numbers
+        """Rename into place, then delete old checkpoints, which are renamed before they are deleted."""
+        if target.exists():  # a resumed run writes the same checkpoint again
             _drop(target)
         os.replace(aside, target)
         sync(self.folder)
         for old in all_checkpoints(self.folder)[: -self.keep]:
             if not (self.keep_every and int(old.name[5:]) % self.keep_every == 0):
                 _drop(old)
-        for left in self.folder.glob(".step-*"):  # of a process that died while it dropped or wrote one
+        for left in self.folder.glob(".step-*"):  # left by a process that died while it deleted or wrote a checkpoint
             shutil.rmtree(left, ignore_errors=True)
 
     def _refuse_nan(self, tensors: Mapping[str, Tensor]) -> None:
@@ -191,12 +194,12 @@ class Checkpoints:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """List checkpoints, oldest first; what is half written or half deleted begins with a dot."""
+    """Return the checkpoints, oldest first. Names of incomplete ones begin with a dot."""
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
 def read_model(path: Path) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint, whole, however many processes wrote it."""
+    """Return the unsharded weights of a checkpoint. Raises ValueError for a damaged checkpoint."""
     damage = find_damage(path)
     if damage is not None:
         raise ValueError(f"{path} is damaged: {damage}")
@@ -209,13 +212,13 @@ def read_model(path: Path) -> dict[str, Tensor]:
 
 def _dcp(work: Callable[..., object], tensors: dict[str, Tensor], *, world: World | None, **storage: object) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # one process, as intended
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # expected with one process
         alone = world is None or world.size == 1
         work(tensors, no_dist=alone, process_group=None if world is None else world.files, **storage)
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    """Copy a tensor to the CPU, as it is sharded. Weights that are on the CPU are copied too, as steps change them."""
+    """Copy a tensor's shard to the CPU. Weights on the CPU are copied too, because the next steps change them."""
     return tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()
 
 

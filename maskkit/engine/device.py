@@ -1,4 +1,4 @@
-"""The device of a run: whether it can be used, its precision, its memory."""
+"""The device of a run: availability, precision and memory."""
 
 import ctypes
 import resource
@@ -8,14 +8,14 @@ import torch
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the largest memory used so far in bytes: the device's, or this process's on a CPU."""
+    """Return the peak memory in bytes: that of the device, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def check_device(name: str) -> None:
-    """Raise ValueError where a device cannot be used here."""
+    """Raise ValueError if a device cannot be used on this machine."""
     try:
         torch.empty(0, device="cpu" if name == "auto" else name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -24,10 +24,10 @@ def check_device(name: str) -> None:
 
 
 def best_precision() -> Literal["bf16", "fp32"]:
-    """Return bf16 where the hardware multiplies it: GPUs since Ampere, CPUs with AMX.
+    """Return bf16 if the hardware multiplies bfloat16 fast (GPUs since Ampere, CPUs with AMX), else fp32.
 
-    AVX512-BF16 alone is no gain: on such a Xeon its products ran at half the speed of float32 (0.16 to 0.31 TFLOP/s).
-    There bf16 saves memory and no time, since products are widened to float32 (``kernels/linear.py``).
+    AVX512-BF16 alone is not faster: on such a Xeon its products ran at half the speed of float32 (0.16 to 0.31
+    TFLOP/s). There bf16 saves memory but no time, because products are widened to float32 (``kernels/linear.py``).
     """
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
@@ -38,11 +38,11 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc reuse large freed blocks instead of handing them back; returns whether it agreed.
+    """Make glibc reuse large freed blocks instead of returning them to the system. Returns whether that succeeded.
 
-    It gives blocks of some megabytes back at once, and the next step has every page of them mapped and zeroed again:
-    for ViT-B and batch 8 on 2 cores that is 6 % of a step in float32 and 9 % in bfloat16. The process then keeps its
-    peak memory until it ends, as it needs it again in the next step. Other C libraries are left as they are.
+    By default glibc returns blocks of some megabytes at once, and every page is mapped and zeroed again in the next
+    step: for ViT-B and batch 8 on 2 cores that takes 6 % of a step in float32 and 9 % in bfloat16. The process then
+    keeps its peak memory until it ends. Other C libraries are not changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -1,7 +1,7 @@
-"""One process or many: who takes part in a run, and how a model is spread over them.
+"""Distributed training: the processes of a run, and the sharding of a model over them.
 
-torchrun starts the processes; without it there is one, no process group, and every exchange below gives back what it
-was given, so that the loop has one path. The names are torch's: a *rank* is a process, *size* how many there are.
+torchrun starts the processes. Without it there is one process and no process group, and every collective below returns
+its input, so that the loop needs no cases. ``rank`` is the number of a process and ``size`` the number of processes.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ Sharding = Literal["full", "node", "none"]
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run, seen from one of them."""
+    """The processes of a run, as seen by one of them."""
 
     device: torch.device
     rank: int = 0
     size: int = 1
     mesh: DeviceMesh | None = None
-    """Replicas x shards, where there are several processes."""
+    """Device mesh of replicas x shards, if there are several processes."""
     files: Any = None
-    """A gloo group of its own for checkpoints, which a thread may write while a step talks over the other."""
+    """A separate gloo group for checkpoints, which a thread may write while a step uses the default group."""
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """True for the process that writes files and prints."""
         return self.rank == 0
 
     def total(self, numbers: Sequence[float]) -> list[float]:
-        """Sum numbers over all processes."""
+        """Return the sums of numbers over all processes."""
         if self.size == 1:
             return list(numbers)
         summed = torch.tensor(numbers, dtype=torch.float64, device=self.device)
@@ -55,7 +55,7 @@ class World:
         return summed
 
     def average_statistics(self, model: nn.Module) -> None:
-        """Give every process the mean of all processes' running statistics (BatchNorm's): one saves, all evaluate."""
+        """Average running statistics (BatchNorm's) over all processes, so that saved and evaluated models agree."""
         if self.size == 1:
             return
         norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -67,7 +67,7 @@ class World:
                 each.copy_(mean)
 
     def gather(self, value: Any) -> list[Any]:
-        """Collect a Python object of each process, in every process, by rank."""
+        """Return the Python objects of all processes, ordered by rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -75,14 +75,14 @@ class World:
         return values
 
     def wait_for_files(self) -> None:
-        """Wait until every process is here, on the group of the checkpoints."""
+        """Wait for all processes, on the checkpoint group."""
         if self.size > 1:
             dist.barrier(group=self.files)
 
 
 @contextlib.contextmanager
 def init_distributed(device: str, sharding: Sharding = "full") -> Iterator[World]:
-    """Join the processes that torchrun started; alone otherwise. ``device`` is cpu, cuda or auto."""
+    """Join the processes that torchrun started, or yield a world of one. ``device`` is cpu, cuda or auto."""
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -94,8 +94,9 @@ def init_distributed(device: str, sharding: Sharding = "full") -> Iterator[World
         torch.cuda.set_device(place)
     ours = not dist.is_initialized()
     if ours:
-        # A restarted agent keeps its store (torch 2.14), with addresses of processes that are gone under names that are
-        # the same in each life. Whoever reads one before its owner has written anew fails; so each life has its own.
+        # A restarted agent keeps its store (torch 2.14), with addresses of ended processes under unchanged names. A
+        # process that reads such an address before its owner has rewritten it fails, so each restart uses its own
+        # prefix.
         store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
         life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(f"life-{life}", store)  # type: ignore[attr-defined]
@@ -111,7 +112,7 @@ def init_distributed(device: str, sharding: Sharding = "full") -> Iterator[World
 
 
 def distribute(model: nn.Module, world: World, *, recompute: bool = False, compiled: bool = False) -> None:
-    """Prepare a model for training, in place. The order matters; each step says why it stands where it does."""
+    """Prepare a model for training, in place. The comments give the reasons for the order of the steps."""
     stacks = [module for module in model.modules() if isinstance(module, BlockStack)]
     # 1. Recomputing comes first, so that what is compiled and gathered next is the function that runs twice.
     for stack in stacks:
@@ -124,7 +125,7 @@ def distribute(model: nn.Module, world: World, *, recompute: bool = False, compi
     # 3. Sharding comes last, around what is compiled: while a block computes, the next one's weights are gathered.
     #    Weights stay float32 and autocast alone chooses bfloat16, so that one process and many compute the same.
     if world.mesh is not None:
-        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)  # nobody writes to it
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)  # is never written
         for stack in stacks:
             for block in stack:
                 fully_shard(block, mesh=world.mesh)
@@ -132,18 +133,18 @@ def distribute(model: nn.Module, world: World, *, recompute: bool = False, compi
 
 
 def set_gradient_sync(model: nn.Module, now: bool) -> None:
-    """Say whether the next backward pass shares gradients; with accumulation only the last one need."""
+    """Return whether the next backward pass shares gradients; with accumulation only the last one need."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(now)
 
 
 def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor without its sharding; every process must ask."""
+    """Return an unsharded copy of a tensor. All processes must call it."""
     return tensor.full_tensor() if isinstance(tensor, dist.tensor.DTensor) else tensor
 
 
 def _mesh_shape(sharding: Sharding, size: int) -> tuple[int, int]:
-    """Return replicas x shards. One mesh serves all: a shard group of one process is plain replication."""
+    """Return the numbers of replicas and shards. With one shard the model is replicated. Raises ValueError."""
     shards = {"full": size, "node": int(os.environ.get("LOCAL_WORLD_SIZE", size)), "none": 1}[sharding]
     if size % shards:
         raise ValueError(f"sharding={sharding!r} needs the same number of processes on each node, {size} in all")

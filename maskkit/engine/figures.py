@@ -1,4 +1,4 @@
-"""Figures of reconstructions while a run goes on. Nothing about figures may stop training."""
+"""Figures of reconstructions during training. Errors in figures never stop training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,14 +29,14 @@ def draw_some(
     log: Log | NullLog,
     step: int,
 ) -> None:
-    """Draw the first few samples, always under the same mask, so that figures compare over time.
+    """Draw the first samples under a fixed mask, so that figures of different steps can be compared.
 
-    Every process computes, since each may hold a part of the weights; the one with ``draw`` draws. Whatever goes wrong
-    is said in a line, and the run goes on.
+    All processes run the model, because each may hold a part of the weights; the process with ``draw`` draws. Errors
+    are reported in one line, and training continues.
     """
     samples = [] if source is None else first_samples(source, NUM_SAMPLES)
     if not samples:
-        log.say("no picture: none of the first samples can be read")
+        log.say("no figure: none of the first samples can be read")
         return
     was_training = model.training
     try:
@@ -47,7 +47,7 @@ def draw_some(
             path.parent.mkdir(exist_ok=True)
             draw(batch, output, model, path)
             log.picture(path, step)
-    except Exception as error:  # noqa: BLE001  # a target without pictures, a full disk, a library's defect
-        log.say(f"no picture: {' '.join(str(error).split()) or type(error).__name__}")
+    except Exception as error:  # noqa: BLE001  # a target without contents, a full disk, an error in a library
+        log.say(f"no figure: {' '.join(str(error).split()) or type(error).__name__}")
     finally:
         model.train(was_training)

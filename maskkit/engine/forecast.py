@@ -1,4 +1,4 @@
-"""What a run will cost, measured before it starts: operations of a sample, this machine's peak, the reader's pace."""
+"""A forecast of the cost of a run, measured before it starts: operations per sample and throughputs."""
 
 import itertools
 import os
@@ -19,28 +19,28 @@ from maskkit.model import MaskedModel
 from maskkit.progress import clock
 from maskkit.seeds import generator
 
-TRIALS = 8  # samples that are read and worked through
-SHORT = 0.05  # seconds of a trial that a larger one is worth
+TRIALS = 8  # samples of the trial
+SHORT = 0.05  # seconds below which the trial is repeated with more samples
 READ_SECONDS = 1.0
-HEADROOM = 1.1  # a reader must be faster than the model by this, or the model waits now and then
+HEADROOM = 1.1  # factor by which the reader must be faster than the model, so that the model never waits
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Measured on a few samples; times are what one process takes."""
+    """Measurements on a few samples, in one process."""
 
     parameters: int
     flops: int
-    """Of one sample, forward and backward: what its matrix products multiply and add."""
+    """Floating-point operations of the matrix products of one sample, forward and backward."""
     peak: float
-    """Fastest matrix product of the device, in floating-point operations a second."""
+    """Throughput of the fastest matrix product of the device, in floating-point operations per second."""
     model_pace: float
-    """Samples a second, forward and backward."""
+    """Throughput of the model in samples per second, forward and backward."""
     reader_pace: float
-    """Samples a second that one worker reads."""
+    """Throughput of one worker in samples per second."""
 
     def lines(self, *, steps: int, batch: int, processes: int, workers: int) -> list[str]:
-        """Say it in two or three lines."""
+        """Return the forecast as two or three lines of text."""
         samples, pace = steps * batch, self.model_pace * processes
         lines = [
             f"{self.parameters / 1e6:.1f} M parameters, {self.flops / 1e9:.2f} GFLOP a sample forward and backward; "
@@ -61,7 +61,7 @@ class Forecast:
 def forecast(
     model: MaskedModel, source: Source, device: torch.device, autocast: AbstractContextManager[object], micro: int
 ) -> Forecast:
-    """Read a few samples and work through them. Leaves weights, buffers and random generators as they were."""
+    """Measure reading and training on a few samples. Weights, buffers and generators are left unchanged."""
     samples, reader_pace = _read_some(source)
     parameters = sum(p.numel() for p in model.parameters())
     batch = _batch(samples, min(micro, len(samples)), device)
@@ -80,7 +80,7 @@ def forecast(
         work()
     flops = counter.get_total_flops() / count
     seconds = min(_time(work, device) for _ in range(2))
-    while seconds < SHORT and count < micro:  # a few samples of a small model say more of torch than of the model
+    while seconds < SHORT and count < micro:  # with few samples of a small model, torch's overhead would dominate
         count = min(2 * count, micro)
         batch = _batch(samples, count, device)
         seconds = min(_time(work, device) for _ in range(2))
@@ -90,7 +90,7 @@ def forecast(
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -> float:
-    """Measure the fastest matrix product of a device, in floating-point operations a second."""
+    """Measure the fastest matrix product of a device, in floating-point operations per second."""
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -98,12 +98,12 @@ def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -
 
 
 def _batch(samples: list[Sample], count: int, device: torch.device) -> Tensor | Fields:
-    """Stack ``count`` samples, going round where there are fewer."""
+    """Stack ``count`` samples, repeating them if there are fewer."""
     return stack(list(itertools.islice(itertools.cycle(samples), count))).to(device)
 
 
 def _read_some(source: Source) -> tuple[list[Sample], float]:
-    """Return up to TRIALS samples, and how many of them were read in a second. Raises ValueError without any."""
+    """Return up to TRIALS samples, and the samples read per second. Raises ValueError if none can be read."""
     samples: list[Sample] = []
     bad: BadSampleError | None = None
     began = time.perf_counter()
@@ -113,13 +113,13 @@ def _read_some(source: Source) -> tuple[list[Sample], float]:
             break
         try:
             samples.append(source.read(key, generator(0, key.index)))
-        except BadSampleError as error:  # counted where they are trained on
+        except BadSampleError as error:  # unreadable samples are counted during training
             bad = bad or error
             continue
-        if len(samples) == 1:  # the first one opens what stays open
+        if len(samples) == 1:  # the first sample opens files that stay open
             first = time.perf_counter()
     if not samples:
-        raise ValueError(f"none of {tried + 1} samples can be read (the first: {bad}); mend the data")
+        raise ValueError(f"none of {tried + 1} samples can be read (the first: {bad}); fix the data")
     rest = len(samples) - 1
     took = time.perf_counter() - (first if rest else began)
     return samples, max(rest, 1) / max(took, 1e-9)

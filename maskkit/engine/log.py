@@ -1,4 +1,4 @@
-"""What a run writes and prints: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
+"""The log of a run: a progress bar or plain lines, metrics.jsonl, and TensorBoard."""
 
 import json
 import math
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """Writes metrics and shows progress. Use as a context manager."""
+    """Writes metrics and shows progress. It is a context manager."""
 
     def __init__(self, metrics: Path, board: Path, *, steps: int, start: int, keep_bytes: int = 0) -> None:
         self._file = metrics.open("a")
-        self._file.truncate(keep_bytes)  # lines written after the checkpoint will be written again
+        self._file.truncate(keep_bytes)  # lines that were written after the checkpoint are written again
         self._board: SummaryWriter | None = None
         self._board_path, self._steps, self._start = board, steps, start
         self._console = Console(stderr=True)
@@ -45,7 +45,7 @@ class Log:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close everything, also after an error."""
+        """Close the bar, the file and the writer, also after an error."""
         if self._bar is not None:
             self._bar.stop()
         if self._board is not None:
@@ -53,7 +53,7 @@ class Log:
         self._file.close()
 
     def write(self, metrics: Mapping[str, float | int]) -> None:
-        """Write one object and show it; JSON has no word for NaN, so what is not finite becomes null."""
+        """Write one JSON object and show it. JSON has no NaN, so values that are not finite become null."""
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         self._file.write(json.dumps(finite) + "\n")
         self._file.flush()
@@ -64,7 +64,7 @@ class Log:
         self.show(metrics)
 
     def show(self, metrics: Mapping[str, float | int]) -> None:
-        """Move the bar, or print a line now and then."""
+        """Update the bar, or print an occasional line."""
         step, now = int(metrics["step"]), time.perf_counter()
         numbers = f"loss {metrics['loss']:.4f} · {metrics['samples_per_second']:.0f} samples/s"
         if metrics["data_wait"] > 0.2:
@@ -81,7 +81,7 @@ class Log:
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def picture(self, path: Path, step: int) -> None:
-        """Show a PNG in TensorBoard, under a step."""
+        """Add a PNG to TensorBoard for a step."""
         import numpy as np
         from PIL import Image
 
@@ -90,20 +90,20 @@ class Log:
                 self._board.add_image("reconstruction", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
     def bytes(self) -> int:
-        """Return the length of the metrics file, all of it on disk."""
+        """Flush the metrics file to disk and return its length in bytes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
     def rewind(self, step: int, keep_bytes: int) -> None:
-        """Forget what was written after a checkpoint."""
+        """Delete what was written after a checkpoint."""
         self._file.truncate(keep_bytes)
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
 
 
 class NullLog:
-    """The log of every process but the first: it writes and prints nothing."""
+    """The log of all processes except the first. It writes and prints nothing."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The training loop. One function, top to bottom; everything it calls is a few lines elsewhere."""
+"""The training loop, in one function."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ Settings = Pretrain[ModelSettings, DataSettings]
 
 
 def pretrain(settings: Settings, modality: Modality | object) -> Path:
-    """Build the model, open the data, train, and return the run's folder."""
+    """Build the model, open the data, train, and return the folder of the run. Raises ValueError for wrong settings."""
     found = as_modality(modality)
     torch.manual_seed(settings.seed)
     model = settings.model.build()
@@ -56,12 +56,13 @@ def train(
 ) -> None:
     """Train ``model`` in place on ``source`` and keep the run in ``settings.out``.
 
-    Under torchrun, every process calls this with the same arguments; the model then stays spread over them.
+    Under torchrun, every process calls this with the same arguments, and the model stays sharded. Raises ValueError for
+    an empty data set.
     """
     check_device(settings.device)
     if len(source) == 0:
         raise ValueError("the data set is empty; give a path with at least one sample")
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:  # torchrun brought a broken run back
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:  # torchrun has restarted the run
         settings = replace(settings, resume=True)
     with init_distributed(settings.device, settings.sharding) as world:
         run = Run.begin(model, source, settings.completed(len(source)), world, modality)
@@ -73,7 +74,7 @@ def train(
 
 @dataclass
 class Figures:
-    """What draws reconstructions while a run goes on, and the samples that it draws."""
+    """The drawing function of figures during training, and its samples."""
 
     draw: Draw | None
     source: Source | None
@@ -81,7 +82,7 @@ class Figures:
 
 @dataclass
 class Run:
-    """Everything that a run holds while it goes on."""
+    """The state and the files of a run during training."""
 
     settings: Settings
     model: MaskedModel
@@ -89,7 +90,7 @@ class Run:
     world: World
     folder: RunFolder
     record: object
-    """The description of the model, which builds it again."""
+    """Description of the model, from which it can be built again."""
     state: TrainState
     schedule: Schedule
     checkpoints: Checkpoints
@@ -102,7 +103,7 @@ class Run:
 
     @classmethod
     def begin(cls, model: MaskedModel, source: Source, settings: Settings, world: World, modality: str) -> "Run":
-        """Open the folder, measure what the run will cost, spread the model over the processes, and resume."""
+        """Open the folder, forecast the cost, shard the model, and load the last checkpoint when resuming."""
         device = world.device
         if device.type == "cpu":
             keep_freed_memory()
@@ -163,29 +164,29 @@ class Run:
 
     @property
     def num_micro_batches(self) -> int:
-        """Micro-batches of a step, over all processes."""
+        """The number of micro-batches of a step, over all processes."""
         return (self.settings.batch or 1) // self.progress.micro_batch
 
     @property
     def run_seed(self) -> int:
-        """The seed of everything random: another one after each time that the run went back."""
+        """The seed of all random choices. It changes each time the run returns to a checkpoint."""
         seed, rewinds = self.settings.seed, self.progress.rewinds
         return seed_of(seed, rewinds) if rewinds else seed
 
     def batches(self) -> Iterator[Batch]:
-        """Read on from the present step: this process's share of the micro-batches."""
+        """Yield this process's share of the micro-batches from the current step on."""
         first = self.state.step * self.num_micro_batches + self.world.rank
         stream = Stream(self.source, self.progress.micro_batch, self.run_seed, first=first, stride=self.world.size)
         return load(self.source, stream, workers=self.settings.workers)
 
     def rewind(self) -> Iterator[Batch]:
-        """Go back to the last checkpoint, and read the data in another order from there."""
+        """Return to the last checkpoint, and yield the data in a new order from there."""
         bad = self.state.step
         self.checkpoints.finish()
         found = self.checkpoints.resume(self.state, self.say)
         if found is None:
             raise FloatingPointError(
-                f"the loss is not finite and there is no checkpoint to go back to at step {bad}; "
+                f"the loss is not finite and there is no checkpoint to return to at step {bad}; "
                 f"{self.nonfinite.file} names the samples; lower --lr (in a recipe: --optim.lr), set --clip 1, "
                 "or use --precision fp32"
             )
@@ -199,7 +200,7 @@ class Run:
         return self.batches()
 
     def say(self, text: str) -> None:
-        """Print a line about the run, in one process."""
+        """Print a line about the run, in the main process only."""
         if self.world.is_main:
             self.log.say(text)
 
@@ -218,7 +219,7 @@ class Run:
             self.say(f"a checkpoint takes {seconds:.2f} s (see --save-every, --save-in-background)")
 
     def save_models(self) -> None:
-        """Write the last model, and its average where there is one, as files that need no run folder."""
+        """Write the final model, and its average if there is one, to files that can be used without the run folder."""
         finished = {self.folder.model: self.model.state_dict()}
         if self.state.average is not None:
             average = self.model.state_dict() | self.state.average.weights
@@ -226,13 +227,13 @@ class Run:
         for path, tensors in finished.items():
             whole = {name: full_tensor(tensor.detach()).cpu() for name, tensor in tensors.items()}
             if self.world.is_main:
-                alone = build_as(MaskedModel, self.record)  # the model itself may be spread over many processes
+                alone = build_as(MaskedModel, self.record)  # the model itself may be sharded
                 alone.load_state_dict(whole)
                 weights.save(alone, path)
 
 
 def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
-    """Take the steps of a run, from where it stands to its end."""
+    """Train from the current step to the last."""
     settings, world, model, state, log = run.settings, run.world, run.model, run.state, run.log
     steps, batches = run.schedule.run.steps, run.batches()
     run.meters.restart(state.step)
@@ -292,7 +293,7 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
                     "checkpoint_seconds": run.checkpoints.seconds,
                 }
             )
-        # In the middle of a row of bad steps nothing is saved: to go back there would not lead out of it.
+        # Nothing is saved between consecutive bad steps, because returning to such a checkpoint would not help.
         if (state.step % settings.save_every == 0 and not run.nonfinite.in_a_row) or last:
             run.save()
         if figures.draw is not None and (state.step % settings.picture_every == 0 or last):
@@ -302,21 +303,21 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
             )
         if stop and state.step < steps:
             run.checkpoints.finish()
-            log.say(f"stopped at step {state.step} of {steps} and saved; go on with --resume")
+            log.say(f"stopped at step {state.step} of {steps} and saved; continue with --resume")
             raise Stopped(3)
 
 
 def report(text: str) -> None:
-    """Print a line about the run as a whole."""
+    """Print a line about the run on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def report_nothing(text: str) -> None:
-    """Print nothing: another process does."""
+    """Print nothing, in all processes except the first."""
 
 
 def _skips(source: Source, folder: RunFolder, settings: Settings, progress: Progress, world: World) -> Skips:
-    # A broken video is one, however often it is sampled.
+    # A broken video counts once, regardless of its repeats.
     skips = Skips(total=num_items(source), limit=settings.max_bad, file=folder.skipped if world.is_main else None)
     skips.take_up(folder.skipped, progress.skipped_bytes)
     return skips

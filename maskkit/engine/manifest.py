@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: where the run stood, and the size and checksum of every file."""
+"""The manifest of a checkpoint: the progress of the run, and the size and checksum of every file."""
 
 import hashlib
 import json
@@ -13,26 +13,27 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come, in plain numbers."""
+    """The progress of a run."""
 
     step: int = 0
     rewinds: int = 0
-    """How often the run went back because the loss was not finite; another order of the data belongs to each."""
+    """Number of times that the run returned to a checkpoint because the loss was not finite. Each changes the order of
+    the data."""
     micro_batch: int = 0
     samples: int = 0
-    """Of the data set. Another number means another order."""
+    """Number of samples in the data set. The order of the data depends on it."""
     metrics_bytes: int = 0
-    """Length of metrics.jsonl; what follows was written by steps that will be repeated."""
+    """Length of metrics.jsonl in bytes. Later lines belong to steps that will be repeated."""
     skipped_bytes: int = 0
 
 
 def read_progress(path: Path) -> Progress:
-    """Return the numbers of a checkpoint. Manifests hold them under "place", their name in the first version."""
+    """Return the progress of a checkpoint. Manifests store it under the key "place", the name in the first version."""
     return Progress(**json.loads((path / MANIFEST).read_text())["place"])
 
 
 def find_damage(path: Path, rank: int = 0, size: int = 1) -> str | None:
-    """Say what is wrong with a checkpoint, naming the file; None when it is whole. Reads every ``size``-th file."""
+    """Return what is wrong with a checkpoint and in which file, or None. Every ``size``-th file is read."""
     try:
         text = (path / MANIFEST).read_text()
         record = json.loads(text)
@@ -54,7 +55,7 @@ def find_damage(path: Path, rank: int = 0, size: int = 1) -> str | None:
 
 
 def seal(aside: Path, progress: Progress) -> None:
-    """Flush every file to disk and write the manifest."""
+    """Flush all files to disk and write the manifest."""
     files = {}
     for file in sorted(aside.iterdir()):
         sync(file)
@@ -65,7 +66,7 @@ def seal(aside: Path, progress: Progress) -> None:
 
 
 def _manifest(place: Mapping[str, object], files: Mapping[str, object]) -> str:
-    """Write a manifest in one way only, under a checksum of its own, so that any other byte shows."""
+    """Return a manifest in canonical form with its own checksum, so that any changed byte is detected."""
     content = {"place": place, "files": files}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return json.dumps({"sha256": digest, **content}, sort_keys=True, indent=1) + "\n"

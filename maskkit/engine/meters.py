@@ -1,4 +1,4 @@
-"""What a run measures of itself: speed, waiting, memory; and the row of numbers that it logs."""
+"""Measurements of a run: throughput, time spent waiting for data, and memory."""
 
 import time
 from dataclasses import dataclass, field
@@ -11,25 +11,25 @@ from maskkit.engine.forecast import Forecast
 
 @dataclass
 class Meters:
-    """The speed of a run since its last logged step. Times are seconds."""
+    """The throughput of a run since its last logged step. Times are in seconds."""
 
     batch: int
-    """Samples of a step, over all processes."""
+    """Samples per step, over all processes."""
     device: torch.device
     expected: Forecast
     processes: int
     step: int = 0
     """The last step that was logged."""
     waited: float = 0.0
-    """Time spent waiting for data since then."""
+    """Seconds spent waiting for data since then."""
     began: float = field(default_factory=time.perf_counter)
 
     def restart(self, step: int) -> None:
-        """Begin to measure anew after a step."""
+        """Restart the measurement after a step."""
         self.began, self.waited, self.step = time.perf_counter(), 0.0, step
 
     def read(self, step: int) -> dict[str, float | int]:
-        """Return the numbers of the steps since the last reading, and begin anew."""
+        """Return the measurements of the steps since the last call, and restart."""
         seconds = time.perf_counter() - self.began
         throughput = (step - self.step) * self.batch / seconds
         numbers = {

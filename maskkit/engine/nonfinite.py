@@ -1,4 +1,4 @@
-"""A loss that is not finite: the step is left out and written down; several in a row take the run back."""
+"""Steps whose loss is not finite: they are skipped and recorded, and several in a row rewind the run."""
 
 import json
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ class NonFinite:
 
     file: Path
     writes: bool
-    """Whether this process keeps the file."""
+    """True if this process writes the file."""
     limit: int
-    """So many in a row take the run back to its last checkpoint."""
+    """Number of consecutive bad steps after which the run returns to its last checkpoint."""
     max_rewinds: int
     count: int = 0
     in_a_row: int = 0
 
     def take_up(self, step: int) -> None:
-        """Count what an earlier part of the run met before ``step``; what follows will be met again."""
+        """Count the records before ``step`` of an earlier part of the run, and drop the later ones."""
         if self.file.exists():
             lines = [json.loads(line) for line in self.file.read_text().splitlines()]
             self.count = sum(line["step"] < step for line in lines)
 
     def good(self) -> None:
-        """Note that a step was taken."""
+        """Record a good step."""
         self.in_a_row = 0
 
     def bad(self, step: int, loss: float, norm: float, paths: list[str]) -> None:
-        """Write down a step that was left out, and which samples it was made of."""
+        """Record a skipped step and the paths of its samples."""
         self.count += 1
         self.in_a_row += 1
         if self.writes:
-            with self.file.open("a") as file:  # as text, since JSON has no word for them
+            with self.file.open("a") as file:  # as text, because JSON has no NaN and infinity
                 file.write(json.dumps({"step": step, "loss": str(loss), "grad_norm": str(norm), "paths": paths}) + "\n")
 
     def must_rewind(self, rewinds: int) -> bool:
-        """Say whether the run has to go back. Raises FloatingPointError when it has done so too often."""
+        """Return whether the run must return to its last checkpoint. Raises FloatingPointError after too many times."""
         if self.in_a_row < self.limit:
             return False
         if rewinds >= self.max_rewinds:
@@ -53,15 +53,15 @@ class NonFinite:
 
 
 def copy_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Copy what a forward pass changes by itself: BatchNorm has read a batch before anyone knows that it is bad.
+    """Copy the buffers that a forward pass changes, such as BatchNorm's, to restore them after a bad step.
 
-    Returns each buffer with its copy. Modules in evaluation mode, such as teachers, change nothing and are left out.
+    Returns each buffer with its copy. Modules in evaluation mode, such as teachers, are left out.
     """
     modules = [module for module in model.modules() if module.training]
     return [(buffer, buffer.clone()) for module in modules for buffer in module.buffers(recurse=False)]
 
 
 def restore_buffers(copies: list[tuple[Tensor, Tensor]]) -> None:
-    """Take those changes back."""
+    """Restore buffers from their copies."""
     for buffer, copied in copies:
         buffer.copy_(copied)

@@ -1,4 +1,4 @@
-"""The name that ``maskkit.optim`` had before 0.2."""
+"""The former path of ``maskkit.optim``."""
 
 from maskkit.optim import EMA, AdamW, Group, WarmupCosine, scaled_lr
 

@@ -1,4 +1,4 @@
-"""Settings of a run read back from its ``config.json``."""
+"""Reading of the settings of a run from its ``config.json``."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -10,7 +10,7 @@ from maskkit.modality import Modality
 
 
 def restore_settings(folder: RunFolder, modality: Modality) -> Pretrain[ModelSettings, DataSettings]:
-    """Return the settings of a run. Raises ValueError for a run on another modality, or settings that do not fit."""
+    """Return the settings of a run. Raises ValueError for a run on another modality, or unknown settings."""
     record = folder.record()
     if record["modality"] != modality.name:
         raise ValueError(
@@ -22,7 +22,7 @@ def restore_settings(folder: RunFolder, modality: Modality) -> Pretrain[ModelSet
 def settings_from(
     record: Mapping[str, object], modality: Modality, where: str
 ) -> Pretrain[ModelSettings, DataSettings]:
-    """Return settings from the record in a ``config.json``; what it lacks has its default."""
+    """Return settings from the contents of a ``config.json``. Missing fields have their defaults."""
     settings, name = dict(cast(Mapping[str, object], record["settings"])), record.get("method")
     try:
         if name is None and "method" not in record and modality.migrate is not None:

@@ -1,4 +1,4 @@
-"""The folder of a run, and settings as plain JSON and back."""
+"""The folder of a run, and conversion of settings to plain JSON and back."""
 
 import dataclasses
 import importlib.metadata
@@ -25,14 +25,14 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of a run; see ``config.json`` for how it came about."""
+    """The files of a run. ``config.json`` holds its settings, versions and command."""
 
     path: Path
 
     def open_in_all(
         self, settings: Pretrain[ModelSettings, DataSettings], model: MaskedModel, modality: str, world: World
     ) -> None:
-        """Let the first process open the folder. What is wrong with it is a ValueError in all of them."""
+        """Open the folder in the first process. All processes raise ValueError if that fails."""
         problem = None
         if world.is_main:
             try:
@@ -46,12 +46,12 @@ class RunFolder:
                 raise ValueError(text)
 
     def open(self, settings: Pretrain[ModelSettings, DataSettings], model: MaskedModel, modality: str) -> None:
-        """Make the folder and write ``config.json``. Raises ValueError for a folder that holds another run."""
+        """Create the folder and write ``config.json``. Raises ValueError for a folder that holds another run."""
         description = describe(model)
         if self.started:
             self._check_same(settings, description)
             return
-        try:  # a run of parts that cannot be built again would train to its end and then have no model
+        try:  # checked now, because otherwise the model could not be written at the end of the run
             build_as(MaskedModel, json.loads(json.dumps(description)))
         except (ValueError, TypeError) as error:
             raise ValueError(f"its description does not build the model, which could not be saved: {error}") from None
@@ -70,7 +70,7 @@ class RunFolder:
             aside.write_text(json.dumps(record, indent=2) + "\n")
 
     def _check_same(self, settings: Pretrain[ModelSettings, DataSettings], description: object) -> None:
-        """Raise ValueError where the run in the folder is another one."""
+        """Raise ValueError if the folder holds another run."""
         if not settings.resume:
             raise ValueError(f"{self.path} already holds a run; choose another --out, or continue it with --resume")
         before = self.record()
@@ -85,7 +85,7 @@ class RunFolder:
             )
 
     def record(self) -> dict[str, object]:
-        """Return what ``config.json`` holds. Raises ValueError where there is none, or it is not that of a run."""
+        """Return the contents of ``config.json``. Raises ValueError if it is missing or not that of a run."""
         config = self.path / "config.json"
         if not config.is_file():
             raise ValueError(self._no_run("it has no config.json" if self.path.exists() else "there is no such folder"))
@@ -108,43 +108,43 @@ class RunFolder:
 
     @property
     def started(self) -> bool:
-        """Whether it holds a run that got further than its settings; one that failed at its start may begin anew."""
+        """True if the folder holds a run that has begun to train. A run that failed at its start may start again."""
         trained = any(self.checkpoints.glob("step-*")) or (self.metrics.exists() and self.metrics.stat().st_size > 0)
         return (self.path / "config.json").exists() and trained
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a logged step."""
+        """The metrics, one JSON object per logged step."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """Whole checkpoints, one folder each."""
+        """The checkpoints, one folder each."""
         return self.path / "checkpoints"
 
     @property
     def pictures(self) -> Path:
-        """Figures of reconstructions over time."""
+        """The figures of reconstructions during training."""
         return self.path / "pictures"
 
     @property
     def skipped(self) -> Path:
-        """Broken samples, one a line."""
+        """The unreadable samples, one per line."""
         return self.path / "skipped.txt"
 
     @property
     def not_finite(self) -> Path:
-        """Steps that were left out, one JSON object a line."""
+        """The skipped steps, one JSON object per line."""
         return self.path / "not_finite.jsonl"
 
     @property
     def model(self) -> Path:
-        """The last, whole model."""
+        """The final model."""
         return self.path / "model.safetensors"
 
 
 def plain(value: object) -> object:
-    """Return settings as plain JSON."""
+    """Return settings as plain JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -155,10 +155,10 @@ def plain(value: object) -> object:
 
 
 def from_plain(kind: type[S], record: Mapping[str, object], **built: object) -> S:
-    """Return settings of a class from plain JSON, whose lists are tuples and whose objects are settings themselves.
+    """Return settings of the class ``kind`` from plain JSON. Lists become tuples, objects become nested settings.
 
-    ``built`` are fields that were built already. A field that the record lacks has its default. Raises ValueError for
-    a field that the class does not have.
+    ``built`` holds fields that are built already. Missing fields have their defaults. Raises ValueError for an unknown
+    field.
     """
     hints = typing.get_type_hints(kind)
     known = {each.name for each in dataclasses.fields(kind)}  # type: ignore[arg-type]  # settings are dataclasses
@@ -181,7 +181,7 @@ def _from_plain(hint: object, value: object) -> object:
 
 
 def git_revision() -> str | None:
-    """Return the revision of the working folder's repository, marked where files differ from it."""
+    """Return the git revision of the working folder, marked if files were changed; None without a repository."""
     git = shutil.which("git")
     if git is None:
         return None

@@ -1,6 +1,6 @@
-"""A run as one object: the model, the data, the optimiser and everything else that defines it.
+"""The settings of a run: the model, the data, the optimiser and the training loop.
 
-Recipes, flags, ``config.json`` and ``--config FILE`` hold these same fields.
+Recipes, command-line flags, ``config.json`` and ``--config FILE`` all use these fields.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class ModelSettings(Protocol):
     """Settings that build a model."""
 
     def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
 
 
 __all__ = ["DataSettings", "ModelSettings", "Pretrain", "changes", "fitted", "resumed"]
@@ -27,9 +27,9 @@ __all__ = ["DataSettings", "ModelSettings", "Pretrain", "changes", "fitted", "re
 M = TypeVar("M", covariant=True)
 D = TypeVar("D", covariant=True)
 
-BATCH, EPOCHS, WARMUP = 256, 100.0, 0.05  # where nothing else is said; warm-up is a share of the run
+BATCH, EPOCHS, WARMUP = 256, 100.0, 0.05  # defaults; the warm-up is a share of the run
 
-# What may change when a run goes on: of what it computes, rounding at most.
+# Settings that may change when a run is resumed. They do not change what it computes, except for rounding.
 MAY_CHANGE = (
     *("steps", "device", "workers", "log_every", "save_every", "keep", "keep_every", "save_in_background"),
     *("picture_every", "max_bad", "max_not_finite", "max_rewinds", "sharding", "recompute", "compile"),
@@ -38,68 +38,70 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(Generic[M, D]):
-    """Everything that defines a pretraining run. What is None is chosen to fit the method, the data and the machine."""
+    """Settings of a pretraining run. A value of None is chosen to fit the method, the data and the machine."""
 
     model: M
     data: D
     out: Path = Path("runs/pretrain")
-    """Folder of the run."""
+    """Folder to write the run to."""
     batch: int | None = None
-    """Samples per optimiser step, over all processes; it stays when their number changes."""
+    """Global batch size: samples per optimiser step, summed over all processes."""
     micro_batch: int | None = None
-    """Samples that a process works on at once. Gradients of several add up where a batch does not fit into memory."""
+    """Samples per forward pass on one process. Gradients accumulate over several micro-batches if a batch is larger."""
     steps: int | None = None
-    """Optimiser steps; takes precedence over epochs."""
+    """Number of optimiser steps. Takes precedence over --epochs."""
     epochs: float | None = None
-    """Passes over the data."""
+    """Number of passes over the data."""
     warmup_epochs: float | None = None
-    """Passes during which the rate rises linearly; with --steps, scaled along. A twentieth of the run by default."""
+    """Epochs of linear warm-up of the learning rate, scaled with --steps. By default 5 % of the run."""
     optim: AdamW = field(default_factory=AdamW)
     min_lr: float | None = None
-    """Learning rate at the end of the run."""
+    """Learning rate at the end of the run. By default the method's, or 0."""
     clip: float | None = None
-    """Largest norm of the gradient."""
+    """Maximum norm of the gradient; larger gradients are scaled down. By default there is no limit."""
     ema: float | None = None
-    """Decay of a moving average of the weights, such as 0.9999, which is kept beside the model."""
+    """Decay of an exponential moving average of the weights, such as 0.9999. By default no average is kept."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """bfloat16 autocast or float32; auto is bf16 where the hardware multiplies it fast."""
+    """bf16 (autocast) or fp32. auto selects bf16 if the hardware multiplies bfloat16 fast."""
     compile: bool = False
     """Compile each block with torch.compile."""
     recompute: bool = False
-    """Save memory: keep only the input of each block and compute it again for the gradient. A third more time."""
+    """Recompute activations in the backward pass (activation checkpointing). Saves memory, takes a third more time."""
     sharding: Sharding = "full"
-    """Under torchrun: spread weights and optimiser over all processes, over those of a node, or copy them (none)."""
+    """Under torchrun: shard weights and optimiser over all processes (full) or within a node, or replicate them
+    (none)."""
     seed: int = 0
-    """Seed of everything random."""
+    """Seed of all random choices."""
     workers: int = 2
-    """Processes that read samples."""
+    """Number of worker processes that read samples."""
     device: str = "auto"
-    """cpu, cuda, or auto."""
+    """cpu, cuda, or auto, which selects a GPU if one is available."""
     log_every: int = 10
-    """Steps between rows of metrics."""
+    """Number of steps between rows of metrics.jsonl."""
     save_every: int = 1000
-    """Steps between checkpoints."""
+    """Number of steps between checkpoints."""
     keep: int = 2
-    """Number of newest checkpoints kept."""
+    """Number of most recent checkpoints to keep."""
     keep_every: int | None = None
-    """Checkpoints of every so many steps are kept for good."""
+    """Keep the checkpoint of every N-th step permanently."""
     save_in_background: bool = False
-    """Write checkpoints in a thread, from a copy in memory, while training goes on."""
+    """Write checkpoints in a background thread, from a copy of the weights in memory."""
     picture_every: int = 1000
-    """Steps between figures of reconstructions."""
+    """Number of steps between figures of reconstructions."""
     max_bad: float = 0.05
-    """Share of samples that may be broken before the run stops."""
+    """Share of unreadable samples, in [0, 1], above which the run stops."""
     max_not_finite: int = 10
-    """Steps in a row whose loss is not finite before the run goes back to its last checkpoint; each is left out."""
+    """Consecutive steps with a non-finite loss after which the run returns to its last checkpoint. Such steps are
+    skipped."""
     max_rewinds: int = 3
-    """How often the run goes back, each time with another order of the data, before it stops."""
+    """Number of times that the run returns to a checkpoint, with a new order of the data, before it stops."""
     resume: bool = False
-    """Go on with the run in --out, with its own settings; start it where there is none yet."""
+    """Continue the run in --out with its own settings. Starts a new run if there is none."""
 
     may_be_zero: ClassVar[tuple[str, ...]] = ("workers", "max_rewinds", "max_not_finite")
 
     def __post_init__(self) -> None:
-        """Check the settings that torch would only trip over later."""
+        """Validate settings that would otherwise fail later inside torch."""
         for each in fields(self):
             value = getattr(self, each.name)
             least = 0 if each.name in self.may_be_zero else 1
@@ -110,11 +112,11 @@ class Pretrain(Generic[M, D]):
             raise ValueError(f"--epochs must be positive, got {self.epochs}")
 
     def check(self) -> None:
-        """Raise ValueError for what can be told before thousands of files are looked at."""
+        """Check the device before the data set is opened. Raises ValueError if it cannot be used."""
         check_device(self.device)
 
     def completed(self, samples: int) -> "Pretrain[M, D]":
-        """Return the settings with a number in place of every None that the loop needs, for so many samples."""
+        """Return the settings for a data set of ``samples``, with numbers for every None that the loop needs."""
         batch = BATCH if self.batch is None else self.batch
         epochs = EPOCHS if self.epochs is None else self.epochs
         default = AdamW(lr=scaled_lr(1.5e-4, batch))
@@ -132,7 +134,7 @@ class Pretrain(Generic[M, D]):
         )
 
     def length(self, samples: int) -> tuple[int, int]:
-        """Return the numbers of steps and of warm-up steps for a data set of so many samples."""
+        """Return the numbers of steps and of warm-up steps for a data set of ``samples``."""
         batch = BATCH if self.batch is None else self.batch
         epochs = EPOCHS if self.epochs is None else self.epochs
         steps = self.steps or max(1, round(epochs * samples / batch))
@@ -140,10 +142,10 @@ class Pretrain(Generic[M, D]):
         return steps, round(steps * warmup / epochs)
 
     def micro(self, processes: int, before: int = 0) -> int:
-        """Return the size of a micro-batch: as asked for, as ``before``, or an equal share of the batch.
+        """Return the size of a micro-batch: ``micro_batch``, ``before``, or an equal share of the batch.
 
-        Masks and dropout belong to a micro-batch, so a run that keeps its size computes the same on any number of
-        processes.
+        Masks and dropout are drawn per micro-batch, so a run with a constant size computes the same on any number of
+        processes. Raises ValueError if the processes cannot share the batch equally.
         """
         batch = BATCH if self.batch is None else self.batch
         micro = min(self.micro_batch or before or batch // processes, batch)
@@ -156,7 +158,7 @@ class Pretrain(Generic[M, D]):
 
 
 def fitted(settings: Pretrain[M, D], fit: Fit, say: Callable[[str], None]) -> Pretrain[M, D]:
-    """Return the settings with what is None chosen to fit the data and the machine, and say what was chosen."""
+    """Return the settings with every None replaced by a value that fits the data and the machine, and report them."""
     batch = min(fit.samples, fit.batch) if settings.batch is None else settings.batch
     steps = settings.steps
     if steps is None and settings.epochs is None:
@@ -181,9 +183,9 @@ def changes(before: object, after: object, prefix: str = "") -> dict[str, tuple[
 
 
 def resumed(run: Pretrain[M, D], asked: Pretrain[M, D], say: Callable[[str], None]) -> Pretrain[M, D]:
-    """Return the settings to go on with: the run's own, and of what was asked for what may change in a run.
+    """Return the settings of a resumed run: its own, with the requested changes that are allowed (``MAY_CHANGE``).
 
-    Says what else was asked for in vain. ``asked`` are the run's settings with changes.
+    ``asked`` are the run's settings with the requested changes. Changes that are not used are reported.
     """
     differing = changes(run, asked)
     root = differing.pop("data.root", None)
@@ -196,18 +198,16 @@ def resumed(run: Pretrain[M, D], asked: Pretrain[M, D], say: Callable[[str], Non
     kept = {name: getattr(asked, name) for name in differing if name in MAY_CHANGE}
     data = run.data
     if root is not None:
-        say(
-            f"data: {root[1]}, where the run had {root[0]}; the run goes on exactly only with the same samples in order"
-        )
+        say(f"data: {root[1]}, where the run had {root[0]}; it resumes exactly only with the same samples in order")
         data = replace(data, root=root[1])  # type: ignore[type-var]  # settings of data are dataclasses
     return replace(run, **kept, data=data, out=asked.out, resume=True)
 
 
 def _words(value: object) -> str:
-    """Return a value as it is written on the command line."""
+    """Return a value in the notation of the command line."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _flag(name: str) -> str:
-    """Return a field's name as the command line has it."""
+    """Return the name of the flag of a field."""
     return name.rpartition(".")[2].replace("_", "-")

@@ -1,4 +1,4 @@
-"""Signals that stop a run after its step."""
+"""Handling of signals that stop a run after its current step."""
 
 import contextlib
 import signal
@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 
 
-class Stopped(SystemExit):  # noqa: N818  # not an error: the run was saved and can go on
+class Stopped(SystemExit):  # noqa: N818  # not an error: the run was saved and can be resumed
     """A signal stopped the run after it was saved; exit code 3."""
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Let SIGINT, SIGTERM and SIGUSR1 finish the step; a second one stops at once."""
+    """Let SIGINT, SIGTERM and SIGUSR1 stop the run after the step. A second signal stops it at once."""
     caught: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -23,7 +23,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    except ValueError:  # not in the main thread: the caller deals with signals
+    except ValueError:  # outside of the main thread, the caller handles signals
         before = {}
     try:
         yield lambda: bool(caught)

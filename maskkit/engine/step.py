@@ -1,4 +1,4 @@
-"""One step of a run: micro-batches forward and backward, and what becomes of their gradient."""
+"""One step of a run: forward and backward passes of micro-batches, and the update of the weights."""
 
 import time
 from collections.abc import Iterator
@@ -15,28 +15,28 @@ from maskkit.optim import clip_gradients
 from maskkit.seeds import generator, seed_of
 from maskkit.types import Output
 
-MASKS = 2**31  # names the stream of random numbers that masks come from; no epoch reaches this number
+MASKS = 2**31  # identifies the random stream of masks; no epoch reaches this number
 
 
 @dataclass
 class Pass:
-    """What this process's share of the micro-batches of a step came to."""
+    """The results of this process's share of the micro-batches of a step."""
 
     loss: Tensor
-    """Its part of the mean loss of the step."""
+    """This process's part of the mean loss of the step."""
     seen: list[Batch] = field(default_factory=list)
     waited: float = 0.0
     """Seconds spent waiting for data."""
     numbers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
-    """Sums and counts of terms and metrics by name."""
+    """Sums and counts of terms and metrics, by name."""
 
     def add(self, name: str, value: Tensor) -> None:
-        """Add a number to its sum."""
+        """Add a number to the sum of its name."""
         total, count = self.numbers.get(name, (torch.zeros_like(value), 0))
         self.numbers[name] = (total + value.detach(), count + 1)
 
     def means(self, world: World) -> dict[str, float]:
-        """Return the mean of each number over all micro-batches of all processes. All of them must ask."""
+        """Return the mean of each number over the micro-batches of all processes, which must all call it."""
         gathered = world.gather({name: (total.item(), count) for name, (total, count) in self.numbers.items()})
         names = dict.fromkeys(name for each in gathered for name in each)
         sums = {name: [each[name] for each in gathered if name in each] for name in names}
@@ -53,7 +53,7 @@ def accumulate(
     world: World,
     autocast: AbstractContextManager[object],
 ) -> Pass:
-    """Add up the gradients of this process's micro-batches. Random numbers follow from the seed and their numbers."""
+    """Accumulate the gradients of this process's micro-batches, each with its own random seed."""
     done = Pass(loss=torch.zeros((), device=world.device))
     for number in range(world.rank, num_micro_batches, world.size):
         asked = time.perf_counter()
@@ -64,7 +64,7 @@ def accumulate(
         set_gradient_sync(model, now=number + world.size >= num_micro_batches)
         with autocast:
             out: Output = model(batch.samples.to(world.device, non_blocking=True), rng=rng)
-        # The mean over processes is taken when they exchange gradients.
+        # Gradients are averaged over processes when they are reduced.
         (out.loss * world.size / num_micro_batches).backward()  # type: ignore[no-untyped-call]
         done.loss += out.loss.detach() / num_micro_batches
         done.seen.append(batch)
@@ -75,11 +75,11 @@ def accumulate(
 
 
 def gradient_norm(model: MaskedModel) -> Tensor:
-    """Return the norm of all gradients, the same number in every process."""
+    """Return the norm of all gradients, which is the same in every process."""
     return full_tensor(torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
 
 
 def update(optimizer: torch.optim.Optimizer, norm: Tensor, clip: float | None) -> None:
-    """Clip the gradients and change the weights."""
+    """Clip the gradients and update the weights."""
     clip_gradients(optimizer, clip, norm)
     optimizer.step()

@@ -1,4 +1,4 @@
-"""The old path of ``maskkit.drawing.curve``; it goes with the next release."""
+"""The former path of ``maskkit.drawing.curve``. It will be removed in the next release."""
 
 from maskkit.drawing.curve import draw_loss
 

@@ -1,4 +1,4 @@
-"""Features of a whole data set, from frozen encoders."""
+"""Features of a data set from frozen encoders."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,10 @@ Pool = Literal["mean", "prefix"]
 
 @dataclass(frozen=True)
 class Features:
-    """One row a sample that could be read; ``labels`` are numbers of ``classes``, -1 where a sample has none."""
+    """Features with one row per readable sample.
+
+    ``labels`` are indices into ``classes``, -1 for samples without a class.
+    """
 
     features: NDArray[np.float32]
     paths: tuple[str, ...]
@@ -32,7 +35,7 @@ class Features:
 
 
 def pick_device(name: str) -> str:
-    """Return a device's name; "auto" is a GPU where there is one. Raises ValueError where it cannot be used."""
+    """Return the name of a device; "auto" is a GPU if one is available. Raises ValueError if it cannot be used."""
     check_device(name)
     if name != "auto":
         return name
@@ -48,10 +51,11 @@ def embed(
     device: str = "cpu",
     workers: int = 0,
 ) -> Features:
-    """Encode every sample with nothing hidden. Without a model the features are the raw contents, for comparison.
+    """Return the features of every sample with nothing hidden. Without a model they are the raw contents.
 
-    ``pool``: "mean" of all tokens, or "prefix" for the class token; MAE's linear probe takes the class token, its
-    fine-tuning the mean, which is better for most models that were not fine-tuned. ``workers`` processes read.
+    ``pool`` is the "mean" of all tokens or the class token ("prefix"). MAE's linear probe uses the class token, its
+    fine-tuning the mean, which is better for most models that were not fine-tuned. ``workers`` is the number of reading
+    processes.
     """
     return embed_all({"": model}, source, pool=pool, batch=batch, device=device, workers=workers)[""]
 
@@ -66,10 +70,10 @@ def embed_all(
     device: str = "cpu",
     workers: int = 0,
 ) -> dict[str, Features]:
-    """Encode every sample with each of the encoders, as ``embed`` does; each sample is read once.
+    """Return the features of every sample for each encoder, as ``embed`` does. Each sample is read once.
 
-    Says on stderr how far it is when it takes longer than two seconds. Raises ValueError where more than half of the
-    samples cannot be read, or the class token of a model without one is asked for.
+    Progress is shown on stderr after two seconds. Raises ValueError if more than half of the samples cannot be read, or
+    if the class token of a model without one is requested.
     """
     if batch < 1 or workers < 0:
         raise ValueError(f"--batch must be at least 1 and --workers at least 0, got {batch} and {workers}")
@@ -97,7 +101,7 @@ def _features(model: MaskedModel | None, samples: Tensor | Fields, pool: Pool) -
     """Return [B D] on the CPU."""
     if model is None:
         contents = tensor_of(samples).flatten(1).cpu()
-        # NaN stands for what a short sample does not have. Whole numbers stay as small as they are until the end.
+        # NaN stands for missing values of short samples. Integers keep their type until the end, to save memory.
         return contents.nan_to_num(0.0) if contents.is_floating_point() else contents
     latent = model.encode(samples)
     if pool == "prefix" and latent.prefix.shape[1] == 0:
@@ -106,7 +110,7 @@ def _features(model: MaskedModel | None, samples: Tensor | Fields, pool: Pool) -
 
 
 def _joined(rows: list[Tensor]) -> NDArray[np.float32]:
-    """Return all rows as one array [n D], and free them on the way."""
+    """Return all rows as one array [n D], and release them one by one."""
     if not rows:
         return np.zeros((0, 0), np.float32)
     joined = np.empty((sum(len(row) for row in rows), rows[0].shape[1]), np.float32)
@@ -119,7 +123,7 @@ def _joined(rows: list[Tensor]) -> NDArray[np.float32]:
 
 
 def _tracked(source: Source, batch: int, workers: int) -> Iterator[InOrder]:
-    """Read the batches of a source in order, and show progress."""
+    """Yield the batches of a source in order, and show progress."""
     numbers = range(-(-num_items(source) // batch))
     batches = read_in_order(source, batch=batch, workers=workers)
     for _, found in zip(track(numbers, "batches read and encoded"), batches, strict=True):

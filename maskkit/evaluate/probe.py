@@ -1,7 +1,7 @@
-"""Probes: how well a classifier works on the features of a frozen encoder.
+"""Probes: the accuracy of classifiers on features of a frozen encoder.
 
-scikit-learn does the classifying: k nearest neighbours by cosine, and multinomial logistic regression on standardised
-features (whose standardising stands for the BatchNorm without affine that MAE's linear probe puts before its head).
+The classifiers are scikit-learn's: k nearest neighbours by cosine, and multinomial logistic regression on standardised
+features. The standardisation corresponds to the BatchNorm without affine parameters in MAE's linear probe.
 """
 
 from collections.abc import Iterable
@@ -18,14 +18,14 @@ from sklearn.preprocessing import StandardScaler
 from maskkit.evaluate.features import Features
 
 Kind = Literal["knn", "linear"]
-NEIGHBOURS = 20  # as DINO's protocol, weighted by nearness
-COMPONENTS = 256  # that raw contents are projected to
-MOST_FITTED = 2000  # samples that the components are found from
+NEIGHBOURS = 20  # as in DINO's protocol, weighted by similarity
+COMPONENTS = 256  # number of principal components of raw contents
+MOST_FITTED = 2000  # maximum number of samples to compute the components from
 
 
 @dataclass(frozen=True)
 class Halves:
-    """Features [n D] and labels [n] to fit a probe to, and others [m D], [m] to test it on."""
+    """Training features [n D] and labels [n] of a probe, and test features [m D] and labels [m]."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -34,10 +34,10 @@ class Halves:
     classes: tuple[str, ...]
 
     def projected(self, components: int = COMPONENTS) -> "tuple[Halves, str]":
-        """Return the same with features projected to principal components, and a note that says so.
+        """Return a copy with features projected to principal components, and a note about it.
 
-        The components are those of the features to fit to; the others have no part in them. Features of no more than
-        ``components`` numbers are left as they are, with an empty note.
+        The components are computed from the training features only. Features of at most ``components`` numbers are not
+        projected, and the note is empty.
         """
         width, most = self.features.shape[1], min(components, len(self.features))
         if width <= components:
@@ -51,26 +51,26 @@ class Halves:
 def principal_axes(
     features: NDArray[np.float32], count: int, *, most: int = MOST_FITTED
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-    """Return the mean [D] of features [n D], at most ``count`` principal axes [D K], and their share of the variance.
+    """Return the mean [D] of features [n D], up to ``count`` principal axes [D K], and their share of the variance.
 
-    The axes come from the Gram matrix [n n], which is small where features are wide: 640 samples of 49,152 numbers
-    took 4 s of CPU time, and 15 s with scikit-learn's PCA. More than ``most`` samples are thinned out evenly.
+    The axes are computed from the Gram matrix [n n], which is small for wide features: 640 samples of 49,152 numbers
+    took 4 s of CPU time, and 15 s with scikit-learn's PCA. At most ``most`` samples are used, evenly spread.
     """
     some = features[:: -(-len(features) // most)]
     mean: NDArray[np.float32] = some.mean(axis=0)
     centred = some - mean
     values, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))
     values, vectors = values[::-1], vectors[:, ::-1]
-    least = float(np.finfo(np.float32).tiny)  # all samples may be the same
+    least = float(np.finfo(np.float32).tiny)  # all samples may be equal
     kept = max(1, min(count, int((values > values[0] * 1e-7).sum())))
     axes: NDArray[np.float32] = centred.T @ (vectors[:, :kept] / np.sqrt(values[:kept].clip(least))).astype(np.float32)
     return mean, axes, float(values[:kept].sum() / max(values.sum(), least))
 
 
 def halves(fit: Features, test: Features | None, *, per_class: int | None = None, seed: int = 0) -> Halves:
-    """Return what to fit to and what to test on: two data sets, or one that is split class by class (see ``split``).
+    """Return training and test features: two data sets, or one that is split per class (see ``split``).
 
-    Of two data sets, samples without label are left out.
+    With two data sets, samples without a label are left out.
     """
     if test is None:
         a, b = split(fit.labels, per_class=per_class, seed=seed)
@@ -83,7 +83,7 @@ def halves(fit: Features, test: Features | None, *, per_class: int | None = None
 
 
 def accuracies(pair: Halves, kinds: Iterable[Kind]) -> dict[str, float]:
-    """Return the accuracy of each kind of probe."""
+    """Return the test accuracy in [0, 1] of each kind of probe."""
     return {kind: accuracy(kind, pair.features, pair.labels, pair.test_features, pair.test_labels) for kind in kinds}
 
 
@@ -94,11 +94,11 @@ def accuracy(
     test: NDArray[np.float32],
     test_labels: NDArray[np.int64],
 ) -> float:
-    """Return the share of test samples that a probe, fitted to the training features, gets right."""
+    """Return the test accuracy in [0, 1] of a probe. Raises ValueError for fewer than two classes."""
     if len(set(train_labels.tolist())) < 2:
         raise ValueError("a probe needs at least two classes; name them by sub-folders of the data")
     if kind == "knn":
-        # With few labels, as many neighbours as a class has members: further ones can only be of other classes.
+        # With few labels, use as many neighbours as a class has members: further ones belong to other classes.
         most = min(NEIGHBOURS, int(np.bincount(train_labels).max()))
         classifier = KNeighborsClassifier(most, metric="cosine", weights="distance")
     else:
@@ -114,10 +114,10 @@ def split(
     seed: int = 0,
     test: bool = True,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return indices for fitting and for testing, drawn class by class; samples without label are in neither.
+    """Return training and test indices, drawn per class. Samples without a label are in neither.
 
     ``per_class`` labels are fitted to and all others tested on, or a ``share`` of each class is fitted to. Raises
-    ValueError where no sample is left to test on, unless ``test`` is False.
+    ValueError if no sample is left to test on, unless ``test`` is False.
     """
     rng = np.random.default_rng(seed)
     fit: list[int] = []
@@ -135,7 +135,10 @@ def split(
 def compare(
     fit: Features, test: Features, *, per_class: int, draws: int = 1, seed: int = 0
 ) -> dict[Kind, NDArray[np.float64]]:
-    """Return the accuracy of every probe for several draws of ``per_class`` labels; ``[draws]`` for each kind."""
+    """Return the accuracies ``[draws]`` of each kind of probe for several draws of ``per_class`` labels.
+
+    Raises ValueError for different classes.
+    """
     if fit.classes != test.classes:
         raise ValueError(f"the test data has classes {test.classes}, the data {fit.classes}; name them alike")
     scores: dict[Kind, NDArray[np.float64]] = {}

@@ -1,4 +1,4 @@
-"""Reading a whole source once and in order, with worker processes: for evaluation, where no sample may be replaced."""
+"""Reading of a source once and in order by worker processes, for evaluation: no sample is replaced."""
 
 import sys
 from collections.abc import Iterator
@@ -11,23 +11,23 @@ from maskkit.batches import Fields, Sample, stack
 from maskkit.data.source import Bad, BadSampleError, Key, Source, num_items
 from maskkit.seeds import generator
 
-Read = tuple[int, Sample | None, Bad | None]  # index, and a sample or why there is none
+Read = tuple[int, Sample | None, Bad | None]  # index, and a sample or the reason why it cannot be read
 
 
 @dataclass(frozen=True)
 class InOrder:
-    """Consecutive samples: those that could be read, their indices, and the broken ones between them."""
+    """A batch of consecutive samples: the readable samples, their indices, and the unreadable ones."""
 
     samples: Tensor | Fields | None
     indices: list[int]
     bad: list[Bad]
     failure: str = ""
-    """Why reading has to stop. Errors cross from a worker as text, since torch would wrap them in its traceback."""
+    """An error that stops reading. Workers send it as text, because torch would add its traceback."""
 
 
 @dataclass(frozen=True)
 class _Numbered(Dataset[Read]):
-    """Reads a sample by its index, with the random numbers that the index names."""
+    """Reads a sample by its index, with random numbers that depend on the index."""
 
     source: Source
 
@@ -42,9 +42,9 @@ class _Numbered(Dataset[Read]):
 
 
 def read_in_order(source: Source, *, batch: int, workers: int = 0) -> Iterator[InOrder]:
-    """Yield all samples of a source, ``batch`` at a time, in the order of their indices; broken ones are left out.
+    """Yield all samples of a source in order, ``batch`` at a time, without unreadable ones.
 
-    A batch is smaller where it has broken samples. Raises ValueError where samples do not stack.
+    A batch is smaller if it has unreadable samples. Raises ValueError if samples do not stack.
     """
     numbered = _Numbered(source)
     loader: DataLoader[InOrder] = DataLoader(
@@ -53,9 +53,9 @@ def read_in_order(source: Source, *, batch: int, workers: int = 0) -> Iterator[I
         shuffle=False,
         num_workers=min(workers, -(-num_items(source) // batch)),
         collate_fn=_collate,
-        # As in maskkit.data.loader: children of this process notice when it is killed.
+        # As in maskkit.data.loader: children of this process end when it is killed.
         multiprocessing_context="fork" if workers and len(source) and sys.platform == "linux" else None,
-        generator=generator(0),  # else starting the workers would draw from torch's global generator
+        generator=generator(0),  # otherwise starting the workers would draw from torch's global generator
     )
     for found in loader:
         if found.failure:

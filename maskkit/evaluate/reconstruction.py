@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The error of predicted contents, beside that of filling in the mean of the visible tokens."""
+=======
+"""Errors of reconstructions in the units of the contents, and those of a simple baseline."""
+>>>>>>> lang
 
 from collections.abc import Iterable
 
@@ -13,11 +17,11 @@ from maskkit.types import take
 
 @torch.no_grad()
 def errors(model: MaskedModel, batches: Iterable[Tensor], *, seed: int = 0) -> tuple[float, float]:
-    """Return the mean squared error of the prediction, and that of filling in the mean of the visible tokens.
+    """Return the mean squared error of the prediction, and that of the mean of the visible tokens.
 
-    The mean is taken per sample over the visible tokens' contents, number by number of a token (so per pixel of a
-    patch). Both are in normalised contents. A normalised target is given back its true mean and deviation, which no
-    model predicts: compare such a model's figure only with another of its kind.
+    The mean over visible tokens is taken per sample and per element of a token (pixel of a patch). Both errors are in
+    units of normalised contents. Predictions of normalised targets are given the true mean and deviation of the token,
+    so errors of such models are comparable only with each other. Raises ValueError if the target predicts no contents.
     """
     ours, filled, count = 0.0, 0.0, 0
     rng = generator(seed)

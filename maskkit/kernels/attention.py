@@ -41,7 +41,7 @@ def attention(
 
 
 def use_plain(q: Tensor, k: Tensor) -> bool:
-    """Say whether plain products beat torch's fused attention here (`maskkit bench kernels` measures it).
+    """Return whether plain products beat torch's fused attention here (`maskkit bench kernels` measures it).
 
     In bfloat16 on CPUs the fused form takes 4 times as long at 50 tokens and 2 times at 197; from 512 to 784 the two
     meet, and at 1568, where the table of scores outgrows the caches, it takes 0.87 of the time and a fraction of the
@@ -52,7 +52,7 @@ def use_plain(q: Tensor, k: Tensor) -> bool:
 
 
 def _may_widen(*qkv: Tensor) -> bool:
-    """Say whether float32 is faster here and torch's kernel takes these: in other cases torch itself falls back."""
+    """Return whether float32 is faster here and torch's kernel takes these: in other cases torch itself falls back."""
     return (
         SLOW_BFLOAT16
         and all(x.device.type == "cpu" and x.dtype == torch.bfloat16 for x in qkv)
@@ -64,7 +64,7 @@ def _may_widen(*qkv: Tensor) -> bool:
 class _Widened(torch.autograd.Function):
     """torch's fused attention in float32, where that multiplies faster (``kernels/linear.py``).
 
-    What is kept for the backward pass is bfloat16, but for one number a query; autograd would keep float32 copies.
+    What is kept for the backward pass is bfloat16, but for one number per query; autograd would keep float32 copies.
     """
 
     @staticmethod

@@ -38,7 +38,7 @@ def linear(
 
 
 def widens(x: Tensor) -> bool:
-    """Say whether bfloat16 autocast is on and this device multiplies float32 faster."""
+    """Return whether bfloat16 autocast is on and this device multiplies float32 faster."""
     return (
         SLOW_BFLOAT16
         and x.device.type == "cpu"

@@ -1,9 +1,9 @@
-"""Maskers decide which tokens are seen and which are predicted: ``(tokens, rng) -> Mask``, or several masks.
+"""Maskers choose the visible and the hidden tokens: ``(tokens, rng) -> Mask``, or several masks per sample.
 
 Shapes: B samples, N tokens, A axes of a grid.
 
-Most maskers only score tokens; the lowest scores stay visible, and ``mask_from_scores`` does the rest. Papers round
-the ratio on different sides (docs/official.md Q1), so every masker states its rule.
+Most maskers only compute a score per token. ``mask_from_scores`` then keeps the tokens with the lowest scores visible.
+Published methods round the ratio in different ways (docs/official.md Q1), so every masker states its rule.
 """
 
 from maskkit.maskers.block import BlockMasker
@@ -47,7 +47,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> tuple[str, ...]:
-    """Look up ``NAMES`` when it is asked for, since installed packages add to it."""
+    """Look up ``NAMES`` on access, since installed packages can add maskers."""
     if name == "NAMES":
         return names()
     raise AttributeError(f"module maskkit.maskers has no attribute {name!r}")

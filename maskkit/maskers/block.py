@@ -1,4 +1,4 @@
-"""Masks of the tokens around one of them."""
+"""A masker of a token and its neighbours."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,21 @@ from maskkit.types import Mask, Tokens, take
 @part
 @dataclass(frozen=True, kw_only=True)
 class BlockMasker:
-    """Hide the tokens nearest to one of them, drawn at random per sample. Point-MAE (arXiv:2203.06604), "block" mask.
+    """Hide a random token of each sample and the tokens nearest to it. Point-MAE (arXiv:2203.06604), "block" mask.
 
-    Nearness is that of ``Tokens.pos``. Padding is left out as ``Uniform`` does.
+    Distances are those of ``Tokens.pos``. Padding is treated as in ``Uniform``. Raises ValueError unless ``ratio`` lies
+    in (0, 1).
     """
 
     ratio: float = 0.6
     rounding: Rounding = "hide"
 
     def __post_init__(self) -> None:
-        """Check the ratio."""
+        """Validate the ratio."""
         check_ratio(self.ratio)
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a token, on the device of ``rng``; the highest names the middle."""
+        """Draw one uniform number per token, on the device of ``rng``. The highest selects the central token."""
         draws = uniform_scores(tokens, rng)
         num_tokens, num_visible = count_both(tokens, self.ratio, self.rounding)
         if tokens.valid is not None:
@@ -33,7 +34,8 @@ class BlockMasker:
         middle = take(tokens.pos, draws.argmax(dim=1, keepdim=True))
         nearness = -(tokens.pos - middle).square().sum(dim=-1)
         if tokens.valid is not None:
-            # Hidden tokens come last among as many as the shortest sample has, so the middle's surroundings go first.
+            # The last of as many tokens as the shortest sample has are hidden, so the tokens nearest to the centre are
+            # hidden.
             nearness = nearness.masked_fill(~tokens.valid, -torch.inf)
             order = nearness.argsort(dim=1, descending=True)
             num_hidden = num_tokens - num_visible

@@ -1,4 +1,4 @@
-"""What a masker is, and what most maskers are made of: counts, scores, random numbers."""
+"""The masker protocol, and helpers for counts, scores and random numbers."""
 
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -13,23 +13,24 @@ Rounding = Literal["keep", "hide"]
 
 @runtime_checkable
 class Masker(Protocol):
-    """Decides: (tokens, rng) -> a mask, or several masks of a sample. The same state of ``rng`` gives the same mask.
+    """Draws a mask, or several masks per sample: (tokens, rng) -> Mask. The same state of ``rng`` gives the same mask.
 
-    A masker that looks at the model or at the progress of the run writes ``*, step``. One whose counts of visible and
-    hidden tokens change from call to call has an attribute ``varies = True``.
+    A masker that depends on the model or on the progress of the run declares ``*, step``. A masker whose counts of
+    visible and hidden tokens change between calls has the attribute ``varies = True``.
     """
 
     def __call__(
         self, tokens: Tokens, rng: torch.Generator | None = None, *_: Any, **__: Any
     ) -> Mask | tuple[Mask, ...]:
-        """Draw from ``rng``, or from torch's global generator."""
+        """Draw the mask from ``rng``, or from torch's global generator if it is None."""
 
 
 def count_visible(num_tokens: int, ratio: float, rounding: Rounding) -> int:
-    """Return how many of ``num_tokens`` stay visible when a share ``ratio`` is hidden.
+    """Return how many of ``num_tokens`` stay visible if a share ``ratio`` in (0, 1) is hidden.
 
-    ``keep``: keep int(N (1 - ratio)), as MAE, Audio-MAE and Hiera do. ``hide``: hide int(N ratio), as VideoMAE and
-    Point-MAE do. Both truncate the float64 product exactly as the authors' lines do.
+    ``keep`` keeps int(N (1 - ratio)), as in MAE, Audio-MAE and Hiera. ``hide`` hides int(N ratio), as in VideoMAE and
+    Point-MAE. Both truncate the float64 product exactly as the authors' code does. Raises ValueError if no visible or
+    no hidden token is left.
 
     >>> count_visible(512, 0.8, "keep"), count_visible(512, 0.8, "hide")
     (102, 103)
@@ -44,10 +45,10 @@ def count_visible(num_tokens: int, ratio: float, rounding: Rounding) -> int:
 
 
 def count_both(tokens: Tokens, ratio: float, rounding: Rounding) -> tuple[int, int]:
-    """Return how many tokens of each sample a mask covers, and how many of these stay visible.
+    """Return the number of tokens per sample that a mask covers, and how many of these stay visible.
 
-    In a padded batch the shortest sample sets both. Where it is too short for the ratio, one token at least is visible
-    and one hidden: a short recording among many is no reason to stop.
+    In a padded batch the shortest sample determines both. If it is too short for the ratio, at least one token is
+    visible and one is hidden, so that a short recording does not stop a run.
     """
     if tokens.valid is None:
         return tokens.shape[1], count_visible(tokens.shape[1], ratio, rounding)
@@ -55,7 +56,10 @@ def count_both(tokens: Tokens, ratio: float, rounding: Rounding) -> tuple[int, i
 
 
 def count_of_shortest(num_tokens: int, ratio: float, rounding: Rounding) -> tuple[int, int]:
-    """Return the counts for a shortest sample of so many tokens: at least one visible and one hidden."""
+    """Return the counts of covered and visible tokens for a shortest sample of ``num_tokens``.
+
+    Raises ValueError below two.
+    """
     if num_tokens < 2:
         raise ValueError(f"a mask needs two tokens, the shortest sample of the batch has {num_tokens}; leave it out")
     visible = int(num_tokens * (1 - ratio)) if rounding == "keep" else num_tokens - int(ratio * num_tokens)
@@ -65,9 +69,9 @@ def count_of_shortest(num_tokens: int, ratio: float, rounding: Rounding) -> tupl
 def mask_from_scores(
     scores: Float[Tensor, "B N"], num_visible: int, *, num_hidden: int | None = None, valid: Bool[Tensor, "B N"] | None
 ) -> Mask:
-    """Show the ``num_visible`` lowest scores of each sample and hide the ``num_hidden`` next (default: all others).
+    """Return a mask that shows the ``num_visible`` lowest scores and hides the ``num_hidden`` next ones (default: all).
 
-    Padding is never shown and never hidden, provided that each sample has enough valid tokens for both.
+    Padding is neither visible nor hidden, provided that each sample has enough valid tokens.
     """
     if valid is not None:
         scores = scores.masked_fill(~valid, torch.inf)
@@ -83,11 +87,11 @@ def check_ratio(ratio: float) -> None:
 
 
 def uniform_scores(tokens: Tokens, rng: torch.Generator | None) -> Float[Tensor, "B N"]:
-    """Return one number in [0, 1) a token. Drawn where ``rng`` lives, so a CPU generator gives all devices one mask."""
+    """Return one number in [0, 1) per token. It is drawn on the device of ``rng``."""
     return draw_uniform(*tokens.shape, tokens, rng)
 
 
 def draw_uniform(batch: int, count: int, tokens: Tokens, rng: torch.Generator | None) -> Float[Tensor, "B N"]:
-    """Return numbers in [0, 1), [batch count], drawn where ``rng`` lives."""
+    """Return numbers in [0, 1) of shape [batch count], drawn on the device of ``rng``."""
     device = tokens.x.device if rng is None else rng.device
     return torch.rand(batch, count, generator=rng, device=device).to(tokens.x.device)

@@ -23,12 +23,17 @@ _OURS: dict[str, Callable[..., Masker]] = {
 
 
 def names() -> tuple[str, ...]:
+<<<<<<< HEAD
     """Return the names that ``make`` knows: maskkit's and those of installed packages (group ``maskkit.maskers``)."""
     return (*_OURS, *(entry.name for entry in entry_points(group=GROUP) if entry.name not in _OURS))
+=======
+    """Return the names for ``make``: maskkit's and those of installed packages (group ``maskkit.maskers``)."""
+    return (*_OURS, *(entry.name for entry in entry_points(group="maskkit.maskers") if entry.name not in _OURS))
+>>>>>>> lang
 
 
 def make(name: str, **settings: object) -> Masker:
-    """Build a masker by name. Raises ValueError for an unknown name or settings that it does not have.
+    """Build a masker by name. Raises ValueError for an unknown name or setting.
 
     >>> make("uniform", ratio=0.5)
     Uniform(ratio=0.5, rounding='keep')

@@ -1,4 +1,4 @@
-"""Several masks of each sample in a step."""
+"""A masker of several masks per sample."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,17 @@ from maskkit.types import Mask, Tokens
 @part
 @dataclass(frozen=True, kw_only=True)
 class Several:
-    """Draw several masks of each sample in a step: each masker ``times`` times. V-JEPA (arXiv:2404.08471), section 3.1.
+    """Draw several masks per sample: each masker draws ``times`` masks. V-JEPA (arXiv:2404.08471), section 3.1.
 
-    Masks of one shape are encoded in one pass. The loss is the mean over all masks.
+    Masks of the same shape are encoded in one pass. The loss is the mean over all masks. Raises ValueError for no
+    maskers.
     """
 
     maskers: tuple[Masker, ...]
     times: int = 1
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         if not self.maskers or self.times < 1:
             raise ValueError(f"several masks need a masker and times of at least 1, got {self.times}")
 

@@ -1,4 +1,4 @@
-"""Masks of the cells or the slots of a grid's first axis: tubes and frames."""
+"""Maskers of tubes and of frames: of cells or slots of the first axis of a grid."""
 
 import math
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from maskkit.types import Mask, Tokens
 class TubeMasker:
     """Hide the same cells in every slot of the grid's first axis. VideoMAE (arXiv:2203.12602), section 3.3.
 
-    With time as the first axis these are tubes: what is hidden in one slot cannot be copied from another. The ratio
-    is applied to the cells of one slot, as masking_generator.py does: 0.9 of 14 x 14 hides 176 and shows 20 in each of
-    8 slots. The authors draw masks on the CPU, sample by sample in the data set (docs/official.md V7); here they are
-    drawn where ``rng`` lives, for a whole batch at once.
+    If the first axis is time, these are tubes: hidden contents cannot be copied from another time. The ratio applies to
+    the cells of one slot, as in masking_generator.py: 0.9 of 14 x 14 cells hides 176 and shows 20 in each of 8 slots.
+    The authors draw masks on the CPU, per sample in the data set (docs/official.md V7); here they are drawn on the
+    device of ``rng``, for a whole batch. Raises ValueError for tokens that fill no grid.
     """
 
     ratio: float = 0.9
     rounding: Rounding = "hide"
 
     def __post_init__(self) -> None:
-        """Check the ratio."""
+        """Validate the ratio."""
         check_ratio(self.ratio)
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a cell of a slot, on the device of ``rng``."""
+        """Draw one uniform number per cell of a slot, on the device of ``rng``."""
         slots, cells = _slots_and_cells(tokens, "a tube mask")
         num_visible = count_visible(cells, self.ratio, self.rounding)
         order = draw_uniform(tokens.shape[0], cells, tokens, rng).argsort(dim=1)
@@ -47,11 +47,11 @@ class FrameMasker:
     rounding: Rounding = "hide"
 
     def __post_init__(self) -> None:
-        """Check the ratio."""
+        """Validate the ratio."""
         check_ratio(self.ratio)
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a slot, on the device of ``rng``."""
+        """Draw one uniform number per slot, on the device of ``rng``."""
         slots, cells = _slots_and_cells(tokens, "a frame mask")
         num_visible = count_visible(slots, self.ratio, self.rounding)
         order = draw_uniform(tokens.shape[0], slots, tokens, rng).argsort(dim=1)

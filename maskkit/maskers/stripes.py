@@ -1,4 +1,4 @@
-"""Masks of whole slices of a grid."""
+"""A masker of whole slices of a grid."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,21 @@ from maskkit.types import Mask, Tokens
 @part
 @dataclass(frozen=True, kw_only=True)
 class Stripes:
-    """Hide whole slices of a grid: a share of its rows, of its columns, or of both. Audio-MAE (arXiv:2207.06405), 3.2.
+    """Hide whole slices of a grid along one or several axes. Audio-MAE (arXiv:2207.06405), section 3.2.
 
-    ``ratios`` holds the share for each axis of the grid, 0 for an axis without stripes: of a spectrogram's (time,
-    frequency), ``(0.7, 0.0)`` hides moments, ``(0.0, 0.3)`` bands and ``(0.7, 0.3)`` both. A token is visible where all
-    its slices are kept, so (0.7, 0.3) keeps 19 of 64 rows and 5 of 8 columns: 95 tokens, as ``random_masking_2d`` does.
-    Each axis is rounded by itself. In a padded batch the shortest sample sets the counts along each axis.
+    ``ratios`` holds the hidden share of each axis of the grid, 0 for an axis without stripes. On a spectrogram with
+    axes (time, frequency), ``(0.7, 0.0)`` hides slices of time, ``(0.0, 0.3)`` slices of frequency and ``(0.7, 0.3)``
+    both. A token is visible if all its slices are kept: (0.7, 0.3) keeps 19 of 64 rows and 5 of 8 columns, which are 95
+    tokens, as in ``random_masking_2d``. Each axis is rounded separately. In a padded batch the shortest sample
+    determines the counts along each axis. Raises ValueError for another number of axes, or padding that does not lie
+    behind the samples.
     """
 
     ratios: tuple[float, ...] = (0.7, 0.3)
     rounding: Rounding = "keep"
 
     def __post_init__(self) -> None:
-        """Check the ratios."""
+        """Validate the ratios."""
         for ratio in self.ratios:
             if ratio != 0:
                 check_ratio(ratio)
@@ -59,13 +61,13 @@ class Stripes:
             visible &= (rank < kept).view(shape)
             used &= (rank < shortest).view(shape)
         kind = torch.where(used, torch.where(visible, 0.0, 1.0), 2.0).flatten(1)
-        order = torch.arange(tokens.shape[1], device=device) / tokens.shape[1]  # ties would leave the order to chance
+        order = torch.arange(tokens.shape[1], device=device) / tokens.shape[1]  # breaks ties by position
         num_hidden = num_used - num_visible
         return mask_from_scores(kind + order, num_visible, num_hidden=num_hidden, valid=tokens.valid)
 
 
 def _extents(tokens: Tokens) -> Int[Tensor, "B A"]:
-    """Return how far each sample reaches along each axis of the grid; padding must lie behind it."""
+    """Return the extent of each sample along each axis of the grid. Padding must lie behind the sample."""
     assert tokens.grid is not None
     size = torch.tensor(tokens.grid, device=tokens.x.device).expand(tokens.shape[0], -1)
     if tokens.valid is None:

@@ -1,4 +1,4 @@
-"""Masks of tokens drawn evenly at random."""
+"""A masker of tokens drawn uniformly at random."""
 
 from dataclasses import dataclass
 
@@ -12,21 +12,21 @@ from maskkit.types import Mask, Tokens
 @part
 @dataclass(frozen=True, kw_only=True)
 class Uniform:
-    """Hide a fixed share of tokens, evenly at random per sample. MAE (arXiv:2111.06377), section 3, "Masking".
+    """Hide a fixed share of tokens, uniformly at random per sample. MAE (arXiv:2111.06377), section 3, "Masking".
 
-    In a padded batch the shortest sample sets both counts, so that every sample shows and hides as many tokens; the
-    rest of the longer ones is in neither set.
+    In a padded batch the shortest sample determines the counts of visible and hidden tokens of all samples. The other
+    tokens of longer samples are in neither set. Raises ValueError unless ``ratio`` lies in (0, 1).
     """
 
     ratio: float = 0.75
     rounding: Rounding = "keep"
 
     def __post_init__(self) -> None:
-        """Check the ratio."""
+        """Validate the ratio."""
         check_ratio(self.ratio)
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a token, on the device of ``rng``."""
+        """Draw one uniform number per token, on the device of ``rng``."""
         num_tokens, num_visible = count_both(tokens, self.ratio, self.rounding)
         scores = uniform_scores(tokens, rng)
         return mask_from_scores(scores, num_visible, num_hidden=num_tokens - num_visible, valid=tokens.valid)

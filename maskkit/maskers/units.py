@@ -1,4 +1,4 @@
-"""Masks of units of neighbouring tokens."""
+"""A masker of units of neighbouring tokens."""
 
 import math
 from dataclasses import dataclass
@@ -14,24 +14,25 @@ from maskkit.types import Mask, Tokens
 @part
 @dataclass(frozen=True, kw_only=True)
 class UnitMasker:
-    """Hide blocks of neighbouring tokens, laid out side by side over the grid. SimMIM (arXiv:2111.09886), section 3.2.
+    """Hide units of neighbouring tokens, which tile the grid. SimMIM (arXiv:2111.09886), section 3.2.
 
-    ``unit`` is the number of tokens along each axis of the grid; units must fill it. The number of hidden units is
-    rounded up, ``ceil(units ratio)``, as ``data_simmim.py`` has it: 30 of 49 units are 120 of 196 tokens. In a padded
-    batch, where units would be cut, tokens are hidden one by one as ``Uniform`` does.
+    ``unit`` is the number of tokens along each axis of the grid, which it must divide. The number of hidden units is
+    rounded up, ``ceil(units ratio)``, as in ``data_simmim.py``: 30 of 49 units are 120 of 196 tokens. In a padded
+    batch, which would cut units, single tokens are hidden as by ``Uniform``. Raises ValueError for a unit that does not
+    fit the grid.
     """
 
     unit: tuple[int, ...]
     ratio: float = 0.6
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         check_ratio(self.ratio)
         if not self.unit or min(self.unit) < 1:
             raise ValueError(f"unit must be at least 1 token along each axis, got {self.unit}")
 
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> Mask:
-        """Draw one uniform number a unit, on the device of ``rng``."""
+        """Draw one uniform number per unit, on the device of ``rng``."""
         if tokens.valid is not None:
             return Uniform(ratio=self.ratio, rounding="hide")(tokens, rng)
         grid = tokens.grid

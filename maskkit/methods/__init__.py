@@ -1,4 +1,4 @@
-"""Methods that know no modality, one a file, and the table of all methods of a modality.
+"""Methods that run on every modality, one per file, and the table of all methods of a modality.
 
 A method is a frozen dataclass of settings with ``build(inputs) -> MaskedModel``. The docstrings of its fields are the
 help texts of the command line. An installed package adds a method by an entry point in the group ``maskkit.methods``,
@@ -20,22 +20,25 @@ GROUP = "maskkit.methods"  # of entry points
 
 
 class Method(Protocol):
-    """A method that knows no modality."""
+    """A method that runs on every modality."""
 
     name: ClassVar[str]
 
     def build(self, inputs: InputSpec) -> MaskedModel:
-        """Return the model for some inputs, freshly started."""
+        """Return the model for some inputs, with newly initialised weights."""
 
     def optim(self, batch: int) -> AdamW:
-        """Return the optimiser that suits the method, for so many samples a step."""
+        """Return the default optimiser of the method for a global batch of ``batch`` samples."""
 
 
 OURS: tuple[type[Method], ...] = (SimMIM,)
 
 
 def all_methods() -> dict[str, type[Method]]:
-    """Return the methods that know no modality by name: maskkit's and those of installed packages."""
+    """Return the methods that run on every modality by name: maskkit's and those of installed packages.
+
+    Raises ValueError if a package registers a name that is taken.
+    """
     found = {method.name: method for method in OURS}
     for entry in entry_points(group=GROUP):
         method: type[Method] = entry.load()
@@ -56,7 +59,7 @@ def on(method: type[Method], modality: Modality) -> type[MethodSettings]:
     inputs = modality.input_settings
 
     def build(self: object) -> MaskedModel:
-        return method.build(cast(Method, self), inputs.spec(self))  # type: ignore[arg-type]  # it is both
+        return method.build(cast(Method, self), inputs.spec(self))  # type: ignore[arg-type]  # it has the fields of both
 
     def reduce(self: object) -> tuple[object, tuple[object, ...]]:  # the class is found again in another process
         return _restored, (method, modality.name, vars(self))

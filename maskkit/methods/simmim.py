@@ -1,13 +1,13 @@
-"""SimMIM: all tokens enter the encoder, hidden ones as a mask token, and one linear layer predicts their contents.
+"""SimMIM: all tokens enter the encoder, hidden ones as a mask token, and a linear layer predicts their contents.
 
 Xie et al. 2021, "SimMIM: a Simple Framework for Masked Image Modeling" (arXiv:2111.09886); settings as the authors'
 code has them (microsoft/SimMIM, ``config.py`` and ``models/simmim.py``).
 
-Deviations: the encoder is a plain vision transformer with the modality's own positions, where the authors' ViT has a
-shared relative bias and LayerScale and no absolute positions; the loss is the mean over hidden tokens of the batch,
-which equals theirs but for the 1e-5 that they add to the number of hidden pixels; the rate falls by a cosine, where
-theirs is divided by ten at epoch 700 of 800. On point clouds the loss is the modality's, since the points of a group
-have no order.
+Deviations: the encoder is a plain vision transformer with the modality's own positions, while the authors' ViT has a
+shared relative bias, LayerScale and no absolute positions. The loss is the mean over hidden tokens of the batch, which
+equals theirs except for the 1e-5 that they add to the number of hidden pixels. The learning rate falls by a cosine,
+while theirs is divided by ten at epoch 700 of 800. On point clouds the loss is the modality's, because the points of a
+group have no order.
 """
 
 from dataclasses import dataclass
@@ -28,21 +28,21 @@ from maskkit.optim import AdamW
 
 @dataclass(frozen=True, kw_only=True)
 class SimMIM:
-    """SimMIM (arXiv:2111.09886): a mask token in the encoder, a linear head, L1 on plain contents."""
+    """SimMIM (arXiv:2111.09886): mask tokens enter the encoder; a linear head predicts plain contents (L1 loss)."""
 
     name: ClassVar[str] = "simmim"
 
     size: Size | None = None
-    """Size of the encoder."""
+    """Size of the encoder. By default tiny on a CPU, base or small (video, points) on a GPU."""
     mask_ratio: float = 0.6
-    """Share of hidden units."""
+    """Share of hidden units, in (0, 1)."""
     unit: int = 2
-    """Tokens along each axis of what is hidden at once; the paper hides 32-pixel units of 16-pixel patches."""
+    """Tokens along each axis of a hidden unit. The paper hides units of 32 pixels, which are 2 patches of 16 pixels."""
     drop_path: float = 0.1
-    """Largest rate of stochastic depth."""
+    """Rate of stochastic depth in the last block, in [0, 1). It grows linearly over the blocks."""
 
     def build(self, inputs: InputSpec) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
         size = vit(self.size)
         encoder = DenseEncoder(
             content=inputs.tokenizer.width,
@@ -66,22 +66,22 @@ class SimMIM:
         return model
 
     def masker(self, inputs: InputSpec) -> Masker:
-        """Return the masker: units of a grid, or the modality's own where tokens fill none."""
+        """Return the masker: units of a grid, or the modality's own masker if tokens fill no grid."""
         if inputs.grid is None:
             return inputs.masker(self.mask_ratio)
-        # An axis that whole units do not fill, or that has only one of them, is hidden token by token.
+        # Along an axis that units do not fill, or that has only one unit, a unit is one token wide.
         units = (self.unit if length % self.unit == 0 and length > self.unit else 1 for length in inputs.grid)
         return UnitMasker(unit=tuple(units), ratio=self.mask_ratio)
 
     def optim(self, batch: int) -> AdamW:
-        """Return the authors' optimiser: 1e-4 per 512 samples. Small models train at 5e-4 at least."""
+        """Return the authors' optimiser: a rate of 1e-4 per 512 samples, and at least 5e-4 for small models."""
         least = 5e-4 if self.size in ("tiny", "small") else 0.0
         return AdamW(lr=max(least, 1e-4 * batch / 512), betas=(0.9, 0.999), weight_decay=0.05)
 
 
 @torch.no_grad()
 def init_simmim_weights(encoder: nn.Module) -> None:
-    """Start every Linear of an encoder as ``models/simmim.py`` does: normal, cut at one deviation of 0.02."""
+    """Initialise every Linear of an encoder as ``models/simmim.py`` does: normal with deviation 0.02, cut at 0.02."""
     for layer in encoder.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.02, b=0.02)

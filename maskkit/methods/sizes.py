@@ -26,7 +26,7 @@ SIZES: dict[str, ViT] = {
 
 
 def vit(size: str | None) -> ViT:
-    """Return a size by name, "base" for None. Raises ValueError for an unknown name."""
+    """Return a size by name; None is "base". Raises ValueError for an unknown name."""
     if (size or "base") not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
     return SIZES[size or "base"]

@@ -1,7 +1,8 @@
-"""Weights in and out: our own files, the authors' checkpoints, timm and transformers.
+"""Reading and writing of weights: our own files, the authors' checkpoints, timm and transformers.
 
-A *layout* is one way to name and shape the same weights; each lives in a file of its own and translates to and from
-maskkit's names. Nothing here runs code from a file: safetensors, or ``torch.load`` with ``weights_only=True``.
+A *layout* is a set of names and shapes of weights. Each layout has its own module, which translates to and from
+maskkit's names. No code from a file is run: files are safetensors, or read by ``torch.load`` with
+``weights_only=True``.
 """
 
 import json
@@ -23,7 +24,7 @@ from maskkit.weights.files import read, read_metadata, write
 Part = Literal["model", "encoder", "decoder"]
 State = Mapping[str, Tensor]
 
-# In the order in which "auto" asks them: the first that recognises the names wins.
+# In the order of "auto", which takes the first layout that recognises the names.
 LAYOUTS: dict[str, ModuleType] = {
     "maskkit": own,
     "audiomae": audiomae,
@@ -34,14 +35,14 @@ LAYOUTS: dict[str, ModuleType] = {
     "timm": timm,
 }
 
-_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # what DDP and torch.compile put in front, in either order
+_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # prefixes of DDP and torch.compile, in either order
 
 __all__ = ["LAYOUTS", "Report", "convert", "load", "open_model", "save"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What ``load`` did: names as the model has them (loaded, missing) and as the source has them (unused)."""
+    """The result of ``load``: names of the model (loaded, missing) and of the source (unused)."""
 
     layout: str
     loaded: tuple[str, ...]
@@ -50,7 +51,7 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return the report as a few lines."""
+        """Return the report as a few lines of text."""
         lines = [f"layout {self.layout}: {len(self.loaded)} tensors loaded"]
         lines += [f"missing: {_some(self.missing)}"] if self.missing else []
         lines += [f"unused: {_some(self.unused)}"] if self.unused else []
@@ -65,11 +66,12 @@ def load(
     *,
     resize_positions: bool = False,
 ) -> Report:
-    """Fill a model from a file, a folder or a state dict, and say what was done.
+    """Load weights into a model from a file, a folder or a state dict, and return a report.
 
-    ``part`` names what has to be there: "model" is all that the layout can hold (timm's holds the encoder only). A
-    missing tensor, a wrong shape, or a layer that the model lacks raises ValueError and leaves the model untouched. A
-    position table of another grid raises too, unless ``resize_positions`` allows it to be made anew for this grid.
+    ``part`` is the part that must be complete: "encoder", or "model" for all that the layout can hold (timm's holds the
+    encoder only). Raises ValueError for a missing tensor, a wrong shape, or a layer that the model lacks, and then
+    leaves the model unchanged. A position table of another grid raises ValueError too, unless ``resize_positions``
+    allows it to be computed anew for the model's grid.
     """
     state = dict(source) if isinstance(source, Mapping) else read(source)
     state = {_WRAPPERS.sub("", name): tensor for name, tensor in state.items()}
@@ -107,18 +109,21 @@ def load(
 
 
 def convert(model: MaskedModel, layout: str = "maskkit", part: Part = "model") -> dict[str, Tensor]:
-    """Return the weights of a model as a state dict in a layout, on the CPU."""
+    """Return the weights of a model as a state dict in a layout, on the CPU.
+
+    Raises ValueError if it cannot hold them.
+    """
     chosen = LAYOUTS[_layout(layout)]
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items() if _in_part(name, part, chosen)}
     return {name: tensor.contiguous() for name, tensor in chosen.from_maskkit(state, model).items()}
 
 
 def save(model: MaskedModel, path: str | Path, layout: str = "maskkit", part: Part = "model") -> Path:
-    """Write a safetensors file in a layout; complete or absent, never half. Returns the file.
+    """Write a safetensors file in a layout, atomically, and return its path.
 
-    A path that ends in ``.pth`` becomes what the authors' scripts read: ``{"model": state}``, or the layout's own key.
-    For "hf" a path without suffix becomes a folder with ``config.json`` beside the weights, which ``from_pretrained``
-    opens.
+    A path that ends in ``.pth`` is written for the authors' scripts: ``{"model": state}``, or the layout's own key. For
+    "hf" a path without a suffix becomes a folder with weights and ``config.json``, which ``from_pretrained`` opens.
+    Raises ValueError if the layout cannot hold the model.
     """
     path, state = Path(path), convert(model, layout, part)
     metadata = {"format": "pt", "layout": layout}
@@ -133,14 +138,14 @@ def save(model: MaskedModel, path: str | Path, layout: str = "maskkit", part: Pa
 
 
 def open_model(path: str | Path) -> MaskedModel:
-    """Build and fill a model from a maskkit file (or a folder with one) alone.
+    """Build a model from a maskkit file, or a folder with one, and load its weights.
 
-    The parts it names must be imported: those of maskkit's modalities by importing the modality.
+    Parts from outside of installed packages must be imported before. Raises ValueError for other files.
     """
     metadata = read_metadata(path)
     if "maskkit" not in metadata:
         raise ValueError(f"{path} carries no maskkit configuration; build the model, then call weights.load")
-    with torch.random.fork_rng(devices=[]):  # building draws weights that are overwritten at once
+    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten at once
         model = build_as(MaskedModel, json.loads(metadata["maskkit"]))
     load(model, path, layout="maskkit")
     return model
@@ -153,7 +158,7 @@ def _layout(name: str) -> str:
 
 
 def _recognise(state: State, model: MaskedModel, source: str | Path | State, where: str) -> str:
-    """Return the layout of a source: what its file says, ours where all names are the model's, or a known one."""
+    """Return the layout of a source: that of its metadata, ours if all names are the model's, or a recognised one."""
     written = None if isinstance(source, Mapping) else read_metadata(source).get("layout")
     if written in LAYOUTS:
         return written
@@ -172,6 +177,6 @@ def _in_part(name: str, part: Part, layout: ModuleType) -> bool:
 
 
 def _some(names: tuple[str, ...] | list[str], most: int = 4) -> str:
-    """Return the first few names and how many more there are."""
+    """Return the first few names and the number of further ones."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

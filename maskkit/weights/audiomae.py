@@ -1,8 +1,8 @@
-"""The layout of Audio-MAE's own code (``models_mae.py`` of facebookresearch/AudioMAE): MAE's names, two differences.
+"""The layout of Audio-MAE's code (``models_mae.py`` of facebookresearch/AudioMAE): MAE's names with two differences.
 
-Its tables are laid out for the transposed grid (docs/official.md A1). A table of the other orientation raises: weights
-trained with one read the other as noise. And ``decoder_pos_embed`` has a row for the class token even where the
-windowed decoder drops that token (A4).
+Its tables are laid out for the transposed grid (docs/official.md A1). A table of the other orientation raises
+ValueError, because weights that were trained with one orientation do not work with the other. ``decoder_pos_embed`` has
+a row for the class token although the windowed decoder drops that token (A4).
 """
 
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ PARTS = mae.PARTS
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether there are window blocks. With the global decoder all names are MAE's, and "mae" reads them alike."""
+    """Return whether there are window blocks. With the global decoder all names are MAE's; layout "mae" reads them."""
     return "decoder_blocks.0.attn.tau" in state and "patch_embed.proj.weight" in state
 
 
 def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
-    """Translate the authors' names; ``read_table`` makes sure that the tables have the model's orientation."""
+    """Translate the authors' names. ``read_table`` checks that the tables have the model's orientation."""
     return mae.to_maskkit(state, model, resize_positions=resize_positions)
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Name everything as ``models_mae.py`` does; both tables begin with the class token's row of zeros."""
+    """Return weights with the names of ``models_mae.py``. Both tables begin with a row of zeros for the class token."""
     renamed = mae.named(state, model, "audiomae")
     if "decoder_embed.weight" in renamed:
         tokenizer = patch_tokenizer(model, "audiomae")

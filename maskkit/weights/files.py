@@ -1,4 +1,4 @@
-"""Files of tensors: read without running code, written whole or not at all."""
+"""Files of tensors: read without running code, and written atomically."""
 
 import argparse
 import json
@@ -14,12 +14,15 @@ from torch import Tensor
 from maskkit.files import short_reason, whole_file
 from maskkit.weights import point_mae
 
-KEYS = {"point-mae": point_mae.KEY}  # under which the authors' scripts look for weights, where it is not "model"
+KEYS = {"point-mae": point_mae.KEY}  # key of the weights in the authors' files, if it is not "model"
 PICKLED = (".pth", ".pt", ".bin")
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
-    """Read every tensor of a ``.safetensors`` file, a pickled checkpoint, or a folder with one of them."""
+    """Read all tensors of a ``.safetensors`` file, a pickled checkpoint, or a folder with one of them.
+
+    Raises ValueError.
+    """
     files = _resolve(Path(path))
     state: dict[str, Tensor] = {}
     for file in files:
@@ -28,7 +31,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Read the text that a safetensors file carries beside its tensors; empty for other files."""
+    """Return the metadata of a safetensors file; empty for other files."""
     file = _resolve(Path(path))[0]
     if file.suffix != ".safetensors":
         return {}
@@ -40,9 +43,9 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def write(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> Path:
-    """Write the file whole or not at all: a reader sees the old file or the new one.
+    """Write a file atomically: a reader sees the old file or the new one.
 
-    ``metadata["layout"]`` decides under which key a pickled file holds the weights.
+    ``metadata["layout"]`` determines the key of the weights in a pickled file. Raises ValueError for another suffix.
     """
     if path.suffix not in (".safetensors", *PICKLED):
         raise ValueError(f"{path} must end in .safetensors or, for the authors' scripts, in .pth")
@@ -59,7 +62,7 @@ def write(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> 
 
 
 def _resolve(path: Path) -> list[Path]:
-    """Return the files that hold the weights of a path, which may be a folder of transformers' or of a run."""
+    """Return the weight files of a path, which may be a folder of transformers or of a run."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -82,7 +85,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(file: Path) -> dict[str, Tensor]:
-    # The authors' checkpoints keep their command line beside the weights; a Namespace holds values and runs nothing.
+    # The authors' checkpoints contain their command line as a Namespace, which holds values and runs no code.
     with torch.serialization.safe_globals([argparse.Namespace]):
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)

@@ -1,8 +1,8 @@
-"""transformers' ViTMAEForPreTraining; models of videos go to ``hf_videomae``.
+"""The layout of transformers' ViTMAEForPreTraining. Video models are handled by ``hf_videomae``.
 
-Two sets of names are about: the files keep those of transformers 4 (``vit.encoder.layer.0.attention.attention.query``)
-and the modules of transformers 5 have new ones (``vit.layers.0.attention.q_proj``). Both are read; files are written,
-because both versions of ``from_pretrained`` take them.
+There are two sets of names: files have those of transformers 4 (``vit.encoder.layer.0.attention.attention.query``), and
+modules of transformers 5 have new ones (``vit.layers.0.attention.q_proj``). Both are read. The names of files are
+written, because both versions of ``from_pretrained`` accept them.
 """
 
 from collections.abc import Mapping
@@ -62,12 +62,12 @@ FROM_BLOCK = [
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are transformers'."""
+    """Return whether the names are transformers'."""
     return "vit.embeddings.patch_embeddings.projection.weight" in state or hf_videomae.recognises(state)
 
 
 def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
-    """Translate by way of the authors' layout."""
+    """Translate via the authors' layout."""
     if hf_videomae.recognises(state):
         return hf_videomae.to_maskkit(state, model, resize_positions=resize_positions)
     renamed = {replace_first(replace_first(name, TO_MAE), IN_BLOCK): tensor for name, tensor in state.items()}
@@ -75,7 +75,7 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Name everything as transformers' files do."""
+    """Return weights with the names of transformers' files."""
     if _is_video(model):
         return hf_videomae.from_maskkit(state, model)
     apart: dict[str, Tensor] = {}
@@ -121,5 +121,5 @@ def config(model: MaskedModel) -> dict[str, Any]:
 
 
 def _is_video(model: MaskedModel) -> bool:
-    """Say whether transformers' model of this shape is VideoMAE: patches of three axes."""
+    """Return whether transformers' model of this shape is VideoMAE: patches of three axes."""
     return len(patch_tokenizer(model, "hf").size) == 3

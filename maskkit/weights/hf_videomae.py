@@ -1,7 +1,7 @@
-"""transformers' VideoMAEForPreTraining.
+"""The layout of transformers' VideoMAEForPreTraining.
 
-Files hold ``attention.attention.q_bias`` and ``v_bias``, as the modules of transformers 4 do; those of transformers 5
-are called ``query.bias`` and ``value.bias``, and its ``from_pretrained`` renames. Both are read; what files hold is
+Files hold ``attention.attention.q_bias`` and ``v_bias``, as the modules of transformers 4 do. Modules of transformers 5
+have ``query.bias`` and ``value.bias``, and its ``from_pretrained`` renames. Both are read. The names of files are
 written, which both versions open.
 """
 
@@ -51,7 +51,7 @@ FROM_VIDEOMAE = [
     (r"^encoder\.norm\.", "videomae.layernorm."),
     (r"^decoder\.blocks\.", "decoder.decoder_layers."),
 ]
-DECODER_NORM_EPS = 1e-5  # of the decoder's last norm: transformers leaves torch's default there, whatever its config
+DECODER_NORM_EPS = 1e-5  # of the decoder's last norm: transformers uses torch's default, regardless of its config
 
 FROM_BLOCK = [
     (r"\.attn\.q\.", ".attention.attention.query."),
@@ -67,16 +67,16 @@ FROM_BLOCK = [
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are those of transformers' VideoMAE."""
+    """Return whether the names are those of transformers' VideoMAE."""
     return "videomae.embeddings.patch_embeddings.projection.weight" in state
 
 
 def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
-    """Translate by way of the authors' layout.
+    """Translate via the authors' layout.
 
-    transformers builds no final norm in the encoder where its config pools by the mean, which is the default there and
-    not how the released checkpoints were trained; such weights take the norm out of the model, and the report says so.
-    The last norm gets transformers' epsilon, else predictions differ by 1e-5.
+    transformers builds no final norm in the encoder if its config pools by the mean, which is its default and not how
+    the released checkpoints were trained. Such weights remove the norm from the model, which the report states. The
+    last norm gets transformers' epsilon; otherwise predictions differ by 1e-5.
     """
     renamed = {replace_first(replace_first(name, TO_VIDEOMAE), IN_BLOCK): tensor for name, tensor in state.items()}
     translation = videomae.to_maskkit(fuse_qkv(renamed), model, resize_positions=resize_positions)
@@ -90,7 +90,7 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
             replace_part(encoder, final_norm=False)
 
         translation.actions.append(without_norm)
-        note = "the source has no final norm in its encoder (use_mean_pooling): the model's was taken out"
+        note = "the source has no final norm in its encoder (use_mean_pooling): the model's was removed"
         translation.notes.append(note)
     decoder = grid_decoder(model)
     if decoder.norm.eps != DECODER_NORM_EPS:
@@ -105,7 +105,7 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Name everything as transformers' files do. Its decoder's last norm has an epsilon of 1e-5 there."""
+    """Return weights with the names of transformers' files. Their decoder's last norm has an epsilon of 1e-5."""
     apart: dict[str, Tensor] = {}
     for name, tensor in videomae.from_maskkit(state, model).items():
         apart |= split_qkv(name, tensor) if ".qkv." in name else {name: tensor}

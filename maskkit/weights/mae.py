@@ -1,7 +1,7 @@
-"""The layout of MAE's own code (``models_mae.py`` of facebookresearch/mae). Audio-MAE's extends it.
+"""The layout of MAE's code (``models_mae.py`` of facebookresearch/mae). Audio-MAE's layout extends it.
 
-The sine-cosine tables ``pos_embed`` and ``decoder_pos_embed`` are stored there; here they are computed, so they are
-checked on the way in and written on the way out.
+It stores the sine-cosine tables ``pos_embed`` and ``decoder_pos_embed``. maskkit computes them, so they are checked
+when reading and added when writing.
 """
 
 from collections.abc import Mapping
@@ -40,12 +40,12 @@ DECODER = {
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are MAE's; an encoder alone is timm's layout, name for name."""
+    """Return whether the names are MAE's. The names of an encoder alone are those of layout timm."""
     return "decoder_embed.weight" in state and "patch_embed.proj.weight" in state
 
 
 def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
-    """Translate the authors' names; an encoder alone passes, and ``load`` says what is missing."""
+    """Translate the authors' names. An encoder alone is accepted; ``load`` reports what is missing."""
     state = dict(state)
     tables = {"encoder": state.pop("pos_embed", None), "decoder": state.pop("decoder_pos_embed", None)}
     renamed, unknown = rename(state, ENCODER | DECODER)
@@ -60,7 +60,7 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Name everything as ``models_mae.py`` does, tables included."""
+    """Return weights with the names of ``models_mae.py``, including the tables."""
     if any(name.startswith("decoder.blocks.0.attn.tau") for name in state):
         raise ValueError("layout mae has no place for a windowed decoder; choose layout audiomae")
     renamed = named(state, model, "mae")
@@ -74,10 +74,10 @@ def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, T
 
 
 def named(state: Mapping[str, Tensor], model: MaskedModel, layout: str) -> dict[str, Tensor]:
-    """Give the authors' names, and the encoder its table; the decoder's is left to the layout."""
+    """Return weights with the authors' names and the encoder's table. The layout adds the decoder's table."""
     tokenizer = patch_tokenizer(model, layout)
     if len(tokenizer.size) != 2:
-        raise ValueError(f"layout {layout} holds models of pictures or spectrograms; for videos choose videomae or hf")
+        raise ValueError(f"layout {layout} holds models of images or spectrograms; for videos choose videomae or hf")
     state = {name: tensor for name, tensor in state.items() if ".positions." not in name}
     renamed, unknown = rename(state, {ours: theirs for theirs, ours in (ENCODER | DECODER).items()})
     if unknown:

@@ -1,4 +1,4 @@
-"""maskkit's own names: those of the module tree."""
+"""maskkit's own layout: the names of the module tree."""
 
 from collections.abc import Mapping
 
@@ -11,15 +11,15 @@ PARTS = ("model",)
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are ours."""
+    """Return whether the names are ours."""
     return any(name.startswith("encoder.embed") for name in state)
 
 
 def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
-    """Take everything as it is."""
+    """Return the weights unchanged."""
     return Translation(state=dict(state))
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Give everything as it is."""
+    """Return the weights unchanged."""
     return dict(state)

@@ -1,6 +1,6 @@
-"""Point-MAE's own names, as in its repository's ``models/Point_MAE.py`` (class Point_MAE).
+"""The layout of Point-MAE's code (class Point_MAE in ``models/Point_MAE.py``).
 
-Its mini-PointNet and head are convolutions of size 1, [out, in, 1], which become linear layers and back.
+Its mini-PointNet and head are convolutions of size 1, [out, in, 1], which are converted from and to linear layers.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from maskkit.model import MaskedModel
 from maskkit.weights.translation import Translation, rename
 
 PARTS = ("encoder", "decoder")
-KEY = "base_model"  # of a pickled file: their fine-tuning reads this one, their resuming this one too
+KEY = "base_model"  # of a pickled file, which the authors' fine-tuning and resuming read
 
 ENCODER = {
     "MAE_encoder.encoder.first_conv.0.": "encoder.embed.first.0.",
@@ -38,7 +38,7 @@ _CONVOLUTIONS = ("first_conv.", "second_conv.", "increase_dim.")
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are Point-MAE's."""
+    """Return whether the names are Point-MAE's."""
     return "MAE_encoder.encoder.first_conv.0.weight" in state
 
 
@@ -52,7 +52,7 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Name everything as ``Point_MAE.py`` does."""
+    """Return weights with the names of ``Point_MAE.py``."""
     state = {name: tensor for name, tensor in state.items() if name != "encoder.prefix" or tensor.numel()}
     renamed, unknown = rename(state, {ours: theirs for theirs, ours in (ENCODER | DECODER).items()})
     if unknown:

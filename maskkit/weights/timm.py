@@ -1,7 +1,7 @@
-"""timm's VisionTransformer: the encoder, for every downstream tool that reads timm.
+"""The layout of timm's VisionTransformer, for the encoder only.
 
-``timm.create_model("vit_base_patch16_224", num_classes=0)`` loads what is written here. timm's position tables are
-learned and its class token has a row in them; both are kept (``translation.read_table``).
+``timm.create_model("vit_base_patch16_224", num_classes=0)`` loads such files. timm's position tables are learned and
+have a row for the class token; both are kept (``translation.read_table``).
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ PARTS = ("encoder",)
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are timm's ViT's."""
+    """Return whether the names are timm's ViT's."""
     return "patch_embed.proj.weight" in state and "pos_embed" in state
 
 
@@ -41,9 +41,14 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
+<<<<<<< HEAD
     """Name the encoder as timm does. Only models with one class token have a timm name."""
     # A mask token stands for contents that are hidden, of which timm's models have none.
     encoder = {name: x for name, x in state.items() if name.startswith("encoder.") and name != "encoder.mask_token"}
+=======
+    """Return the encoder with timm's names. Raises ValueError unless it has exactly one class token."""
+    encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
+>>>>>>> lang
     if transformer(model).prefix.shape[1] != 1:
         raise ValueError(
             f"layout timm writes one class token, this encoder has {transformer(model).prefix.shape[1]} prefix tokens"

@@ -1,4 +1,4 @@
-"""What the layouts share: renaming, patch kernels, fused attention weights, and position tables read with suspicion."""
+"""Helpers of the layouts: renaming, patch kernels, fused attention weights, and checks of position tables."""
 
 import math
 import re
@@ -20,10 +20,10 @@ from maskkit.types import Tokens
 
 @dataclass
 class Translation:
-    """A state dict on its way into a model: ``state`` under maskkit's names, ``unused`` under the source's.
+    """A translated state dict: ``state`` has maskkit's names, ``unused`` has the source's names.
 
-    ``actions`` change the model, and run only once everything is known to fit. ``replaced`` are names of the model that
-    an action replaces.
+    ``actions`` change the model; they run after all checks have passed. ``replaced`` are names of the model that an
+    action replaces.
     """
 
     state: dict[str, Tensor]
@@ -33,13 +33,16 @@ class Translation:
     actions: list[Callable[[], None]] = field(default_factory=list)
 
     def apply(self) -> None:
-        """Change the model where the checkpoint asks for it."""
+        """Run the actions, which adapt the model to the checkpoint."""
         for action in self.actions:
             action()
 
 
 def rename(state: Mapping[str, Tensor], pairs: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
-    """Replace each name's longest known beginning. Returns the renamed tensors and the names that no pair knows."""
+    """Replace the longest known prefix of each name.
+
+    Returns the renamed tensors and the names without a known prefix.
+    """
     renamed, unknown = {}, []
     for name, tensor in state.items():
         beginnings = [start for start in pairs if name == start or (start.endswith(".") and name.startswith(start))]
@@ -61,7 +64,7 @@ def replace_first(name: str, rules: list[tuple[str, str]]) -> str:
 
 
 def patch_tokenizer(model: MaskedModel, layout: str) -> Patches:
-    """Return the tokenizer of a model whose tokens are patches; other models do not fit these layouts."""
+    """Return the tokenizer of a model of patches. Raises ValueError for other models."""
     if not isinstance(model.tokenizer, Patches):
         raise ValueError(
             f"layout {layout} holds patch models; this one's tokenizer is {type(model.tokenizer).__name__}"
@@ -70,7 +73,7 @@ def patch_tokenizer(model: MaskedModel, layout: str) -> Patches:
 
 
 def transformer(model: MaskedModel) -> SparseEncoder | DenseEncoder:
-    """Return the encoder of a model, a plain vision transformer; other encoders do not fit these layouts."""
+    """Return the encoder of a model, a plain vision transformer. Raises ValueError for other encoders."""
     encoder = model.encoder
     if not isinstance(encoder, SparseEncoder | DenseEncoder):
         raise ValueError(
@@ -81,7 +84,7 @@ def transformer(model: MaskedModel) -> SparseEncoder | DenseEncoder:
 
 
 def grid_decoder(model: MaskedModel) -> JointDecoder | WindowDecoder:
-    """Return the decoder of a model, one with positions and blocks; other decoders do not fit these layouts."""
+    """Return the decoder of a model, which has positions and blocks. Raises ValueError for other decoders."""
     decoder = model.decoder
     if not isinstance(decoder, JointDecoder | WindowDecoder):
         raise ValueError(
@@ -92,12 +95,12 @@ def grid_decoder(model: MaskedModel) -> JointDecoder | WindowDecoder:
 
 
 def kernel_to_linear(kernel: Float[Tensor, "D C *patch"]) -> Float[Tensor, "D content"]:
-    """Turn a patch-embedding convolution into the linear layer that it is; contents run channel fastest."""
+    """Convert the kernel of a patch embedding into the weight of a linear layer; contents have channels fastest."""
     return kernel.movedim(1, -1).flatten(1)
 
 
 def linear_to_kernel(weight: Float[Tensor, "D content"], tokenizer: Patches) -> Float[Tensor, "D C *patch"]:
-    """Undo ``kernel_to_linear``."""
+    """Return the inverse of ``kernel_to_linear``."""
     return weight.view(len(weight), *tokenizer.size, tokenizer.channels).movedim(-1, 1).contiguous()
 
 
@@ -108,7 +111,7 @@ def split_qkv(name: str, fused: Tensor) -> dict[str, Tensor]:
 
 
 def fuse_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo ``split_qkv`` for every triple in a state dict."""
+    """Join q, k and v in a state dict: the inverse of ``split_qkv``."""
     fused = {name: tensor for name, tensor in state.items() if not name.rsplit(".", 1)[0].endswith((".q", ".k", ".v"))}
     for name in state:
         stem, kind = name.rsplit(".", 1) if "." in name else (name, "")
@@ -121,7 +124,7 @@ def fuse_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def position_table(positions: nn.Module, tokenizer: Patches, num_prefix: int) -> Float[Tensor, "1 R+N D"]:
-    """Return the table of positions of the tokenizer's nominal grid, as layouts with a table store it."""
+    """Return the position table of the tokenizer's nominal grid, with rows of zeros for prefix tokens."""
     grid = nominal_grid(tokenizer)
     places = grid_coordinates(grid, next(iter((*positions.parameters(), torch.empty(0)))).device)
     with torch.no_grad():
@@ -132,9 +135,9 @@ def position_table(positions: nn.Module, tokenizer: Patches, num_prefix: int) ->
 def read_table(
     translation: Translation, model: MaskedModel, part: str, table: Tensor, *, resize: bool, source: str
 ) -> None:
-    """Make sure that a checkpoint's position table means what the model's positions compute.
+    """Check that a checkpoint's position table equals the model's positions, or adapt the model to it.
 
-    A sine-cosine table of the model's grid needs nothing. One of another grid raises, naming both, unless ``resize``.
+    A sine-cosine table of the model's grid needs no change. One of another grid raises ValueError, unless ``resize``.
     Any other table replaces the model's positions. Vectors of prefix tokens are added to those tokens.
     """
     module = transformer(model) if part == "encoder" else grid_decoder(model)
@@ -155,7 +158,7 @@ def read_table(
     their_grid = _guess_grid(table.shape[1], grid)
     if their_grid != grid:
         _resized(translation, source, their_grid, grid, resize)
-    # Kept in the checkpoint's own grid: Table stretches it to whatever grid a batch has.
+    # The table keeps the checkpoint's grid. ``Table`` interpolates it to the grid of a batch.
     new = Table(dim=table.shape[-1], grid=their_grid)
     values = table.reshape(*their_grid, -1).clone()
 
@@ -172,9 +175,10 @@ def read_table(
 
 
 def _check_orientation(table: Tensor, positions: SinCos, model: MaskedModel, name: str) -> None:
-    """Raise where this is a spectrogram's table of the orientation that the model does not have (docs/official.md A1).
+    """Raise ValueError for a spectrogram's table of the other orientation than the model's (docs/official.md A1).
 
-    Weights trained with one read the other as noise. Of pictures the same table means one of the transposed grid.
+    Weights trained with one orientation do not work with the other. For images such a table is one of the transposed
+    grid.
     """
     tokenizer = patch_tokenizer(model, "with a position table")
     grid = nominal_grid(tokenizer)
@@ -201,7 +205,7 @@ def _check_orientation(table: Tensor, positions: SinCos, model: MaskedModel, nam
 
 
 def _same(table: Tensor, positions: SinCos, grid: tuple[int, ...]) -> bool:
-    """Say whether a table is what these positions compute for a grid."""
+    """Return whether a table equals these positions for a grid."""
     ours = positions.table(grid_coordinates(grid, torch.device("cpu")))
     return ours.shape == table.shape and torch.allclose(ours, table, atol=1e-3)
 
@@ -226,7 +230,7 @@ def _resized(
 
 
 def nominal_grid(tokenizer: Patches) -> tuple[int, ...]:
-    """Return the grid of the input size a model was built for."""
+    """Return the grid of a model's nominal input size. Raises ValueError if it has none."""
     if tokenizer.input_size is None:
         raise ValueError(
             "this layout stores a position table, so it needs the input size; build the model with image_size"
@@ -235,7 +239,7 @@ def nominal_grid(tokenizer: Patches) -> tuple[int, ...]:
 
 
 def _cells(table: Tensor, grid: tuple[int, ...]) -> int:
-    """Count the cells of a table that may begin with a class token's row."""
+    """Return the number of cells of a table, which may have a row for a class token."""
     length = table.shape[1]
     if length in (math.prod(grid), math.prod(grid) + 1):
         return math.prod(grid)
@@ -243,7 +247,7 @@ def _cells(table: Tensor, grid: tuple[int, ...]) -> int:
 
 
 def _factorings(cells: int, axes: int) -> list[tuple[int, ...]]:
-    """List the grids with so many cells."""
+    """Return all grids with ``cells`` cells."""
     if axes == 1:
         return [(cells,)]
     return [(d, *rest) for d in range(1, cells + 1) if cells % d == 0 for rest in _factorings(cells // d, axes - 1)]
@@ -260,7 +264,7 @@ def _sincos_grid(table: Tensor, positions: SinCos, prefer: tuple[int, ...]) -> t
 
 
 def _guess_grid(cells: int, ours: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the grid of a table that is not sine-cosine: ours where the count fits, else a square."""
+    """Return the grid of a table that is not sine-cosine: the model's if the count fits, else a square."""
     side = round(cells ** (1 / len(ours)))
     if cells == math.prod(ours):
         return ours

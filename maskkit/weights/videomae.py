@@ -1,9 +1,9 @@
-"""The layout of VideoMAE's own code (``modeling_pretrain.py`` of MCG-NJU/VideoMAE).
+"""The layout of VideoMAE's code (``modeling_pretrain.py`` of MCG-NJU/VideoMAE).
 
 Its attention has a bias for queries and one for values, and none for keys (docs/official.md V1); ours has one bias for
-all three. The key's part is read as zeros and left out when written: ``q (k + b) = q k + q b`` adds the same number to
-all scores of a query, which the softmax does not see, so whatever training makes of it changes nothing. Positions are
-computed and in no checkpoint (V2).
+all three. The bias of the keys is read as zeros and left out when writing. It has no effect: ``q (k + b) = q k + q b``
+adds the same number to all scores of a query, to which the softmax is invariant. Positions are computed and not stored
+in checkpoints (V2).
 """
 
 from collections.abc import Mapping
@@ -36,23 +36,23 @@ NAMES = {
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are VideoMAE's."""
+    """Return whether the names are VideoMAE's."""
     return "encoder.patch_embed.proj.weight" in state
 
 
 def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positions: bool) -> Translation:
-    """Translate the authors' names. There is no position table, so ``resize_positions`` has nothing to allow."""
+    """Translate the authors' names. There is no position table, so ``resize_positions`` has no effect."""
     patch_tokenizer(model, "videomae")
     renamed, unknown = rename(state, NAMES)
     if "encoder.embed.weight" in renamed:
         renamed["encoder.embed.weight"] = kernel_to_linear(renamed["encoder.embed.weight"])
-        # VideoMAE has no class token; ours is then a tensor of no tokens.
+        # VideoMAE has no class token; the model's prefix is a tensor without tokens.
         renamed["encoder.prefix"] = torch.empty(1, 0, len(renamed["encoder.embed.weight"]))
     return Translation(state=with_key_bias(renamed), unused=unknown)
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Name everything as ``modeling_pretrain.py`` does."""
+    """Return weights with the names of ``modeling_pretrain.py``."""
     tokenizer = patch_tokenizer(model, "videomae")
     if transformer(model).prefix.numel():
         raise ValueError("layout videomae has no place for class or register tokens; choose layout maskkit")
@@ -77,7 +77,7 @@ def with_key_bias(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_key_bias(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo ``with_key_bias``; the keys' part is dropped, since it changes nothing."""
+    """Return the inverse of ``with_key_bias``. The bias of the keys is dropped, because it has no effect."""
     apart: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name.endswith(".attn.qkv.bias"):

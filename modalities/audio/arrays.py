@@ -32,7 +32,7 @@ class StoredRecording:
 
     clip: Clip
     rate: int
-    """Samples a second of waveforms."""
+    """Samples per second of waveforms."""
     holds_energies: bool
     """Whether log mel energies are stored, as ``fbank`` gives them, instead of waveforms."""
 

@@ -17,23 +17,25 @@ from maskkit.targets import Contents, NormalizedContents
 Size = Literal["tiny", "small", "base", "large"]
 Hide = Literal["random", "time", "frequency", "both"]
 
-# width, depth, heads of the encoder; tiny is ours. The authors' huge has patches of 14, which do not divide 128 bands.
+# Width, depth and heads of the encoder; tiny is ours. The authors' huge has patches of 14, which do not divide 128
+# bands.
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
-# width, depth, heads of the decoder. With windows the authors' code builds 16 blocks whatever decoder_depth says
+# Width, depth and heads of the decoder. With windows the authors' code builds 16 blocks whatever decoder_depth says
 # (docs/official.md A5).
 WINDOWED, GLOBAL = (512, 16, 16), (512, 8, 16)
 TINY_DECODER = (128, 4, 4)
 
 
 def masker(hide: Hide = "random", ratio: float | tuple[float, float] | None = None) -> Masker:
-    """Return the masker that hides tokens at random, moments in time, frequency bands, or both of these.
+    """Return a masker that hides tokens at random, slices of time, slices of frequency, or both kinds of slices.
 
-    ``ratio`` is the hidden share: 0.8 by default; for "both" a pair (time, frequency), by default the authors' flags
-    (0.7, 0.3). All keep int(N (1 - ratio)), as ``models_mae.py`` does: 102 of 512 tokens.
+    ``ratio`` is the hidden share, 0.8 by default. For "both" it is a pair (time, frequency), by default the authors'
+    flags (0.7, 0.3). int(N (1 - ratio)) tokens stay visible, as in ``models_mae.py``: 102 of 512. Raises ValueError for
+    an unknown ``hide`` or a ratio of another form.
     """
     if isinstance(ratio, tuple) != (hide == "both") and ratio is not None:
-        wanted = "a pair, of time and frequency, such as 0.7 0.3" if hide == "both" else "one number, such as 0.8"
+        wanted = "a pair for time and frequency, such as 0.7 0.3" if hide == "both" else "one number, such as 0.8"
         raise ValueError(f"mask ratio of {hide!r} must be {wanted}, got {ratio}")
     if isinstance(ratio, tuple) or hide == "both":
         return Stripes(ratios=ratio if isinstance(ratio, tuple) else (0.7, 0.3))
@@ -60,14 +62,15 @@ def audiomae(
     std: float = AUDIOSET_STD,
     **parts: Any,
 ) -> MaskedModel:
-    """Audio-MAE (arXiv:2207.06405) as ``models_mae.py`` has it.
+    """Build Audio-MAE (arXiv:2207.06405) as in the authors' ``models_mae.py``.
 
-    ``frames`` of 10 ms and ``mels`` are the nominal size; the model takes any other that the patch divides, and lists
-    of clips of any length. ``decoder`` is the authors' windowed one (decoder_mode 1, their script's) or the global one
-    of MAE (mode 0). ``positions="authors"`` reads their transposed table (docs/official.md A1), which
-    their weights need; "corrected" gives time and frequency an axis each. Both are fixed, never trained (A8).
-    ``norm_target`` is what their flag gives for any word, "False" included (A7). ``mask`` and ``mask_ratio``: see
-    ``masker``. ``parts`` replace any of tokenizer, masker, encoder, decoder, target, loss.
+    ``frames`` (of 10 ms) and ``mels`` (bands) are the nominal size; the model accepts any other size that is divisible
+    by the patch, and lists of clips of any length. ``decoder`` is the authors' windowed decoder (decoder_mode 1, as in
+    their script) or MAE's global decoder (mode 0). ``positions="authors"`` uses their transposed table
+    (docs/official.md A1), which their weights need; "corrected" encodes time and frequency on separate axes. Both are
+    fixed, never trained (A8). ``norm_target=True`` is what the authors' flag gives for any word, "False" included (A7).
+    ``mask`` and ``mask_ratio`` are those of ``masker``. ``parts`` replaces any of tokenizer, masker, encoder, decoder,
+    target, loss. Raises ValueError for an unknown size, decoder, table, mask or part.
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
@@ -92,7 +95,7 @@ def audiomae(
 def _decoder(
     kind: str, size: Size, latent: int, output: int, misread: tuple[int, int] | None
 ) -> WindowDecoder | JointDecoder:
-    """Return a decoder, started as the authors start theirs: every Linear Xavier, the bias networks' included."""
+    """Return a decoder, initialised as the authors': Xavier for every Linear, including the bias networks."""
     if kind not in ("window", "global"):
         raise ValueError(f"decoder must be 'window' or 'global', got {kind!r}")
     dim, depth, heads = TINY_DECODER if size == "tiny" else WINDOWED if kind == "window" else GLOBAL
@@ -110,25 +113,26 @@ class AudioMAE(Inputs):
     name: ClassVar[str] = "audiomae"
 
     size: Size | None = None
-    """Size of the encoder."""
+    """Size of the encoder. By default base on a GPU, tiny on a CPU."""
     decoder: Literal["window", "global"] = "window"
-    """The authors' windowed decoder, or MAE's global one."""
+    """The authors' decoder with window attention, or MAE's decoder with global attention."""
     positions: Literal["authors", "corrected"] = "authors"
-    """The authors' transposed table, which their weights need, or the corrected one."""
+    """Position table: the authors' transposed one, which their weights need, or the corrected one."""
     norm_target: bool = True
-    """Predict each patch with its own mean and deviation taken out; --no-norm-target predicts plain energies."""
+    """Predict each patch normalised by its own mean and standard deviation. Otherwise predict plain energies."""
     mask: Hide = "random"
-    """Hide patches at random, moments, bands, or both of these."""
+    """Hide patches at random, slices of time, slices of frequency, or both kinds of slices."""
     mask_ratio: float | tuple[float, float] | None = None
-    """Hidden share, 0.8 by default; with mask both a pair, of time and frequency, 0.7 0.3 by default."""
+    """Share that is hidden, in (0, 1). By default 0.8. With --mask both, a pair for time and frequency: by default 0.7
+    0.3."""
 
     def __post_init__(self) -> None:
-        """Check the mask before thousands of files are looked at."""
+        """Validate the mask before the data set is opened."""
         super().__post_init__()
         masker(self.mask, self.mask_ratio)
 
     def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
         return audiomae(
             self.size or "base",
             frames=self.length or FRAMES,
@@ -144,6 +148,6 @@ class AudioMAE(Inputs):
         )
 
     def optim(self, batch: int) -> AdamW:
-        """Return the authors' optimiser: 2e-4 per 256 samples. Small models train at 5e-4 at least."""
+        """Return the authors' optimiser: a rate of 2e-4 per 256 samples, and at least 5e-4 for small models."""
         least = 5e-4 if self.size in ("tiny", "small") else 0.0
         return AdamW(lr=max(least, scaled_lr(2e-4, batch)), betas=(0.9, 0.95), weight_decay=1e-4)

@@ -1,4 +1,4 @@
-"""Data sets of recordings: their settings, and sources that make spectrograms of them.
+"""Data sets of recordings: their settings, and sources of spectrograms.
 
 T frames of 10 ms, M mel bands.
 """
@@ -27,12 +27,12 @@ from maskkit.tokenizers import Patches
 
 @dataclass(frozen=True, kw_only=True)
 class Recordings(FileSource):
-    """Audio files as a source of spectrograms: read by ``read_recording``, then given to ``clip``."""
+    """A source of spectrograms from audio files. Each is read by ``read_recording``, then passed to ``clip``."""
 
     clip: Clip
 
     def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
-        """Return a recording. Where a random excerpt is silent, it is the one around the loudest sample."""
+        """Return a spectrogram. A silent random excerpt is replaced by the one around the loudest sample."""
         path, place, search = self.path(key.index), self.clip.place(rng), self.clip.excerpt == "random"
         with self.files.open(key.index) as file:
             wave = read_recording(file, name=path, samples=self.clip.samples, place=place, around_sound=search)
@@ -41,7 +41,7 @@ class Recordings(FileSource):
 
 
 def open_recordings(where: str | Path, clip: Clip) -> Recordings | ArraySource[StoredRecording]:
-    """Open an ``.npy`` or ``.npz`` file as an array, and anything that ``find_files`` knows as Recordings."""
+    """Open an ``.npy`` or ``.npz`` file as an array, and other paths that ``find_files`` accepts as ``Recordings``."""
     path = os.path.expanduser(os.fspath(where))
     if is_array_file(path):
         return open_array(path, clip)
@@ -50,41 +50,41 @@ def open_recordings(where: str | Path, clip: Clip) -> Recordings | ArraySource[S
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where the recordings are and how spectrograms are made of them."""
+    """Path of the recordings, and how spectrograms are computed from them."""
 
     root: Annotated[str, tyro.conf.arg(aliases=["--data"])]
-    """Folder (searched through), glob, list file, array or tar shards, or several: 0.7*path/a + 0.3*path/b."""
+    """Folder (searched recursively), glob, list file, array or tar shards, or a mixture: 0.7*path/a + 0.3*path/b."""
     excerpt: Excerpt = "random"
-    """Part of a longer recording: the start, as the authors take, or a random one each time."""
+    """Part of a longer recording that is used: its start, as in the authors' code, or a random excerpt."""
     gain: bool = False
-    """Make recordings louder or softer at random, by 0.5 + Beta(10, 10)."""
+    """Multiply each waveform by a random gain, 0.5 + Beta(10, 10)."""
     roll: bool = False
-    """Turn recordings around in time by a random length; the authors' code means to and does not."""
+    """Shift each waveform cyclically in time by a random amount. The authors' code intends to and does not."""
     measure: bool = False
-    """Measure mean and deviation of these recordings instead of assuming AudioSet's."""
+    """Measure mean and standard deviation of these recordings instead of using AudioSet's."""
     padding: Padding = "silence"
-    """silence fills up short recordings with raw 0, as the authors do; ignored leaves out patches past the end.
+    """Padding of short recordings: silence pads with raw 0, as the authors do; ignored leaves out the missing patches.
     With ignored, every recording of a batch uses as many patches as the shortest one, at least two in time."""
 
     def at(self, root: str) -> "Data":
-        """Return the same settings for other files."""
+        """Return a copy of the settings for another path."""
         return replace(self, root=root)
 
     def open(self, tokenizer: Patches, *, train: bool) -> Source:
-        """Return the recordings: with random choices for training, else the same each time."""
+        """Return a source of spectrograms [1 T M]: augmented at random for training, else always the same."""
         if not train:
             return open_audio(self.root, tokenizer)
         clip = fitting_clip(tokenizer, excerpt=self.excerpt, gain=self.gain, roll=self.roll, padding=self.padding)
         if self.padding == "ignored":
-            # One patch in time is what a mask can hide none of. A second one begins with its first frame.
+            # A mask needs two patches in time. The second one exists if its first frame does.
             clip = replace(clip, least=min(tokenizer.size[0] + 1, clip.frames))
         return open_mixture(self.root, lambda where: open_recordings(where, clip))
 
 
 def open_audio(where: str | Path, tokenizer: Patches) -> Source:
-    """Open recordings in the length that a tokenizer takes, from their start; padding of a short one is no token.
+    """Open recordings in the length of a tokenizer, from their start. Padding of a short recording makes no tokens.
 
-    An encoder therefore gives a clip of 3 s the features that it has alone, not those of 10 s with silence.
+    The features of a clip of 3 s are therefore those of 3 s, and not those of 10 s with silence.
     """
     clip = fitting_clip(tokenizer, padding="ignored")
     return open_mixture(os.fspath(where), lambda part: open_recordings(part, clip))
@@ -98,7 +98,7 @@ def fitting_clip(
     roll: bool = False,
     padding: Padding = "silence",
 ) -> Clip:
-    """Return what makes spectrograms in the size and with the statistics of a tokenizer."""
+    """Return the transform that makes spectrograms in the size and with the statistics of a tokenizer."""
     if tokenizer.input_size is None:
         raise ValueError("the model does not say its input size; build it with frames and mels")
     frames, mels = tokenizer.input_size
@@ -115,4 +115,4 @@ def fitting_clip(
 
 
 samples = EvaluationSamples(Data)
-"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""
+"""Read samples for evaluation one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""

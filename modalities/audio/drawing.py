@@ -27,7 +27,7 @@ DECIBEL = 10 / np.log(10)  # of a natural logarithm of power
 
 
 def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
-    """Write a PNG with one row a sample: input, what the encoder saw, what the model predicted."""
+    """Write a PNG with one row per sample: input, what the encoder saw, what the model predicted."""
     spectrograms(batch, output, model).savefig(path)
 
 
@@ -37,7 +37,7 @@ def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
     All spectrograms of a row share their axes and colours: seconds from the start of the excerpt, hertz on the mel
     scale, decibels. White patches are hidden or do not exist; in the reconstruction, they are in neither set.
     """
-    from matplotlib.figure import Figure  # noqa: F811  # half a second that other commands need not wait for
+    from matplotlib.figure import Figure  # noqa: F811  # slow to import, and other commands do not need it
 
     columns = (batch, *_seen_and_filled(batch, output, model))
     rows = [_decibels(each, model) for each in columns]

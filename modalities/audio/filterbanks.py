@@ -17,7 +17,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-RATE = 16_000  # samples a second
+RATE = 16_000  # samples per second
 FRAME, SHIFT, POINTS = 400, 160, 512  # samples: 25 ms, 10 ms, and the next power of two
 LOWEST, HIGHEST = 20.0, RATE / 2  # hertz
 PREEMPHASIS = 0.97

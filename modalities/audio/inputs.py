@@ -1,4 +1,4 @@
-"""What a method needs to know of spectrograms: patches, positions, the usual masker and target."""
+"""The inputs of methods on spectrograms: patches, positions, the default masker and target."""
 
 from dataclasses import dataclass
 
@@ -27,9 +27,9 @@ def patches(
 ) -> Patches:
     """Return the tokenizer of spectrograms ``[B 1 time mels]``.
 
-    ``mean`` and ``std`` are those of the data set's log mel energies; readers normalise by them, and by *twice* the
-    deviation, as the authors' dataset.py does (docs/official.md A6). What a clip does not have is filled with raw 0,
-    which is +0.467 after AudioSet's normalisation: the authors pad before they normalise.
+    ``mean`` and ``std`` are those of the data set's log mel energies. Readers subtract the mean and divide by *twice*
+    the deviation, as the authors' dataset.py does (docs/official.md A6). Missing frames are filled with raw 0, which is
+    +0.467 after AudioSet's normalisation, because the authors pad before they normalise.
     """
     return Patches(
         size=(patch_size, patch_size) if isinstance(patch_size, int) else (patch_size[0], patch_size[1]),
@@ -49,10 +49,10 @@ def inputs(
     mean: float = AUDIOSET_MEAN,
     std: float = AUDIOSET_STD,
 ) -> InputSpec:
-    """Return what a method needs to know of spectrograms.
+    """Return the ``InputSpec`` of spectrograms.
 
-    ``frames`` are 10 ms long, ``mels`` are frequency bands; ``patch_size`` is one number, or (frames, bands). ``mean``
-    and ``std`` are those of the data set's log mel energies.
+    ``frames`` is the length in frames of 10 ms, ``mels`` the number of frequency bands, and ``patch_size`` one number
+    or (frames, bands). ``mean`` and ``std`` are those of the data set's log mel energies.
     """
     tokenizer = patches(patch_size, frames=frames, mels=mels, mean=mean, std=std)
     return InputSpec(
@@ -68,40 +68,40 @@ def inputs(
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Settings of ``audio.inputs``. What is None is chosen to fit the recordings, or has its published default."""
+    """Settings of ``audio.inputs``. A value of None is chosen to fit the recordings, or is the published default."""
 
     frames: int | None = None
-    """Length of a clip in frames of 10 ms; longer recordings are cut, shorter ones padded."""
+    """Length of a clip in frames of 10 ms. Longer recordings are cut, shorter ones are padded."""
     seconds: float | None = None
-    """Length of a clip in seconds, in place of frames; rounded up to whole patches."""
+    """Length of a clip in seconds, instead of --frames. It is rounded up to whole patches."""
     mels: int = MELS
-    """Frequency bands."""
+    """Number of mel frequency bands."""
     patch_size: int = PATCH_SIZE
-    """Frames and bands in a patch."""
+    """Size of a square patch, in frames and in bands."""
     mean: float | None = None
-    """Mean of the log mel energies; AudioSet's by default."""
+    """Mean of the log mel energies. By default AudioSet's."""
     std: float | None = None
-    """Standard deviation of the log mel energies."""
+    """Standard deviation of the log mel energies. By default AudioSet's."""
 
     def __post_init__(self) -> None:
-        """Check the length."""
+        """Validate the length. Raises ValueError."""
         if self.seconds is not None and self.seconds <= 0:
             raise ValueError(f"--seconds must be positive, got {self.seconds:g}")
 
     def spec(self) -> InputSpec:
-        """Return what a method needs to know of spectrograms."""
+        """Return the ``InputSpec`` of spectrograms."""
         mean = AUDIOSET_MEAN if self.mean is None else self.mean
         std = AUDIOSET_STD if self.std is None else self.std
         return inputs(self.length or FRAMES, self.mels, self.patch_size, mean, std)
 
     @property
     def length(self) -> int | None:
-        """Frames of a clip, as asked for in frames or in seconds."""
+        """Number of frames in a clip, from ``frames`` or ``seconds``; None if neither is given."""
         if self.frames is not None or self.seconds is None:
             return self.frames
         return fitting_length(self.seconds, self.patch_size)
 
 
 def fitting_length(seconds: float, patch_size: int = PATCH_SIZE) -> int:
-    """Return the number of frames of the next whole number of patches, four at least."""
+    """Return a length in frames that holds ``seconds``, in whole patches, at least four patches."""
     return max(-(-round(seconds * FRAMES_PER_SECOND) // patch_size), 4) * patch_size

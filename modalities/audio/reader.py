@@ -105,26 +105,26 @@ def _blocks(opened: _SoundFile) -> Iterator[Float[Tensor, "S"]]:
 
 
 def finite(values: Tensor, path: str) -> Tensor:
-    """Return the values. Raises BadSampleError where one of them is NaN or infinite."""
+    """Return the values. Raises BadSampleError if one of them is NaN or infinite."""
     if not bool(values.isfinite().all()):
         raise BadSampleError(path, "holds NaN or infinite values")
     return values
 
 
 def check_length(samples: int, path: str, frames: int = 1) -> None:
-    """Raise BadSampleError where samples at 16 kHz do not fill so many frames."""
+    """Raise BadSampleError if samples at 16 kHz do not fill so many frames."""
     if samples < num_samples(frames):
         what = "a frame needs" if frames == 1 else "without padding, two patches in time need"
         raise BadSampleError(path, f"too short: {samples / RATE:.3f} s; {what} {num_samples(frames) / RATE:.3f} s")
 
 
 def is_silent(wave: Float[Tensor, "S"]) -> bool:
-    """Tell whether no sample is farther from the mean than recordings of 16 bits can tell."""
+    """Return whether no sample is farther from the mean than recordings of 16 bits can tell."""
     return bool((wave - wave.mean()).abs().max() < SILENCE)
 
 
 def loudest_place(blocks: Iterable[Float[Tensor, "S"]], path: str) -> int:
-    """Return the position of the sample farthest from the mean of all. Raises BadSampleError where all is silent.
+    """Return the position of the sample farthest from the mean of all. Raises BadSampleError if all is silent.
 
     It is the highest or the lowest one, so that one pass does, although the mean (a microphone's offset, no sound) is
     known only at its end.

@@ -17,7 +17,7 @@ def findings() -> list[Report]:
 
 
 def _formats() -> Report:
-    """Say which formats the libsndfile that soundfile found can read; before 1.1 it knew no MP3."""
+    """Return which formats the libsndfile that soundfile found can read; before 1.1 it knew no MP3."""
     module = importlib.import_module("soundfile")
     formats = module.available_formats()
     known = [name for name in ("WAV", "FLAC", "OGG", "MP3") if name in formats]

@@ -1,4 +1,4 @@
-"""A built-in sample and a model that fits it, for tests, ``doctor`` and first steps."""
+"""A built-in sample and a small model for it, for tests and examples."""
 
 import math
 import shutil

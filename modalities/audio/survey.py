@@ -33,7 +33,7 @@ class Survey:
 
 
 def survey(where: str | Path, *, limit: int = 64, mels: int = 128) -> Survey:
-    """Look at the headers of up to ``limit`` recordings, evenly spread; bad ones are passed over.
+    """Look at the headers of up to ``limit`` recordings, evenly spread; unreadable ones are skipped.
 
     Of a mixture, the part with the largest weight is looked at, and all are counted.
     """
@@ -65,7 +65,7 @@ def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: f
     """Return mean and standard deviation of log mel energies over up to ``limit`` recordings, evenly spread.
 
     Of each recording, the first ``seconds`` count, or those around its loudest sample where the first are silent;
-    padding does not, and bad recordings are passed over. Of a mixture each part counts by its weight.
+    padding does not, and unreadable recordings are skipped. Of a mixture each part counts by its weight.
     """
     clip = Clip(frames=round(seconds * 100), mels=mels, mean=0.0, scale=1.0)
 

@@ -33,7 +33,7 @@ class StoredPicture:
     std: tuple[float, ...] | None = None
 
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
-        """Return a picture, normalised and transformed. Raises BadSampleError where it is not finite."""
+        """Return a picture, normalised and transformed. Raises BadSampleError if it is not finite."""
         return self.transform(self._normalised(stored, path), rng)
 
     def _normalised(self, stored: Array, path: str) -> Shaped[Tensor, "C H W"]:
@@ -92,7 +92,7 @@ def _check_statistics(channels: int, mean: Sequence[float] | None, std: Sequence
         raise ValueError("mean and std are given together or not at all; maskkit's measure finds both")
     for name, values in (("mean", mean), ("std", std)):
         if values is not None and len(values) != channels:
-            raise ValueError(f"{name} needs one number a channel, {channels}, got {len(values)}")
+            raise ValueError(f"{name} needs one number per channel, {channels}, got {len(values)}")
     if std is not None and not all(value > 0 for value in std):
         raise ValueError(f"std must be positive in each channel, got {tuple(std)}")
 

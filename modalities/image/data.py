@@ -1,4 +1,4 @@
-"""Data sets of pictures: their settings, and sources that read and crop them.
+"""Data sets of images: their settings, and sources that read and crop them.
 
 C channels, h w height and width of a sample in pixels.
 """
@@ -28,7 +28,10 @@ from maskkit.tokenizers import Patches
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures(FileSource):
-    """Picture files, or members of tar shards: read as ``read_picture`` does, then given to ``transform``."""
+    """A source of image files or members of tar shards.
+
+    Each is read as by ``read_picture``, then passed to ``transform``.
+    """
 
     transform: Transform
     channels: int = 3
@@ -38,7 +41,7 @@ class Pictures(FileSource):
         check_channels(self.channels)
 
     def read(self, key: Key, rng: torch.Generator) -> UInt8[Tensor, "C h w"]:
-        """Return a picture, transformed."""
+        """Return an image, transformed. Raises BadSampleError."""
         picture = decode(self.files.open(key.index), self.path(key.index), self.channels, self.min_side)
         return self.transform(picture, rng)
 
@@ -53,10 +56,10 @@ def open_pictures(
     layout: Layout | None = None,
     min_side: int | None = None,
 ) -> Pictures | ArraySource[StoredPicture]:
-    """Open an ``.npy`` or ``.npz`` file as an array, and anything that ``find_files`` knows as Pictures.
+    """Open an ``.npy`` or ``.npz`` file as an array, and any other path that ``find_files`` accepts as ``Pictures``.
 
-    ``channels=None`` is 3 for files and all there are for arrays. ``mean``, ``std`` and ``layout`` are for arrays only,
-    ``min_side`` for files only.
+    ``channels=None`` means 3 for files, and the array's own number for arrays. ``mean``, ``std`` and ``layout`` are for
+    arrays only, ``min_side`` for files only.
     """
     path = os.path.expanduser(os.fspath(where))
     if not is_array_file(path):
@@ -68,23 +71,23 @@ def open_pictures(
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where the pictures are and how they are cropped."""
+    """Path of the images, and how they are cropped."""
 
     root: Annotated[str, tyro.conf.arg(aliases=["--data"])]
-    """Folder (searched through), glob, list file, array or tar shards, or several: 0.7*path/a + 0.3*path/b."""
+    """Folder (searched recursively), glob, list file, array or tar shards, or a mixture: 0.7*path/a + 0.3*path/b."""
     min_scale: float | None = None
-    """Smallest share of an image that a random crop keeps; 1 resizes without cropping. 0.2, or 1 for tiny images."""
+    """Minimum share of the area that a random crop keeps; 1 disables cropping. By default 0.2, or 1 for tiny images."""
     flip: bool | None = None
-    """Mirror half of the images. By default all but tiny ones."""
+    """Flip half of the images horizontally. By default on, except for tiny images."""
     measure: bool = False
-    """Measure mean and deviation of these images instead of assuming ImageNet's; always so for floats."""
+    """Measure mean and standard deviation of these images instead of using ImageNet's. Always on for float arrays."""
 
     def at(self, root: str) -> "Data":
-        """Return the same settings for other files."""
+        """Return a copy of the settings for another path."""
         return replace(self, root=root)
 
     def open(self, tokenizer: Patches, *, train: bool) -> Source:
-        """Return the pictures, cropped at random or in the middle."""
+        """Return a source of images [C h w], cropped at random for training, else at the centre."""
         scale = 0.2 if self.min_scale is None else self.min_scale
         return open_images(self.root, tokenizer, train=train, min_scale=scale, flip=self.flip is not False)
 
@@ -92,7 +95,7 @@ class Data:
 def open_images(
     where: str | Path, tokenizer: Patches, *, train: bool = False, min_scale: float = 0.2, flip: bool = True
 ) -> Source:
-    """Open pictures, or a mixture of several places, in the size and with the channels that a tokenizer takes."""
+    """Open images, or a mixture of data sets, in the size and with the channels of a tokenizer."""
     if tokenizer.input_size is None:
         raise ValueError("the model does not say its input size; build it with image_size")
     height, width = tokenizer.input_size
@@ -100,7 +103,7 @@ def open_images(
     if train and (flip or min_scale < 1):
         crop = TrainCrop(size=(height, width), scale=(min_scale, 1.0), flip=flip)
     elif train:
-        crop = EvalCrop(size=(height, width), resize_ratio=1)  # nothing is left to chance: as much as fits
+        crop = EvalCrop(size=(height, width), resize_ratio=1)  # no random crop: as large as fits
     mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
 
     def open_one(path: str) -> Source:
@@ -117,4 +120,4 @@ def open_images(
 
 
 samples = EvaluationSamples(Data)
-"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""
+"""Read samples for evaluation one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""

@@ -15,7 +15,7 @@ __all__ = ["GAP", "MARGIN", "draw"]
 
 
 def draw(batch: Batch, output: Output, model: MaskedModel, path: Path) -> None:
-    """Write a PNG with one row a sample: the input [C H W], what the encoder saw, what the model predicted."""
+    """Write a PNG with one row per sample: the input [C H W], what the encoder saw, what the model predicted."""
     columns = three_views(batch, output, model)
     cell = fit_cell(*columns[0].shape[-2:], smallest=SMALLEST)
     rows = list(zip(*columns, strict=True))

@@ -1,4 +1,4 @@
-"""What a method needs to know of images: patches, positions, the usual masker and target.
+"""The inputs of methods on images: patches, positions, the default masker and target.
 
 Shapes: B images, C channels, H W height and width in pixels.
 """
@@ -27,7 +27,7 @@ def patches(
 ) -> Patches:
     """Return the tokenizer of images ``[B C H W]``. Three channels default to ImageNet's statistics, others to 0.5.
 
-    Sizes are pixels: one number, or (height, width).
+    Sizes are in pixels: one number, or (height, width).
     """
     default = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
     return Patches(
@@ -41,7 +41,7 @@ def patches(
 
 
 def pair(size: Pair) -> tuple[int, int]:
-    """Return (height, width) of a size that may be one number."""
+    """Return a size as (height, width); one number stands for both."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
@@ -52,14 +52,14 @@ def inputs(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> InputSpec:
-    """Return what a method needs to know of images.
+    """Return the ``InputSpec`` of images.
 
-    Sizes are pixels: one number, or (height, width). ``mean`` and ``std`` normalise uint8 pixels, in [0, 1].
+    Sizes are in pixels: one number, or (height, width). ``mean`` and ``std`` normalise uint8 pixels, in [0, 1].
     """
     tokenizer = patches(patch_size, channels, mean, std, image_size)
     return InputSpec(
         tokenizer=tokenizer,
-        # The first half of the width encodes the column, as in MAE's tables (docs/official.md M2).
+        # The first half of the channels encodes the column, as in MAE's tables (docs/official.md M2).
         positions=lambda dim: SinCos(dim=dim, axes=2, order=(1, 0)),
         embed=lambda dim: Linear(tokenizer.width, dim),
         masker=lambda ratio: Uniform(ratio=ratio),
@@ -71,28 +71,28 @@ def inputs(
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Settings of ``image.inputs``. What is None is chosen to fit the images, or has its published default."""
+    """Settings of ``image.inputs``. A value of None is chosen to fit the images, or is the published default."""
 
     image_size: Pair | None = None
-    """Height and width in pixels that images are cropped to: one number, or both."""
+    """Height and width of the crop in pixels: one number for both, or two numbers."""
     patch_size: Pair | None = None
-    """Height and width of a patch in pixels: one number, or both."""
+    """Height and width of a patch in pixels: one number for both, or two numbers."""
     channels: int | None = None
-    """Channels of an image: 1 grey, 3 colour, any number for arrays."""
+    """Number of channels: 1 for grey, 3 for colour; arrays may have any number."""
     mean: tuple[float, ...] | None = None
-    """Mean of the pixels in [0, 1], one number a channel; ImageNet's for three channels."""
+    """Mean of the pixel values, scaled to [0, 1], per channel. By default ImageNet's for three channels, else 0.5."""
     std: tuple[float, ...] | None = None
-    """Standard deviation of the pixels in [0, 1], one number a channel."""
+    """Standard deviation of the pixel values, scaled to [0, 1], per channel. Same defaults as the mean."""
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
+        """Validate the sizes. Raises ValueError."""
         for name in ("image_size", "patch_size", "channels"):
             value = getattr(self, name)
             if value is not None and min(value if isinstance(value, tuple) else (value,)) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
 
     def spec(self) -> InputSpec:
-        """Return what a method needs to know of images."""
+        """Return the ``InputSpec`` of images."""
         return inputs(
             self.image_size or IMAGE_SIZE,
             self.patch_size or PATCH_SIZE,

@@ -19,8 +19,7 @@ from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import SinCos
 from maskkit.targets import Contents, NormalizedContents
 
-# width, depth, heads of the encoder; width, depth, heads of the decoder. Base, large and huge are MAE's (table 8 and
-# models_mae.py).
+# Width, depth and heads of the encoder, then of the decoder. Base, large and huge are MAE's (table 8, models_mae.py).
 SIZES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "tiny": ((192, 12, 3), (128, 4, 4)),
     "small": ((384, 12, 6), (512, 8, 16)),
@@ -42,12 +41,13 @@ def mae(
     mask_ratio: float = 0.75,
     **parts: Any,
 ) -> MaskedModel:
-    """MAE (arXiv:2111.06377) as ``models_mae.py`` has it.
+    """Build MAE (arXiv:2111.06377) as in the authors' ``models_mae.py``.
 
-    ``image_size`` in pixels is one number or (height, width); the model takes any other size that the patch divides.
-    ``patch_size`` defaults to 16, and to 14 for huge. ``norm_target`` normalises each target patch, as the released
-    checkpoints do (the authors' flag is off by default; docs/official.md M6). ``mean`` and ``std`` normalise uint8
-    pixels, in [0, 1]. ``parts`` replace any of tokenizer, masker, encoder, decoder, target, loss.
+    ``image_size`` in pixels is one number or (height, width); the model accepts any other size that is divisible by the
+    patch. ``patch_size`` defaults to 16, and to 14 for huge. ``norm_target`` normalises each target patch, as the
+    released checkpoints do (the authors' flag is off by default; docs/official.md M6). ``mean`` and ``std`` normalise
+    uint8 pixels, in [0, 1]. ``parts`` replaces any of tokenizer, masker, encoder, decoder, target, loss. Raises
+    ValueError for an unknown size or part.
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
@@ -55,7 +55,7 @@ def mae(
     patch = patch_size or (14 if size == "huge" else 16)
     check_parts("image.mae", parts)
     tokenizer = parts.pop("tokenizer", None) or patches(patch, channels, mean, std, image_size)
-    columns_first = (1, 0)  # docs/official.md M2: the first half of the width encodes the column
+    columns_first = (1, 0)  # docs/official.md M2: the first half of the channels encodes the column
     if "encoder" not in parts:
         parts["encoder"] = init_mae_weights(
             SparseEncoder(
@@ -84,19 +84,19 @@ def mae(
 
 @dataclass(frozen=True, kw_only=True)
 class MAE(Inputs):
-    """MAE (arXiv:2111.06377): a light decoder fills in what a sparse encoder did not see."""
+    """MAE (arXiv:2111.06377): a sparse encoder sees the visible patches, a light decoder predicts the hidden ones."""
 
     name: ClassVar[str] = "mae"
 
     size: Size | None = None
-    """Size of the encoder, and of the decoder that belongs to it."""
+    """Size of the encoder and its decoder. By default base on a GPU, tiny on a CPU."""
     norm_target: bool = True
-    """Predict each patch with its own mean and deviation taken out; --no-norm-target predicts plain pixels."""
+    """Predict each patch normalised by its own mean and standard deviation. Otherwise predict plain pixels."""
     mask_ratio: float = 0.75
-    """Share of hidden patches."""
+    """Share of hidden patches, in (0, 1)."""
 
     def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
         return mae(
             self.size or "base",
             image_size=self.image_size or 224,
@@ -109,6 +109,6 @@ class MAE(Inputs):
         )
 
     def optim(self, batch: int) -> AdamW:
-        """Return the authors' optimiser: 1.5e-4 per 256 samples. Small models train at 5e-4 at least."""
+        """Return the authors' optimiser: a rate of 1.5e-4 per 256 samples, and at least 5e-4 for small models."""
         least = 5e-4 if self.size in ("tiny", "small") else 0.0
         return AdamW(lr=max(least, scaled_lr(1.5e-4, batch)), betas=(0.9, 0.95), weight_decay=0.05)

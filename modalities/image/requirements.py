@@ -20,7 +20,7 @@ def findings() -> list[Report]:
 
 
 def _has(key: str) -> bool:
-    """Tell whether Pillow was built with a library; one that it does not know of, as AVIF before 11.3, counts as no."""
+    """Return whether Pillow was built with a library; False for a library unknown to it (AVIF before 11.3)."""
     from PIL import features
 
     return key in features.get_supported()

@@ -32,7 +32,7 @@ class Survey:
 
 
 def survey(where: str | Path, *, limit: int = 64, channels: int | None = None, layout: Layout | None = None) -> Survey:
-    """Look at up to ``limit`` pictures, evenly spread; of files only at the header, and bad ones are passed over.
+    """Look at up to ``limit`` pictures, evenly spread; of files only at the header, and unreadable ones are skipped.
 
     Of a mixture each part is looked at; the sizes are those of the part with the largest weight.
     """
@@ -64,10 +64,10 @@ def measure(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation per channel over all pixels of up to ``limit`` pictures, evenly spread.
 
-    In units of the full range, 0 to 1, for uint8 pixels; in the array's own units for floats. Bad samples are passed
-    over. A constant channel has deviation 1, so that normalising by it gives 0 and not NaN. ``channels=None`` is what
-    ``survey`` finds. Large JPEGs are measured at reduced size, as training sees them. Of a mixture each part counts by
-    its weight.
+    In units of the full range, 0 to 1, for uint8 pixels; in the array's own units for floats. Unreadable samples are
+    skipped. A constant channel has deviation 1, so that normalising by it gives 0 and not NaN. ``channels=None`` is
+    what ``survey`` finds. Large JPEGs are measured at reduced size, as training sees them. Of a mixture each part
+    counts by its weight.
     """
     colours = survey(where, layout=layout).channels if channels is None else channels
 

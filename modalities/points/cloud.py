@@ -1,6 +1,6 @@
 """What a point-cloud file holds, and the points that a model is given of it.
 
-P points, T triangles, C = 3 + F numbers a point: x, y, z, then the features asked for.
+P points, T triangles, C = 3 + F numbers per point: x, y, z, then the features asked for.
 """
 
 from collections.abc import Sequence

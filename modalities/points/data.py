@@ -1,6 +1,6 @@
-"""Data sets of clouds and meshes: settings, and sources of one float32 tensor [P C] a sample.
+"""Data sets of clouds and meshes: settings, and sources of one float32 tensor [P C] per sample.
 
-N samples, P points, C = 3 + F numbers a point: x, y, z, then the features asked for.
+N samples, P points, C = 3 + F numbers per point: x, y, z, then the features asked for.
 """
 
 import functools
@@ -36,25 +36,25 @@ Rotate = Literal["none", "x", "y", "z", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where the clouds are and how they are changed."""
+    """Path of the clouds, their features, and their augmentation."""
 
     root: Annotated[str, tyro.conf.arg(aliases=["--data"])]
-    """Folder (searched through), glob, list file, array or tar shards, or several: 0.7*path/a + 0.3*path/b."""
+    """Folder (searched recursively), glob, list file, array or tar shards, or a mixture: 0.7*path/a + 0.3*path/b."""
     features: tuple[Feature, ...] = ()
-    """Further numbers of a point after x, y and z, in this order: normals, colours, intensity."""
+    """Features of a point after x, y and z, in this order: normals, colours, intensity."""
     augment: bool = True
-    """Stretch by 2/3 to 3/2 and shift by up to 0.2 along each axis; normals follow the stretch."""
+    """Scale each axis by 2/3 to 3/2 and shift it by up to 0.2 at random. Normals are adapted."""
     rotate: Rotate = "none"
-    """Turn at random about one axis; "all" turns in any direction."""
+    """Rotate at random about one axis, or in all directions (all)."""
     backend: Backend = "auto"
-    """What reads PLY and PCD clouds: auto is numpy, open3d needs maskkit[open3d]. Both give the same points."""
+    """Reader of PLY and PCD clouds: numpy (auto) or open3d, which needs maskkit[open3d]. Both give the same points."""
 
     def at(self, root: str) -> "Data":
-        """Return the same settings for other files."""
+        """Return a copy of the settings for another path."""
         return replace(self, root=root)
 
     def open(self, tokenizer: Groups, *, train: bool) -> Source:
-        """Return the clouds, changed at random or only normalised."""
+        """Return a source of clouds [P C], augmented at random for training, else only normalised."""
         return open_clouds(
             self.root,
             tokenizer,
@@ -76,10 +76,10 @@ def open_clouds(
     rotate: Rotate = "none",
     backend: Backend = "auto",
 ) -> Source:
-    """Open clouds with as many points, and as many features, as a tokenizer takes; missing points are NaN, which pads.
+    """Open clouds with the number of points and features of a tokenizer. Missing points are padded with NaN.
 
-    Without ``features`` they follow from the number: 3 are normals, 1 intensity, 6 normals and colours, 7 all. Raises
-    ValueError where the features do not fit the tokenizer.
+    Without ``features`` they follow from the tokenizer's number: 3 are normals, 1 intensity, 6 normals and colours, 7
+    all. Raises ValueError if the features do not fit the tokenizer.
     """
     if features is None:
         known: dict[int, tuple[Feature, ...]] = {0: (), 1: ("intensity",), 3: ("normals",), 6: ("normals", "colours")}
@@ -87,7 +87,7 @@ def open_clouds(
     width = sum(WIDTHS[name] for name in features)
     if width != tokenizer.features:
         raise ValueError(
-            f"features {', '.join(features) or 'none'} are {width} numbers a point, "
+            f"features {', '.join(features) or 'none'} are {width} numbers per point, "
             f"the model takes {tokenizer.features}"
         )
     transform = eval_transform(tokenizer.num_points)
@@ -101,7 +101,7 @@ def open_clouds(
 
 
 def _column(features: tuple[Feature, ...], name: Feature) -> int | None:
-    """Return where a feature starts in a row of x, y, z and features."""
+    """Return the first column of a feature in a row of x, y, z and features; None if it is absent."""
     if name not in features:
         return None
     return 3 + sum(WIDTHS[before] for before in features[: features.index(name)])
@@ -115,9 +115,9 @@ def open_files(
     mesh_points: int = 1024,
     backend: Backend = "auto",
 ) -> "Clouds | ArraySource[StoredCloud]":
-    """Open an array of clouds as such, and anything else that ``find_files`` knows as Clouds.
+    """Open an array of clouds, or any other path that ``find_files`` accepts as ``Clouds``.
 
-    A single .npy of two axes, [P C], is one cloud.
+    A single .npy file of two axes, [P C], is one cloud.
     """
     path = os.path.expanduser(os.fspath(where))
     if path.lower().endswith((".npy", ".npz")) and os.path.isfile(path):
@@ -131,16 +131,16 @@ def open_files(
 
 @dataclass(frozen=True, kw_only=True)
 class Clouds(FileSource):
-    """Point-cloud and mesh files as a source of samples: read, sampled where they are meshes, then transformed."""
+    """A source of point-cloud and mesh files. Meshes are sampled, then all clouds are transformed."""
 
     transform: Transform
     features: tuple[Feature, ...] = ()
     mesh_points: int = 1024
-    """Points drawn from a mesh."""
+    """Number of points drawn from a mesh."""
     backend: Backend = "auto"
 
     def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "P C"]:
-        """Return a cloud, transformed."""
+        """Return a cloud, transformed. Raises BadSampleError."""
         path = self.path(key.index)
         if isinstance(self.files, Paths):
             cloud = read_cloud(path, self.backend)
@@ -158,7 +158,7 @@ class Clouds(FileSource):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredCloud:
-    """Makes a sample of one cloud of an array [N P C]; see ``formats.columns`` for what its columns are."""
+    """Make a sample of one cloud of an array [N P C]. ``formats.columns`` defines the columns."""
 
     transform: Transform
     features: tuple[Feature, ...] = ()
@@ -175,20 +175,20 @@ class StoredCloud:
         return array
 
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Float[Tensor, "P C"]:
-        """Return a cloud, transformed."""
+        """Return a cloud, transformed. Raises BadSampleError."""
         with one_bad_sample(path):
             cloud = finite_points(cloud_of_columns(np.asarray(stored)), path)
             return self.transform(sample_cloud(cloud, self.features, rng, 0), rng)
 
 
 samples = EvaluationSamples(Data)
-"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""
+"""Read samples for evaluation one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""
 
 _SHAPENET_LINE = re.compile(r"(\d{8})-[0-9a-zA-Z_.-]+\.npy")
 
 
 def _shapenet(path: str) -> Files | None:
-    """Read the authors' ShapeNet-55 lists: names such as 02691156-1a04e3ea.npy, whose first part is the class.
+    """Read the authors' ShapeNet-55 lists of names such as 02691156-1a04e3ea.npy, whose first part is the class.
 
     The files lie in ``shapenet_pc`` beside the list or beside its folder, as Point-MAE's DATASET.md lays them out.
     Returns None for any other file.

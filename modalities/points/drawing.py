@@ -19,7 +19,7 @@ CELL = 2.6  # inches
 
 
 def draw(batch: Batch, output: Output, model: MaskedModel, path: Path, *, up: Up = "y") -> None:
-    """Write a PNG with one row a sample, and beside it an HTML page in which the clouds can be turned.
+    """Write a PNG with one row per sample, and beside it an HTML page in which the clouds can be turned.
 
     ``up`` is the axis that points up; ShapeNet and most meshes have y, scanners z. Needs no display.
     """
@@ -52,7 +52,7 @@ def look(batch: Batch, output: Output, model: MaskedModel) -> list[View]:
 
 def sheet(views: list[View], titles: list[str], path: Path, *, up: Up) -> None:
     """Draw three columns of 3-D scatters, all of a row in one scale and from one side."""
-    from matplotlib.figure import Figure  # half a second that other commands need not wait for
+    from matplotlib.figure import Figure  # slow to import, and other commands do not need it
 
     figure = Figure(figsize=(3 * CELL, len(views) * CELL + 0.65), dpi=110)
     figure.subplots_adjust(left=0, right=1, bottom=0.25 / figure.get_figheight(), top=1 - 0.3 / figure.get_figheight())

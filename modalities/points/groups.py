@@ -1,6 +1,6 @@
 """Groups of neighbouring points as tokens.
 
-Shapes: B clouds, P points, C = 3 + F numbers a point (x, y, z, then features), G groups, K points of a group.
+Shapes: B clouds, P points, C = 3 + F numbers per point (x, y, z, then features), G groups, K points of a group.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Groups:
     """Cut a cloud into ``num_groups`` groups: centres by farthest-point sampling, each with its nearest points.
 
     Point-MAE (arXiv:2203.06604), section 3.1. A token's contents are ``group_size`` points in a row, nearest first,
-    the centre itself among them; x, y, z are relative to the centre and not scaled, ``features`` further numbers a
+    the centre itself among them; x, y, z are relative to the centre and not scaled, ``features`` further numbers per
     point (normals, colour, intensity) are taken as they are. Its place is the centre.
 
     Groups overlap, and points may be in none, so painting gives the points of all groups and not the cloud.
@@ -50,7 +50,7 @@ class Groups:
     partition: ClassVar[bool] = False  # see maskkit.testing.check_tokenizer
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Validate the settings."""
         for name in ("num_groups", "group_size", "num_points"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

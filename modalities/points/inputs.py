@@ -1,4 +1,4 @@
-"""What a method needs to know of point clouds: groups, positions, the usual masker, target and loss."""
+"""The inputs of methods on point clouds: groups, positions, the default masker, target and loss."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -25,11 +25,11 @@ def inputs(
     start: Literal["first", "far"] = "first",
     skip_origin: float | None = NEAR_ORIGIN,
 ) -> InputSpec:
-    """Return what a method needs to know of point clouds.
+    """Return the ``InputSpec`` of point clouds.
 
-    ``num_points`` is what readers deliver; ``features`` are numbers a point beside x, y and z, which are seen and not
-    predicted. ``start`` and ``skip_origin`` are those of ``Groups``. The points of a group have no order, so the loss
-    is the Chamfer distance.
+    ``num_points`` is the number of points that readers deliver. ``features`` is the number of values per point in
+    addition to x, y and z, which are seen and not predicted. ``start`` and ``skip_origin`` are those of ``Groups``. The
+    points of a group have no order, so the loss is the Chamfer distance.
     """
     tokenizer = Groups(
         num_groups=num_groups,
@@ -53,23 +53,24 @@ def inputs(
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Settings of ``points.inputs``. What is None fits the number of points."""
+    """Settings of ``points.inputs``. A value of None is chosen to fit the number of points."""
 
     num_points: int = NUM_POINTS
-    """Points drawn from each cloud or mesh; a cloud of fewer keeps all, and one of fewer than 16 is skipped."""
+    """Number of points drawn from each cloud or mesh. Smaller clouds keep all points; those under 16 points are
+    skipped."""
     num_groups: int | None = None
-    """Groups of a cloud; one for 16 points by default."""
+    """Number of groups per cloud. By default one per 16 points."""
     group_size: int | None = None
-    """Points of a group; 32 by default, or fewer in small clouds."""
+    """Number of points per group. By default 32, or fewer in small clouds."""
     features: Annotated[int, tyro.conf.arg(name="num-features")] = 0
-    """Numbers a point beside x, y and z that the model sees and does not predict; those of --features by default."""
+    """Numbers per point in addition to x, y and z, which are seen and not predicted. By default those of --features."""
     start: Literal["first", "far"] = "first"
-    """First centre: the first point of a cloud, or the one farthest from its mean."""
+    """First centre of a cloud: its first point, or the point farthest from its mean (far)."""
     skip_origin: float | None = NEAR_ORIGIN
-    """Squared distance from the origin within which no centre lies; the authors' sampling skips such points."""
+    """Points within this squared distance of the origin are never centres, as in the authors' code."""
 
     def __post_init__(self) -> None:
-        """Check the sizes of clouds and groups."""
+        """Validate the sizes of clouds and groups. Raises ValueError."""
         for name in ("num_points", "num_groups", "group_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -79,14 +80,14 @@ class Inputs:
 
     @property
     def groups(self) -> int:
-        """Groups of a cloud, as asked for or as fits."""
+        """Number of groups per cloud: ``num_groups``, or the default for the number of points."""
         return self.num_groups or max(4, self.num_points // 16)
 
     @property
     def points_of_group(self) -> int:
-        """Points of a group, as asked for or as fits."""
+        """Number of points per group: ``group_size``, or the default for the number of points."""
         return self.group_size or min(GROUP_SIZE, max(1, self.num_points // 4))
 
     def spec(self) -> InputSpec:
-        """Return what a method needs to know of point clouds."""
+        """Return the ``InputSpec`` of point clouds."""
         return inputs(self.num_points, self.groups, self.points_of_group, self.features, self.start, self.skip_origin)

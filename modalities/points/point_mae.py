@@ -16,7 +16,7 @@ from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW
 from maskkit.positions import CoordinateMLP
 
-# dim, depth, heads, depth of the decoder. The authors publish one size, small; tiny is ours.
+# Width, depth, heads, and depth of the decoder. The authors publish one size, small; tiny is ours.
 SIZES = {"tiny": (192, 6, 3, 2), "small": (384, 12, 6, 4)}
 
 
@@ -40,18 +40,24 @@ def point_mae(
     drop_path: float = 0.1,
     **parts: Any,
 ) -> MaskedModel:
-    """Point-MAE (arXiv:2203.06604) as ``models/Point_MAE.py`` and ``cfgs/pretrain.yaml`` have it.
+    """Build Point-MAE (arXiv:2203.06604) as in the authors' ``models/Point_MAE.py`` and ``cfgs/pretrain.yaml``.
 
-    A cloud of ``num_points`` is what readers deliver; the model takes any number. ``features`` are numbers a point
-    beside x, y and z: they are seen and not predicted. ``mask``: "random" groups, or a "block" around one of them.
-    ``norm`` of the Chamfer distance. ``start`` and ``skip_origin`` are those of ``Groups``.
+    ``num_points`` is the number of points that readers deliver; the model accepts any number. ``features`` is the
+    number of values per point in addition to x, y and z: they are seen and not predicted. ``mask`` hides groups at
+    "random", or a "block" of groups around one of them. ``norm`` is that of the Chamfer distance. ``start`` and
+    ``skip_origin`` are those of ``Groups``.
 
-    ``batch_norm="all"``, the authors', takes the statistics of batch normalisation from hidden groups too, in training;
-    so the loss knows a little of what is hidden. "visible" runs the mini-PointNet on visible groups alone: nothing
-    leaks, and it is 2.5 times cheaper (docs/official.md P2). In evaluation the two are the same. Groups overlap, so in
-    either case points of a hidden group may also lie in a visible one, as published.
+    ``batch_norm="all"``, the authors' choice, takes the statistics of batch normalisation in training from hidden
+    groups too, so a little information about hidden groups leaks. "visible" runs the mini-PointNet on visible groups
+    alone: nothing leaks, and it is 2.5 times cheaper (docs/official.md P2). In evaluation the two are the same. Groups
+    overlap, so in either case points of a hidden group may also lie in a visible one, as published.
 
+<<<<<<< HEAD
     Smaller models change ``dim``, ``depth`` and ``heads``. ``parts`` replace any part of ``MaskedModel``.
+=======
+    There is one published size; ``dim``, ``depth`` and ``heads`` change it. ``parts`` replaces any of tokenizer,
+    masker, encoder, decoder, target, loss. Raises ValueError for an unknown setting or part.
+>>>>>>> lang
     """
     check_parts("points.point_mae", parts)
     _check_choice("mask", mask, ("random", "block"))
@@ -127,34 +133,34 @@ def _decoder(tokenizer: Groups, dim: int, depth: int, heads: int, drop_path: flo
 
 @dataclass(frozen=True, kw_only=True)
 class PointMAE(Inputs):
-    """Point-MAE (arXiv:2203.06604): groups of points are hidden, and their points predicted."""
+    """Point-MAE (arXiv:2203.06604): groups of points are hidden, and their points are predicted."""
 
     name: ClassVar[str] = "point-mae"
     min_lr: ClassVar[float] = 1e-6  # the authors' final rate
 
     size: Literal["tiny", "small"] | None = None
-    """Size of encoder and decoder; the authors' is small."""
+    """Size of the encoder and its decoder. By default small, the authors' size, on a GPU, and tiny on a CPU."""
     mask_ratio: float = 0.6
-    """Share of hidden groups."""
+    """Share of hidden groups, in (0, 1)."""
     mask: Literal["random", "block"] = "random"
-    """Hide groups at random, or a block of groups around one of them."""
+    """Hide groups at random, or a block of neighbouring groups."""
     norm: Literal["l1", "l2"] = "l2"
-    """Norm of the Chamfer distance."""
+    """Norm of the Chamfer distance: squared distances (l2) or distances (l1)."""
     batch_norm: Literal["all", "visible"] = "all"
-    """Groups from which batch normalisation takes its statistics; all is the authors'."""
+    """Groups that batch normalisation takes its statistics from: all (the authors') or the visible ones."""
     dim: int | None = None
-    """Width, in place of the size's."""
+    """Width of the tokens, instead of the size's."""
     depth: int | None = None
-    """Number of blocks, in place of the size's."""
+    """Number of encoder blocks, instead of the size's."""
     heads: int | None = None
-    """Number of attention heads, in place of the size's."""
+    """Number of attention heads, instead of the size's."""
     decoder_depth: int | None = None
-    """Number of blocks of the decoder, in place of the size's."""
+    """Number of decoder blocks, instead of the size's."""
     drop_path: float = 0.1
-    """Largest rate of stochastic depth."""
+    """Rate of stochastic depth in the last block, in [0, 1). It grows linearly over the blocks."""
 
     def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
         if (self.size or "small") not in SIZES:
             raise ValueError(f"size must be one of {', '.join(SIZES)}, got {self.size!r}")
         sizes = dict(zip(("dim", "depth", "heads", "decoder_depth"), SIZES[self.size or "small"], strict=True))

@@ -1,6 +1,6 @@
 """The mini-PointNet that turns a group of points into a vector, and how Point-MAE starts.
 
-Shapes: B clouds, N groups, K points of a group, C numbers a point, D width.
+Shapes: B clouds, N groups, K points of a group, C numbers per point, D width.
 """
 
 from typing import Any, cast

@@ -4,7 +4,7 @@ Point-MAE draws 1024 of 8192 points at random (not by farthest-point sampling, a
 scales them to the unit sphere, and stretches and shifts them afterwards. ``normals_at`` is the column where normals
 start, None where a cloud has none: they turn with the points, and stay upright on a stretched surface.
 
-P points of a cloud, C = 3 + F numbers a point.
+P points of a cloud, C = 3 + F numbers per point.
 """
 
 import math
@@ -23,7 +23,7 @@ FEWEST = 16  # points: the smallest cloud of a batch sets how many groups are sh
 class Subset:
     """Draw ``num_points`` points, each at most once; a smaller cloud keeps all that it has.
 
-    Raises ValueError where it has fewer than 16: it would leave all clouds of its batch next to nothing to hide.
+    Raises ValueError if it has fewer than 16: it would leave all clouds of its batch next to nothing to hide.
     """
 
     num_points: int = 1024

@@ -78,7 +78,7 @@ __all__ = [
 
 
 def model(name: str, size: str | None = None, **settings: object) -> MaskedModel:
-    """Build a model by the names of its method and size; ``METHODS`` lists the methods and their settings.
+    """Build a model from the names of its method and size. ``METHODS`` lists the methods and their settings.
 
     Raises ValueError for a method, size or setting that does not exist.
     """
@@ -86,7 +86,7 @@ def model(name: str, size: str | None = None, **settings: object) -> MaskedModel
 
 
 def __getattr__(name: str) -> Mapping[str, type[MethodSettings]]:
-    """Look up ``METHODS`` when it is asked for, since installed packages add to it."""
+    """Look up ``METHODS`` on access, since installed packages can add methods."""
     if name == "METHODS":
         return methods_of(MODALITY)
     raise AttributeError(f"module {__name__} has no attribute {name!r}")

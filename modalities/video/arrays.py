@@ -33,7 +33,7 @@ class StoredClip:
     std: tuple[float, ...] | None = None
 
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Shaped[Tensor, "C T h w"]:
-        """Return a clip. Raises BadSampleError where it is not finite."""
+        """Return a clip. Raises BadSampleError if it is not finite."""
         stored = stored[self.sampling(np.arange(len(stored)) / FRAME_RATE, rng if self.random else None)]
         is_uint8 = stored.dtype == np.uint8
         clip = torch.from_numpy(np.array(stored, dtype=np.uint8 if is_uint8 else np.float32, order="C"))

@@ -30,7 +30,7 @@ BATCH = 2
 TITLE = f"ViT-S/16, tubelet 2, clips 16 x 224 x 224, tube mask 0.9, decoder 192 x 4, batch {BATCH}, normalised target"
 PEER = "transformers' VideoMAEForPreTraining with torch's default AdamW"
 
-READING = "clips of 16 frames, every 4th, a multi-scale crop to 224 x 224; 10 s of H.264 at 30 frames a second"
+READING = "clips of 16 frames, every 4th, a multi-scale crop to 224 x 224; 10 s of H.264 at 30 frames per second"
 SIZES = ("1280x720", "340x256")
 
 

@@ -22,43 +22,43 @@ from maskkit.tokenizers import Patches
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where the videos are, which frames make a clip, and how it is cropped."""
+    """Path of the videos, which frames make a clip, and how clips are cropped."""
 
     root: Annotated[str, tyro.conf.arg(aliases=["--data"])] = ""
-    """Folder (searched through), glob, list file, array or tar shards, or several: 0.7*path/a + 0.3*path/b."""
+    """Folder (searched recursively), glob, list file, array or tar shards, or a mixture: 0.7*path/a + 0.3*path/b."""
     list: str | None = None
-    """List file of videos, in place of root: "path label" or "path num_frames label" a line, or csv."""
+    """List file of videos, instead of --data. Each line is "path label" or "path num_frames label", or csv."""
     stride: int | None = None
-    """Take every so many frames; 4 for Kinetics, 2 for Something-Something. Used where nothing else is given."""
+    """Take every N-th frame. By default 4, as for Kinetics; Something-Something uses 2."""
     fps: float | None = None
-    """Take so many frames a second instead."""
+    """Sample N frames per second, instead of --stride."""
     seconds: float | None = None
-    """Spread the frames over so long a stretch instead."""
+    """Spread the frames evenly over this duration in seconds, instead of --stride."""
     crop: Literal["auto", "multi-scale", "resized", "centre"] = "auto"
-    """VideoMAE's crop (multi-scale), MAE-ST's (resized), or the middle; auto is the method's, or the middle of tiny
+    """VideoMAE's crop (multi-scale), MAE-ST's (resized), or a centre crop. auto is the method's, or centre for tiny
     videos."""
     min_scale: float = 0.5
-    """Smallest share of a frame that a resized crop keeps."""
+    """Minimum share of the area that a resized crop keeps."""
     flip: bool | None = None
-    """Mirror half of the clips; only resized crops do, and do so by default."""
+    """Flip half of the clips horizontally. Only resized crops support it; for them it is on by default."""
     repeats: int = 1
-    """Samples made of each video that is decoded; each counts as one."""
+    """Number of samples taken from each decoded video. Each counts as a sample of the epoch."""
     several_clips: bool = True
-    """Repeats are clips from several places; --no-several-clips makes them crops of one clip."""
+    """Take repeats from several positions of the video. Otherwise they are crops of one clip."""
     decoder: Decoder = "auto"
-    """pyav, decord or torchcodec; auto is the first of these that is installed."""
+    """Decoder of video files. auto is the first of pyav, decord and torchcodec that is installed."""
 
     def at(self, root: str) -> "Data":
-        """Return the same settings for other files, each read once."""
+        """Return a copy of the settings for another path, without repeats."""
         return replace(self, root=root, list=None, repeats=1)
 
     def sampling(self, frames: int) -> Sampling:
-        """Return which frames make a clip."""
+        """Return the rule by which frames are sampled."""
         stride = 4 if self.stride is None and self.fps is None and self.seconds is None else self.stride
         return Sampling(frames=frames, stride=stride, fps=self.fps, seconds=self.seconds)
 
     def open(self, tokenizer: Patches, *, train: bool) -> Source:
-        """Return the clips: random places and crops for training, the middle of both otherwise."""
+        """Return a source of clips [C T h w]: random positions and crops for training, else central ones."""
         where = self.list or self.root
         if not where:
             raise ValueError("say where the videos are: --data PATH, or a list file")
@@ -76,9 +76,9 @@ class Data:
 def open_videos(
     where: str | Path, tokenizer: Patches, *, train: bool = False, data: Data | None = None, decoder: Decoder = "auto"
 ) -> Source:
-    """Open videos in the length and size and with the channels that a tokenizer takes.
+    """Open videos in the length, the size and with the channels of a tokenizer.
 
-    Without ``data`` a clip is spread as far over the middle of its video as a stride of at most 4 reaches.
+    Without ``data``, a clip is taken from the middle of its video with a stride of at most 4. Raises ValueError.
     """
     if data is None:
         facts = survey(where, decoder=decoder)
@@ -117,7 +117,7 @@ def _open(
 
 
 def clip_size(tokenizer: Patches) -> tuple[int, int, int]:
-    """Return frames, height and width that a model was built for."""
+    """Return the frames, height and width of a model's input. Raises ValueError if the tokenizer has no input size."""
     if tokenizer.input_size is None:
         raise ValueError("the model does not say its input size; build it with frames and image_size")
     frames, height, width = tokenizer.input_size
@@ -125,4 +125,4 @@ def clip_size(tokenizer: Patches) -> tuple[int, int, int]:
 
 
 samples = EvaluationSamples(Data)
-"""Read what evaluation reads, one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""
+"""Read samples for evaluation one by one, in order: ``samples(PATH, model, errors, **settings of Data)``."""

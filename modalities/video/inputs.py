@@ -1,4 +1,4 @@
-"""What a method needs to know of videos: tubelets, positions, the usual masker and target.
+"""The inputs of methods on videos: tubelets, positions, the default masker and target.
 
 Shapes: B videos, C channels, T frames, H W height and width in pixels.
 """
@@ -52,7 +52,7 @@ def patches(
 
 
 def pair(size: Pair) -> tuple[int, int]:
-    """Return (height, width) of a size that may be one number."""
+    """Return a size as (height, width); one number stands for both."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
@@ -65,9 +65,9 @@ def inputs(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> InputSpec:
-    """Return what a method needs to know of videos.
+    """Return the ``InputSpec`` of videos.
 
-    Sizes are pixels: one number, or (height, width). ``tubelet`` is the number of frames in a token. ``mean`` and
+    Sizes are in pixels: one number, or (height, width). ``tubelet`` is the number of frames in a token. ``mean`` and
     ``std`` normalise uint8 pixels, in [0, 1].
     """
     tokenizer = patches(patch_size, tubelet, channels, mean, std, frames, image_size)
@@ -78,44 +78,44 @@ def inputs(
         masker=lambda ratio: TubeMasker(ratio=ratio),
         target=Contents,
         output=tokenizer.width,
-        prefix_tokens=0,  # as VideoMAE
+        prefix_tokens=0,  # as in VideoMAE
         grid=tokenizer.grid((frames, *pair(image_size))),
     )
 
 
 def masker(hide: Hide, ratio: float) -> Masker | None:
-    """Return the masker that hides tubes, single tokens or whole slots of time; None for the method's own."""
+    """Return a masker of tubes, single tokens or whole time steps; None stands for the method's own masker."""
     return None if hide == "preset" else MASKERS[hide](ratio=ratio)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Settings of ``video.inputs``. What is None is chosen to fit the videos, or has its published default."""
+    """Settings of ``video.inputs``. A value of None is chosen to fit the videos, or is the published default."""
 
     frames: int = FRAMES
-    """Frames of a clip."""
+    """Number of frames in a clip."""
     image_size: Pair | None = None
-    """Height and width in pixels that frames are cropped to: one number, or both."""
+    """Height and width of the crop in pixels: one number for both, or two numbers."""
     patch_size: Pair | None = None
-    """Height and width of a patch in pixels: one number, or both."""
+    """Height and width of a patch in pixels: one number for both, or two numbers."""
     tubelet: int | None = None
-    """Frames in a token: 2, or 1 for an odd number of frames."""
+    """Number of frames in a token. By default 2, or 1 for an odd number of frames."""
     channels: int | None = None
-    """Channels of a frame: 1 grey, 3 colour, any number for arrays."""
+    """Number of channels: 1 for grey, 3 for colour; arrays may have any number."""
     mean: tuple[float, ...] | None = None
-    """Mean of the pixels in [0, 1], one number a channel; ImageNet's for three channels."""
+    """Mean of the pixel values, scaled to [0, 1], per channel. By default ImageNet's for three channels, else 0.5."""
     std: tuple[float, ...] | None = None
-    """Standard deviation of the pixels in [0, 1], one number a channel."""
+    """Standard deviation of the pixel values, scaled to [0, 1], per channel. Same defaults as the mean."""
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
+        """Validate the sizes. Raises ValueError."""
         for name in ("frames", "image_size", "patch_size", "tubelet", "channels"):
             value = getattr(self, name)
             if value is not None and min(value if isinstance(value, tuple) else (value,)) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
 
     def spec(self) -> InputSpec:
-        """Return what a method needs to know of videos."""
+        """Return the ``InputSpec`` of videos."""
         return inputs(
             self.frames,
             self.image_size or IMAGE_SIZE,
@@ -128,5 +128,5 @@ class Inputs:
 
     @property
     def slot(self) -> int:
-        """Frames in a token, as asked for or as fits the number of frames."""
+        """Number of frames in a token: ``tubelet``, or the default for the number of frames."""
         return self.tubelet or (TUBELET if self.frames % TUBELET == 0 else 1)

@@ -47,12 +47,12 @@ def mae_st(
     mask_ratio: float = 0.9,
     **parts: Any,
 ) -> MaskedModel:
-    """MAE-ST (arXiv:2205.09113) as ``models_mae.py`` of facebookresearch/mae_st has it, with PRETRAIN.md's flags.
+    """Build MAE-ST (arXiv:2205.09113) as in ``models_mae.py`` of facebookresearch/mae_st, with PRETRAIN.md's flags.
 
-    Tokens are hidden anywhere in space and time (``random`` masks). Positions are learned, one table for time plus one
-    for space. ``pred_t_dim`` of the frames are predicted: half of each tubelet by default, rounded down, as 8 of 16
-    frames in the authors' script, and at least one of each. The class token takes part in the encoder; the decoder has
-    one of its own. ``patch_size`` defaults to 16, and to 14 for huge. Everything else as in ``videomae``.
+    Tokens are hidden at random in space and time. Positions are learned: one table for time plus one for space.
+    ``pred_t_dim`` is the number of predicted frames. By default half of each tubelet is predicted, rounded down, but at
+    least one frame: 8 of 16 frames, as in the authors' script. The encoder has a class token, and the decoder has its
+    own. ``patch_size`` defaults to 16, and to 14 for huge. All other arguments are those of ``videomae``.
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
@@ -121,24 +121,24 @@ def init_mae_st_weights(module: M) -> M:
 
 @dataclass(frozen=True, kw_only=True)
 class MAEST(Inputs):
-    """MAE-ST (arXiv:2205.09113): tokens are hidden anywhere in space and time, and half of the frames are predicted."""
+    """MAE-ST (arXiv:2205.09113): tokens are hidden at random in space and time; half of the frames are predicted."""
 
     name: ClassVar[str] = "mae-st"
-    crop: ClassVar[str] = "resized"  # the crop that belongs to the method (see data settings)
+    crop: ClassVar[str] = "resized"  # the method's crop (see the data settings)
 
     size: Size | None = None
-    """Size of the encoder, and of the decoder that belongs to it."""
+    """Size of the encoder and its decoder. By default small on a GPU, tiny on a CPU."""
     norm_target: bool = True
-    """Predict each tubelet with its own mean and deviation taken out; --no-norm-target predicts plain pixels."""
+    """Predict each tubelet normalised by its own mean and standard deviation. Otherwise predict plain pixels."""
     pred_t_dim: int | None = None
-    """Frames predicted; half of them by default."""
+    """Number of predicted frames. By default half of the frames."""
     mask: Hide = "preset"
-    """What is hidden: single tokens (the method's own, uniform), tubes, or whole slots of time (frame)."""
+    """Hide single tokens (uniform, the method's own), tubes (tube) or all tokens of a time step (frame)."""
     mask_ratio: float = 0.9
-    """Share of hidden tokens."""
+    """Share of hidden tokens, in (0, 1)."""
 
     def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
         chosen = masker(self.mask, self.mask_ratio)
         return mae_st(
             self.size or "large",
@@ -157,10 +157,10 @@ class MAEST(Inputs):
 
     @property
     def most_patches(self) -> int:
-        """Patches along a side that the size is made for: a huge one has patches of 14 pixels at 224."""
+        """The number of patches along a side with which the size was published: 16 for huge, else 14."""
         return 16 if self.size == "huge" else 14
 
     def optim(self, batch: int) -> AdamW:
-        """Return MAE's optimiser: 1.5e-4 per 256 samples. Small models train at 5e-4 at least."""
+        """Return MAE's optimiser: a rate of 1.5e-4 per 256 samples, and at least 5e-4 for small models."""
         least = 5e-4 if self.size in ("tiny", "small") else 0.0
         return AdamW(lr=max(least, scaled_lr(1.5e-4, batch)), betas=(0.9, 0.95), weight_decay=0.05)

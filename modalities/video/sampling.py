@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 class Sampling:
     """A clip of ``frames`` frames, spaced in one of three ways.
 
-    ``stride``: every so many frames (VideoMAE: 4 for Kinetics, 2 for Something-Something). ``fps``: so many frames a
-    second, whatever the video's own rate. ``seconds``: spread evenly over so long a stretch, whose last frame counts
-    as part of it (MAE-ST: 64/30 s; its ``temporal_sampling`` runs ``linspace`` from the first to the last frame). By
-    time a frame is the one on screen at that moment, so a variable frame rate is kept to. Clips longer than the video
-    repeat its last frame.
+    ``stride``: every so many frames (VideoMAE: 4 for Kinetics, 2 for Something-Something). ``fps``: so many frames per
+    second, whatever the video's own rate. ``seconds``: spread evenly over so long a stretch, whose last frame counts as
+    part of it (MAE-ST: 64/30 s; its ``temporal_sampling`` runs ``linspace`` from the first to the last frame). By time
+    a frame is the one on screen at that moment, so a variable frame rate is kept to. Clips longer than the video repeat
+    its last frame.
     """
 
     frames: int = 16

@@ -20,7 +20,7 @@ class Survey:
 
     count: int  # of all videos
     frames: int
-    rate: float  # frames a second
+    rate: float  # frames per second
     height: int  # pixels
     width: int
     channels: int
@@ -28,7 +28,7 @@ class Survey:
 
 
 def survey(where: str | Path, *, limit: int = 8, channels: int | None = None, decoder: Decoder = "auto") -> Survey:
-    """Look at up to ``limit`` videos, evenly spread; bad ones are passed over.
+    """Look at up to ``limit`` videos, evenly spread; unreadable ones are skipped.
 
     Of a mixture, the part with the largest weight is looked at, and all are counted.
     """

@@ -19,9 +19,9 @@ from maskkit.tokenizers import Patches
 
 M = TypeVar("M", bound=nn.Module)
 
-NO_DECAY = ("prefix", "mask_token")  # VideoMAE decays neither of them (modeling_pretrain.py, no_weight_decay)
+NO_DECAY = ("prefix", "mask_token")  # VideoMAE applies weight decay to neither (modeling_pretrain.py, no_weight_decay)
 
-# width, depth, heads of the encoder; width, depth, heads of the decoder. Small to huge are the authors'
+# Width, depth and heads of the encoder, then of the decoder. Small to huge are the authors'
 # (modeling_pretrain.py for widths; the decoder's depth is a flag of scripts/kinetics/*/pretrain.sh, 4 up to base and 12
 # above, where the class would default to 8). Tiny is ours.
 SIZES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
@@ -47,12 +47,12 @@ def videomae(
     mask_ratio: float = 0.9,
     **parts: Any,
 ) -> MaskedModel:
-    """VideoMAE (arXiv:2203.12602) as ``modeling_pretrain.py`` and ``engine_for_pretraining.py`` have it.
+    """Build VideoMAE (arXiv:2203.12602) as in the authors' ``modeling_pretrain.py`` and ``engine_for_pretraining.py``.
 
-    ``frames``, and ``image_size`` in pixels as one number or (height, width), are what the model is built for; it takes
-    any other size that a tubelet divides. ``norm_target`` normalises each tubelet, channel by channel. ``mean`` and
-    ``std`` normalise uint8 pixels, in [0, 1]. ``parts`` replace any of tokenizer, masker, encoder, decoder, target,
-    loss.
+    ``frames`` and ``image_size`` (pixels, one number or (height, width)) are the nominal size; the model accepts any
+    other size that is divisible by a tubelet. ``norm_target`` normalises each tubelet, channel by channel. ``mean`` and
+    ``std`` normalise uint8 pixels, scaled to [0, 1]. ``parts`` replaces any of tokenizer, masker, encoder, decoder,
+    target, loss. Raises ValueError for an unknown size or part.
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
@@ -119,28 +119,28 @@ def init_videomae_weights(module: M) -> M:
 
 
 def _per_channel(tokenizer: Patches) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation, one number a channel."""
+    """Return mean and deviation, one number per channel."""
     mean, std = (values * (tokenizer.channels // len(values)) for values in (tokenizer.mean, tokenizer.std))
     return mean, std
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoMAE(Inputs):
-    """VideoMAE (arXiv:2203.12602): tubes are hidden, so that nothing can be copied from another frame."""
+    """VideoMAE (arXiv:2203.12602): the same patches are hidden in all frames (tubes), so no frame shows them."""
 
     name: ClassVar[str] = "videomae"
 
     size: Size | None = None
-    """Size of the encoder, and of the decoder that belongs to it."""
+    """Size of the encoder and its decoder. By default small on a GPU, tiny on a CPU."""
     norm_target: bool = True
-    """Predict each tubelet with its own mean and deviation taken out; --no-norm-target predicts plain pixels."""
+    """Predict each tubelet normalised by its own mean and standard deviation. Otherwise predict plain pixels."""
     mask: Hide = "preset"
-    """What is hidden: tubes (the method's own), single tokens (uniform) or whole slots of time (frame)."""
+    """Hide tubes (tube, the method's own), single tokens (uniform) or all tokens of a time step (frame)."""
     mask_ratio: float = 0.9
-    """Share of hidden tokens."""
+    """Share of hidden tokens, in (0, 1)."""
 
     def build(self) -> MaskedModel:
-        """Return the model, freshly started."""
+        """Return the model with newly initialised weights."""
         chosen = masker(self.mask, self.mask_ratio)
         return videomae(
             self.size or "base",
@@ -157,7 +157,7 @@ class VideoMAE(Inputs):
         )
 
     def optim(self, batch: int) -> AdamW:
-        """Return the authors' optimiser: 1.5e-4 per 256 samples. Small models train at 5e-4 at least."""
+        """Return the authors' optimiser: a rate of 1.5e-4 per 256 samples, and at least 5e-4 for small models."""
         least = 5e-4 if self.size in ("tiny", "small") else 0.0
         lr = max(least, scaled_lr(1.5e-4, batch))
         return AdamW(lr=lr, betas=(0.9, 0.95), weight_decay=0.05, no_decay=NO_DECAY)

@@ -182,7 +182,7 @@ def _without_frame_counts(files: Files) -> Files:
 
 
 def is_for_pillow(path: str) -> bool:
-    """Tell whether Pillow reads a video, so that it needs no decoder."""
+    """Return whether Pillow reads a video, so that it needs no decoder."""
     return path.lower().endswith(".gif") or os.path.isdir(path)
 
 

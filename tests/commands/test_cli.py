@@ -34,7 +34,7 @@ def test_help_needs_no_torch(words):
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_old_names_work_and_say_the_new_one(old, new, capsys):
     code, out, err = said(capsys, old, "--help")
-    assert code == 0 and err == f"maskkit {old} is now maskkit {new}; the old name will go\n"
+    assert code == 0 and err == f"maskkit {old} is now maskkit {new}; the old name will be removed\n"
     assert said(capsys, new, "--help") == (0, out, "")
 
 

@@ -30,6 +30,7 @@ def is_remote(name: str) -> bool:
     return "://" in name
 
 
+<<<<<<< HEAD
 class FileSystem(Protocol):
     """A file system of fsspec, as far as it is used here."""
 
@@ -51,6 +52,10 @@ class FileSystem(Protocol):
 
 def file_system(address: str) -> tuple[FileSystem, str]:
     """Return fsspec's file system for an address and the path in it. Raises ValueError where a package is missing."""
+=======
+def file_system(address: str) -> tuple[Any, str]:
+    """Return fsspec's file system for an address and the path in it. Raises ValueError if a package is missing."""
+>>>>>>> lang
     import fsspec  # comes with torch; in a function, since it is needed only here and takes a while
 
     try:
@@ -75,7 +80,7 @@ class _Cache:
 
     @classmethod
     def from_environment(cls) -> "_Cache":
-        """Read the two variables. Raises ValueError where the limit is no number."""
+        """Read the two variables. Raises ValueError if the limit is no number."""
         said = os.environ.get("MASKKIT_CACHE_GB", "50")
         try:
             limit = int(float(said) * 1e9)

@@ -109,7 +109,7 @@ class _Header:
 
     @classmethod
     def parse(cls, block: bytes, said: _Said) -> "_Header":
-        """Read a header. Raises ValueError where its bytes do not add up to the sum that it states."""
+        """Read a header. Raises ValueError if its bytes do not add up to the sum that it states."""
         if len(block) < BLOCK:  # the end of a file that is cut off
             return cls(b"", 0, b"")
         stated = _number(block[148:156])

@@ -11,7 +11,7 @@ _MOST_NAMES = 1_000_000
 
 
 def names_shards(pattern: str) -> bool:
-    """Tell whether a text that names no folder names tar shards: an address, or a pattern that ends in ``.tar``."""
+    """Return whether a text that names no folder names tar shards: an address, or a pattern that ends in ``.tar``."""
     return is_remote(pattern) or (
         pattern.lower().endswith(".tar") and (glob.has_magic(pattern) or _braced(pattern) is not None)
     )

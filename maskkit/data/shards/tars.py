@@ -47,7 +47,7 @@ _LOOKED_AT = 8  # shards, when a data set is measured
 def open_tars(where: str, names: Sequence[str], suffixes: Collection[str], *, buffer: int = BUFFER) -> "Tars":
     """Open shards in the order given; ``where`` is what the user wrote, for messages.
 
-    Raises ValueError where no shard or no sample is there; what is wrong with one of several is told by its samples.
+    Raises ValueError if no shard or no sample is there; what is wrong with one of several is told by its samples.
     """
     endings = tuple(sorted(suffix.lower() for suffix in suffixes))
     if not any(is_remote(name) or os.path.exists(name) for name in names):

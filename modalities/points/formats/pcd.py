@@ -53,7 +53,7 @@ def read(path: str) -> Cloud:
 
 
 def read_header(path: str) -> Header:
-    """Parse and check a header. Raises ValueError where it is no PCD header, or where its numbers cannot be true."""
+    """Parse and check a header. Raises ValueError if it is no PCD header, or where its numbers cannot be true."""
     head = read_head(path)
     match = re.search(rb"^DATA[ \t]+(\w+)[ \t]*\r?\n", head, flags=re.MULTILINE)
     lines = re.findall(rb"^([A-Z]+)[ \t]+(.*?)\r?$", head[: match.start()] if match else b"", flags=re.MULTILINE)
@@ -102,7 +102,7 @@ Columns = dict[str, NDArray[np.generic]]
 
 
 def _ascii(content: bytes, header: Header) -> Columns:
-    """Read one line of numbers a point."""
+    """Read one line of numbers per point."""
     wanted = header.points * sum(field.count for field in header.fields)
     table = parse_numbers(content, wanted).reshape(header.points, -1)
     columns: Columns = {}

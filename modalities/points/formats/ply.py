@@ -67,7 +67,7 @@ def read(path: str) -> Cloud:
 
 
 def read_header(path: str) -> Header:
-    """Parse and check a header. Raises ValueError where it is no PLY header, or where its counts cannot be true."""
+    """Parse and check a header. Raises ValueError if it is no PLY header, or where its counts cannot be true."""
     head, end, rest = read_head(path).partition(b"end_header")
     if not head.startswith(b"ply") or not end:
         raise ValueError("no PLY file: it does not begin with a PLY header")

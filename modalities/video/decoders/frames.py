@@ -28,7 +28,7 @@ class FrameFolder(Video):
         return len(self._files)
 
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds at which each frame begins, at 25 frames a second: a folder does not say."""
+        """Return the seconds at which each frame begins, at 25 frames per second: a folder does not say."""
         return np.arange(len(self._files)) / self._rate
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:

@@ -63,7 +63,7 @@ def find_decoder(wanted: Decoder = "auto") -> Literal["pyav", "decord", "torchco
     """Return the decoder to use for video files: of those installed the first of PyAV, decord, torchcodec.
 
     All three give the same frames. PyAV goes to the keyframe before a clip; decord, which cannot do so exactly, through
-    all frames from the start. Raises ImportError where what is wanted cannot be imported, and says what mends it.
+    all frames from the start. Raises ImportError if what is wanted cannot be imported, and says what mends it.
     """
     reasons = []
     for name in _DECODERS if wanted == "auto" else (wanted,):
@@ -97,7 +97,7 @@ def findings() -> list[Report]:
 
 
 def _decord_has_a_wheel() -> bool:
-    """Tell whether ``maskkit[video]`` installs decord here: its markers say the same."""
+    """Return whether ``maskkit[video]`` installs decord here: its markers say the same."""
     return (sys.platform, platform.machine()) in (("linux", "x86_64"), ("win32", "AMD64"))
 
 
@@ -124,7 +124,7 @@ def open_video(source: VideoFile, *, decoder: Decoder = "auto", short_side: int 
 
 
 def _first_bytes(source: VideoFile) -> bytes:
-    """Return the first 16 bytes of a file. Raises BadSampleError where there is nothing to read."""
+    """Return the first 16 bytes of a file. Raises BadSampleError if there is nothing to read."""
     if not isinstance(source, str | os.PathLike):
         start = source.read(16)
         source.seek(0)
@@ -134,7 +134,7 @@ def _first_bytes(source: VideoFile) -> bytes:
 
 
 def _is_transport_stream(source: VideoFile) -> bool:
-    """Say whether packets of 188 bytes begin with G, as those of MPEG transport streams do."""
+    """Return whether packets of 188 bytes begin with G, as those of MPEG transport streams do."""
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
             return _is_transport_stream(file)

@@ -17,7 +17,7 @@ VideoFile = str | Path | BinaryIO
 Pixels = UInt8[NDArray[np.uint8], "n H W 3"]
 Picture = UInt8[NDArray[np.uint8], "H W 3"]
 
-FRAME_RATE = 25.0  # frames a second of a folder of frames, which does not say
+FRAME_RATE = 25.0  # frames per second of a folder of frames, which does not say
 
 
 class Video(Protocol):

@@ -84,7 +84,7 @@ def test_padding_is_neither_trained_on_nor_attended(mask):
         ({"decoder": "swin"}, "decoder must be 'window' or 'global'"),
         ({"positions": "none"}, "positions must be 'authors' or 'corrected'"),
         ({"mask": "stripes"}, "mask must be random, time, frequency or both"),
-        ({"mask": "both", "mask_ratio": 0.8}, "mask ratio of 'both' must be a pair, .* 0.7 0.3, got 0.8"),
+        ({"mask": "both", "mask_ratio": 0.8}, "mask ratio of 'both' must be a pair .* 0.7 0.3, got 0.8"),
         ({"mask_ratio": (0.7, 0.3)}, "mask ratio of 'random' must be one number"),
         ({"frames": 1000}, "input 1000x128 is not divisible by patch 16x16: time is 1000"),
         ({"stride": 10}, "audio.audiomae has no argument stride"),

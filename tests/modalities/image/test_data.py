@@ -545,7 +545,7 @@ class TestArrayNumbers:
         ("options", "words"),
         [
             ({"mean": (0,)}, "given together"),
-            ({"mean": (0, 0), "std": (1, 1)}, "one number a channel, 3, got 2"),
+            ({"mean": (0, 0), "std": (1, 1)}, "one number per channel, 3, got 2"),
             ({"mean": (0, 0, 0), "std": (1, 0, 1)}, "std must be positive"),
             ({"mean": (0, 0, 0), "std": (1, float("nan"), 1)}, "std must be positive"),
         ],
