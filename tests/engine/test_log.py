@@ -67,9 +67,9 @@ def test_without_a_terminal_there_are_plain_lines_now_and_then(tmp_path, capsys,
     with opened(tmp_path) as log:
         for step in (1, 2, 3, 4):
             log.write({**ROW, "step": step, "data_wait": 0.5 if step == 4 else 0.0})
-        log.say("a checkpoint takes [bold] 1 s")
+        log.say("a path holds [bold] and [/brackets]")
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and said[1] == "a checkpoint takes [bold] 1 s"
+    assert len(said) == 2 and said[1] == "a path holds [bold] and [/brackets]"
     assert said[0].startswith("step 4/4 · loss 0.5000 · 10 samples/s · waits 50% for data · ")
     monkeypatch.setattr("maskkit.engine.log.PLAIN_SECONDS", 0.0)
     with opened(tmp_path) as log:

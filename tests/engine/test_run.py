@@ -156,7 +156,7 @@ def test_a_field_that_is_left_out_has_its_default_and_one_too_many_is_refused():
     assert from_plain(Nested, {"sizes": [5], "optim": {}}, optim=AdamW(lr=7.0)) == Nested(
         sizes=(5,), optim=AdamW(lr=7.0)
     )
-    with pytest.raises(ValueError, match="Nested has no setting much, more; was it written by another version?"):
+    with pytest.raises(ValueError, match="Nested has no setting more, much; was it written by another version?"):
         from_plain(Nested, {"more": 1, "much": 2})
     with pytest.raises(ValueError, match="AdamW has no setting rate"):
         from_plain(Nested, {"optim": {"rate": 2}})

@@ -99,7 +99,7 @@ def test_micro_batches_share_a_batch_evenly(settings, processes, before, wanted)
         ({"batch": 0}, "--batch must be at least 1, got 0"),
         ({"workers": -1}, "--workers must be at least 0, got -1"),
         ({"max_not_finite": -1}, "--max-not-finite must be at least 0"),
-        ({"epochs": 0}, "--epochs must be positive, got 0"),
+        ({"epochs": 0.0}, "--epochs must be positive, got 0.0"),
         ({"save_every": 0}, "--save-every must be at least 1"),
     ],
 )

@@ -106,7 +106,7 @@ def test_the_rate_is_the_authors_and_small_models_train_faster():
 def test_weights_start_as_the_authors_do():
     encoder = model_of("image").encoder
     linear = [layer for layer in encoder.modules() if isinstance(layer, torch.nn.Linear)]
-    numbers = torch.cat([layer.weight.flatten() for layer in linear])
+    numbers = torch.cat([layer.weight.detach().flatten() for layer in linear])
     assert numbers.abs().max() <= 0.02 and numbers.std() == pytest.approx(0.02 * 0.54, rel=0.02)  # cut at 1 deviation
     assert not any(layer.bias.any() for layer in linear)
 
