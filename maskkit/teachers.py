@@ -53,6 +53,8 @@ class Teacher(nn.Module):
             blocks = getattr(encoder, "blocks", None)
             if blocks is None or not hasattr(blocks, "keep"):
                 raise ValueError(f"{type(encoder).__name__} keeps no levels; leave the teacher's layers out")
+            if min(self.layers) < 0 or max(self.layers) > len(blocks):
+                raise ValueError(f"layers of a teacher lie between 0 and its {len(blocks)} blocks, got {self.layers}")
             blocks.keep = self.layers
         self.encoder = encoder.eval()
 

@@ -1,11 +1,26 @@
 """One law for every masker, and the authors' arithmetic for the counts."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskkit.maskers import BlockMasker, FrameMasker, Stripes, TubeMasker, Uniform, count_visible
+from maskkit import maskers
+from maskkit.maskers import (
+    BlockMasker,
+    ByScore,
+    FrameMasker,
+    Several,
+    Stripes,
+    TubeMasker,
+    Uniform,
+    UnitMasker,
+    count_visible,
+)
+from maskkit.parts import part
+from maskkit.step import Step
 from maskkit.testing import check_masker
 from maskkit.types import Mask, Tokens
 
@@ -202,3 +217,153 @@ def test_a_short_sample_in_a_padded_batch_leaves_one_token_of_each_kind(masker):
 def test_stripes_need_padding_behind_the_sample():
     with pytest.raises(ValueError, match="padding behind"):
         Stripes(ratios=(0.5,))(tokens(1, 10, torch.arange(10)[None] >= 4))
+
+
+def in_units(index: torch.Tensor, grid: tuple[int, ...], unit: tuple[int, ...]) -> torch.Tensor:
+    """Return how many tokens of each unit are named, [B units]."""
+    named = torch.zeros(len(index), *grid).flatten(1).scatter(1, index, 1.0).view(-1, *grid)
+    for axis, step in enumerate(unit):
+        named = named.unflatten(1 + axis, (-1, step)).sum(dim=2 + axis)
+    return named.flatten(1)
+
+
+# data_simmim.py: ceil(7 x 7 x 0.6) = 30 units of 32 pixels, each of 2 x 2 patches of 16 pixels.
+@pytest.mark.parametrize(
+    ("grid", "unit", "ratio", "units", "hidden"),
+    [
+        ((14, 14), (2, 2), 0.6, 30, 120),
+        ((4, 6), (2, 3), 0.5, 2, 12),
+        ((4, 8, 8), (2, 4, 2), 0.3, 5, 80),
+        ((12,), (1,), 0.7, 9, 9),
+    ],
+)
+def test_units_are_hidden_whole(grid, unit, ratio, units, hidden):
+    mask = check_masker(UnitMasker(unit=unit, ratio=ratio), on_grid(3, *grid))
+    size = int(torch.tensor(unit).prod())
+    counts = in_units(mask.hidden, grid, unit)
+    assert mask.hidden.shape == (3, hidden) and mask.visible.shape[1] + hidden == int(torch.tensor(grid).prod())
+    assert ((counts == 0) | (counts == size)).all() and ((counts == size).sum(dim=1) == units).all()
+
+
+def test_every_unit_is_hidden_about_as_often():
+    mask = UnitMasker(unit=(2, 2), ratio=0.5)(on_grid(2000, 8, 8), torch.Generator().manual_seed(0))
+    share = (in_units(mask.hidden, (8, 8), (2, 2)) > 0).float().mean(dim=0)
+    assert (share - 0.5).abs().max() < 0.05
+
+
+def test_units_in_a_padded_batch_are_single_tokens():
+    valid = torch.arange(16)[None] < torch.tensor([[16], [10]])
+    mask = check_masker(UnitMasker(unit=(2, 2), ratio=0.6), on_grid(2, 4, 4).replace(valid=valid))
+    assert mask.hidden.shape == (2, 6) and mask.visible.shape == (2, 4)
+
+
+def test_units_that_do_not_fit_are_refused():
+    for grid in ((6, 5), (6,), (6, 6, 6)):
+        with pytest.raises(
+            ValueError, match=r"units of \(2, 2\) tokens do not fill the grid .*; choose a unit that divides"
+        ):
+            UnitMasker(unit=(2, 2))(on_grid(2, *grid))
+    with pytest.raises(ValueError, match="do not fill the grid None"):
+        UnitMasker(unit=(2, 2))(on_grid(2, 4, 4).replace(grid=None))
+    with pytest.raises(ValueError, match="mask ratio 0.9 of 4 units leaves none visible; choose smaller units"):
+        UnitMasker(unit=(2, 2), ratio=0.9)(on_grid(2, 4, 4))
+    for unit in ((), (2, 0)):
+        with pytest.raises(ValueError, match="unit must be at least 1 token along each axis"):
+            UnitMasker(unit=unit)
+
+
+@part
+@dataclass(frozen=True)
+class FirstNumber:
+    """A score of the contents."""
+
+    def __call__(self, tokens: Tokens, rng: torch.Generator | None = None) -> torch.Tensor:
+        return tokens.x[..., 0]
+
+
+def scored(count: int, num_tokens: int, progress: float = 0.0) -> Step:
+    x = torch.rand(count, num_tokens, 2, generator=torch.Generator().manual_seed(3))
+    return Step(None, x, tokens(count, num_tokens).replace(x=x), progress=progress)
+
+
+def drawn(masker, step, seed=0):
+    return masker(step.tokens, torch.Generator().manual_seed(seed), step=step)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_hidden_tokens_is_that_of_the_highest_scores(share):
+    masker = ByScore(score=FirstNumber(), ratio=0.5, start_share=share, end_share=share)
+    step = scored(3000, 16)
+    check_masker(masker, step.tokens, step=step) if share < 1 else None
+    mask = drawn(masker, step)
+    assert mask.hidden.shape == (3000, 8) and torch.equal(mask.scores, step.tokens.x[..., 0])
+    rank = mask.scores.argsort(dim=1, descending=True).argsort(dim=1)
+    hidden = torch.zeros(3000, 16).scatter(1, mask.hidden, 1.0)
+    often = torch.stack([hidden[rank == place].mean() for place in range(16)])
+    forced = int(8 * share)
+    assert (often[:forced] == 1).all()  # the highest, always
+    if forced < 8:
+        assert (often[forced:] - (8 - forced) / (16 - forced)).abs().max() < 0.05  # the others, evenly
+    else:
+        assert (often[8:] == 0).all()
+
+
+def test_ratio_and_share_go_to_their_ends_over_the_run():
+    masker = ByScore(score=FirstNumber(), ratio=0.25, end_ratio=0.75, start_share=0.0, end_share=1.0)
+    assert masker.varies and not ByScore(score=FirstNumber()).varies
+    assert not ByScore(score=FirstNumber(), ratio=0.5, end_ratio=0.5).varies
+    counts = [drawn(masker, scored(2, 16, progress)).hidden.shape[1] for progress in (0, 0.25, 0.5, 1)]
+    assert counts == [4, 6, 8, 12]
+    late = scored(2, 16, progress=1.0)
+    top = late.tokens.x[..., 0].argsort(dim=1, descending=True)[:, :12]
+    assert torch.equal(drawn(masker, late).hidden.sort(dim=1).values, top.sort(dim=1).values)
+
+
+def test_scores_leave_padding_alone():
+    step = scored(2, 16)
+    step.tokens = step.tokens.replace(valid=torch.arange(16)[None] < torch.tensor([[16], [8]]))
+    mask = check_masker(ByScore(score=FirstNumber(), ratio=0.5, start_share=0.5), step.tokens, step=step)
+    assert mask.hidden.shape == (2, 4) and mask.visible.shape == (2, 4)
+
+
+@pytest.mark.parametrize("settings", [{"ratio": 1.0}, {"end_ratio": 0.0}, {"start_share": 1.1}, {"end_share": -0.1}])
+def test_scores_with_impossible_shares_are_refused(settings):
+    with pytest.raises(ValueError, match="must lie in"):
+        ByScore(score=FirstNumber(), **settings)
+
+
+def test_several_masks_come_one_after_another_from_one_generator():
+    step = scored(3, 16)
+    inner = (Uniform(ratio=0.5), Several(maskers=(ByScore(score=FirstNumber(), ratio=0.25),), times=2))
+    masks = drawn(Several(maskers=inner, times=2), step)
+    assert [mask.hidden.shape[1] for mask in masks] == [8, 8, 4, 4, 4, 4]
+    assert not torch.equal(masks[0].hidden, masks[1].hidden)
+    rng = torch.Generator().manual_seed(0)
+    assert torch.equal(masks[0].hidden, Uniform(ratio=0.5)(step.tokens, rng).hidden)
+    assert torch.equal(masks[1].hidden, Uniform(ratio=0.5)(step.tokens, rng).hidden)
+    check_masker(Several(maskers=(Uniform(), Uniform(ratio=0.5))), step.tokens, step=step)
+    for settings in ({"maskers": ()}, {"maskers": (Uniform(),), "times": 0}):
+        with pytest.raises(ValueError, match="several masks need a masker and times of at least 1"):
+            Several(**settings)
+
+
+SETTINGS = {"stripes": {"ratios": (0.5, 0.5)}, "unit": {"unit": (2, 2), "ratio": 0.5}}
+
+
+@pytest.mark.parametrize("name", maskers.NAMES)
+def test_maskers_are_made_by_name(name):
+    masker = maskers.make(name, **SETTINGS.get(name, {"ratio": 0.5}))
+    mask = check_masker(masker, spectrogram(3, 4, 8))
+    assert 0 < mask.hidden.shape[1] < 32
+
+
+def test_wrong_names_and_settings_of_maskers_are_one_line():
+    assert set(maskers.NAMES) >= {"uniform", "stripes", "tube", "frame", "block", "unit"}
+    with pytest.raises(ValueError, match="masker must be one of uniform, stripes, .*, got 'blob'"):
+        maskers.make("blob")
+    with pytest.raises(ValueError, match="masker 'uniform': got an unexpected keyword argument 'ration'"):
+        maskers.make("uniform", ration=0.5)
+    with pytest.raises(ValueError, match=r"mask ratio must lie in \(0, 1\), got 2"):
+        maskers.make("uniform", ratio=2)
+    with pytest.raises(AttributeError, match="module maskkit.maskers has no attribute 'NAME'"):
+        _ = maskers.NAME

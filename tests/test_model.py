@@ -11,10 +11,12 @@ from maskkit import Mask, MaskedModel
 from maskkit.decoder import JointDecoder, LinearDecoder
 from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.layers import Blocks
-from maskkit.maskers import Uniform
+from maskkit.maskers import Several, Uniform
 from maskkit.parts import build, describe
 from maskkit.positions import SinCos
 from maskkit.targets import Contents
+from maskkit.teachers import Teacher
+from maskkit.terms import Predict
 from maskkit.testing import check_modality, check_model
 from maskkit.tokenizers import Patches
 
@@ -160,3 +162,149 @@ def test_unknown_arguments_and_sizes():
         image.mae("tiny", mask=3)
     with pytest.raises(ValueError, match="224x230 is not divisible by patch 16x16"):
         image.mae("base", image_size=(224, 230))
+
+
+# --- several masks, and what parts are told ----------------------------------------------------------------------
+def counted(module, method="forward"):
+    """Count the calls of a module from now on."""
+    calls, inner = [], getattr(module, method)
+
+    def call(*args, **kwargs):
+        calls.append(args)
+        return inner(*args, **kwargs)
+
+    setattr(module, method, call)
+    return calls
+
+
+def several(*ratios, **parts):
+    torch.manual_seed(0)
+    model = signal_model()
+    made = {"tokenizer": model.tokenizer, "encoder": model.encoder, "decoder": model.decoder, "target": model.target}
+    if ratios:
+        made["masker"] = Several(maskers=tuple(Uniform(ratio=ratio) for ratio in ratios))
+    return MaskedModel(**{**made, **parts}).eval()
+
+
+@pytest.mark.parametrize(("ratios", "passes"), [((0.5, 0.5, 0.5), 1), ((0.5, 0.75), 2), ((0.5,), 1)])
+def test_masks_of_one_shape_are_encoded_in_one_pass_and_give_the_same(ratios, passes):
+    model = several(*ratios)
+    calls = counted(model.encoder)
+    out = model(signals(3), rng=torch.Generator().manual_seed(0))
+    assert len(calls) == passes and len(out.views) == len(ratios)
+    masks = [view["predict"].mask for view in out.views]
+    alone = [model(signals(3), mask=mask) for mask in masks]
+    for view, one in zip(out.views, alone, strict=True):
+        assert torch.allclose(view["predict"].prediction, one.prediction, atol=1e-5)
+    assert out.loss.item() == pytest.approx(sum(one.loss.item() for one in alone) / len(alone), rel=1e-5)
+    assert torch.equal(out.prediction, out.views[0]["predict"].prediction)
+
+
+def test_masks_of_one_shape_are_encoded_one_by_one_beside_batch_statistics():
+    """The statistics of three times the batch would be those of no step that was asked for."""
+
+    class Normed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.norm = torch.nn.Linear(8, 32), torch.nn.BatchNorm1d(32)
+
+        def forward(self, x):
+            return self.norm(self.linear(x).transpose(1, 2)).transpose(1, 2)
+
+    model = several(0.5, 0.5)
+    model.encoder.embed = Normed()
+    calls = counted(model.encoder)
+    model.train()(signals(3))
+    assert len(calls) == 2 and model.encoder.embed.norm.num_batches_tracked == 2
+
+
+def test_coordinates_of_each_sample_and_padding_go_along_in_one_pass():
+    model = several(0.5, 0.5)
+    calls, cut = counted(model.encoder), model.tokenizer
+
+    def padded(batch):
+        tokens = cut(batch)
+        valid = torch.arange(12)[None] < torch.tensor([[12], [9], [7]])
+        return tokens.replace(pos=tokens.pos.repeat(3, 1, 1) + torch.arange(3.0)[:, None, None], valid=valid)
+
+    model.tokenizer = padded
+    out = model(signals(3), rng=torch.Generator().manual_seed(0))
+    assert len(calls) == 1
+    for view in out.views:
+        one = model(signals(3), mask=view["predict"].mask)
+        assert torch.allclose(view["predict"].prediction, one.prediction, atol=1e-5)
+
+
+def test_two_masks_and_two_terms_need_one_pass_of_a_teacher():
+    teacher = Teacher()
+
+    def decoder():
+        return JointDecoder(latent=32, dim=16, depth=1, heads=2, output=32, positions=SinCos(dim=16, axes=1))
+
+    model = several(
+        0.5, 0.75, target=teacher, decoder=decoder(), also={"more": Predict(decoder=decoder(), target=teacher)}
+    )
+    calls = counted(teacher.encoder)
+    for passes in (1, 2):
+        out = model(signals(3))
+        assert len(calls) == passes and len(out.views) == 2 and out.terms.keys() == {"predict", "more"}
+    check_model(several(0.5, 0.75, target=Teacher(), decoder=decoder()), signals(3))
+
+
+def test_setup_and_after_step_reach_parts_and_what_is_inside_them():
+    told = []
+
+    class Inside(torch.nn.Module):
+        name = "inside"
+
+        def setup(self, model):
+            told.append((self.name, model))
+
+        def after_step(self, model, progress):
+            told.append((self.name, model, progress))
+
+    class PlainMasker:
+        name = "masker"
+        setup, after_step = Inside.setup, Inside.after_step
+
+        def __call__(self, tokens, rng=None):
+            return Uniform(ratio=0.5)(tokens, rng)
+
+    class PlainTerm(PlainMasker):
+        name, weight = "term", 1.0
+
+        def __call__(self, step):
+            return step.results["predict"]
+
+    decoder = signal_model().decoder
+    decoder.inside = Inside()
+    model = several(masker=PlainMasker(), decoder=decoder, also={"plain": PlainTerm()})
+    assert sorted(name for name, _ in told) == ["inside", "masker", "term"]
+    assert all(found is model for _, found in told)
+    told.clear()
+    model.after_step(0.25)
+    assert sorted((name, progress) for name, _, progress in told) == [
+        ("inside", 0.25),
+        ("masker", 0.25),
+        ("term", 0.25),
+    ]
+
+
+def test_a_target_without_contents_makes_no_picture_and_says_so_in_one_line():
+    decoder = JointDecoder(latent=32, dim=16, depth=1, heads=2, output=32, positions=SinCos(dim=16, axes=1))
+    model = several(0.5, target=Teacher(), decoder=decoder)
+    batch = signals(2)
+    with pytest.raises(ValueError, match="Teacher predicts no contents of tokens, so it makes no pictures") as caught:
+        model.reconstruct(batch)
+    assert "\n" not in str(caught.value)
+    out = model(batch)
+    grey = model.paint(out, batch, contents=torch.zeros(*out.mask.hidden.shape, 8))
+    assert grey.shape == batch.shape and (grey == 0).sum() >= out.mask.hidden.numel() * 8
+
+
+def test_several_masks_given_from_outside_are_each_checked():
+    model = several(0.5)
+    good = Mask.hide(torch.tensor([[0], [1]]), num_tokens=12)
+    assert len(model(signals(2), mask=[good, good]).views) == 2
+    with pytest.raises(ValueError, match=r"mask.hidden must lie in \[0, 12\)"):
+        model(signals(2), mask=[good, Mask(visible=good.visible, hidden=torch.tensor([[12], [0]]))])

@@ -90,7 +90,7 @@ def _default(modality: Modality, taken: dict[str, str | None]) -> Settings:
         if method is None or find_method(modality, method) is type(settings.model):
             return settings
         return replace(settings, model=find_method(modality, method)())
-    kind = find_method(modality, method or next(iter(modality.presets)))
+    kind = find_method(modality, method or next(iter(methods_of(modality))))
     model = kind() if size is None else kind(size=size)  # type: ignore[call-arg]  # presets have sizes
     data = modality.data(root=tyro.MISSING)  # type: ignore[call-arg]  # settings of data have a root
     return Pretrain(model=cast(ModelSettings, model), data=data, out=cast(Path, tyro.MISSING))

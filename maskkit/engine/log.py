@@ -78,7 +78,7 @@ class Log:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)  # a path may hold [brackets]
 
     def picture(self, path: Path, step: int) -> None:
         """Add a PNG to TensorBoard for a step."""

@@ -5,7 +5,7 @@ from typing import cast
 
 from maskkit.engine.run import RunFolder, from_plain
 from maskkit.engine.settings import DataSettings, ModelSettings, Pretrain
-from maskkit.methods import find_method
+from maskkit.methods import find_method, methods_of
 from maskkit.modality import Modality
 
 
@@ -27,7 +27,7 @@ def settings_from(
     try:
         if name is None and "method" not in record and modality.migrate is not None:
             name, settings = modality.migrate(settings)
-        kind = find_method(modality, str(name or next(iter(modality.presets))))
+        kind = find_method(modality, str(name or next(iter(methods_of(modality)))))
         model = from_plain(kind, cast(Mapping[str, object], settings.get("model", {})))
         data = from_plain(modality.data, cast(Mapping[str, object], settings.get("data", {})))
         return cast(Pretrain[ModelSettings, DataSettings], from_plain(Pretrain, settings, model=model, data=data))

@@ -15,10 +15,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from maskkit.parts import part
+
 SLOW_BFLOAT16 = torch.backends.cpu.get_cpu_capability().startswith("AVX") and not torch.cpu._is_amx_tile_supported()
 NUMBERS = 2**21  # that are float32 at a time; from 2^20 to 2^22 times are the same, below it products get slow
 
 
+@part  # a modality's embedding is one
 class Linear(nn.Linear):
     """torch's layer, multiplying by ``linear``."""
 

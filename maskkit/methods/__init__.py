@@ -44,6 +44,10 @@ def all_methods() -> dict[str, type[Method]]:
         method: type[Method] = entry.load()
         if entry.name in found:
             raise ValueError(f"method {entry.name} of {entry.value} exists already; rename it in its package")
+        if method.name != entry.name:  # a run records the class's name, and is resumed by it
+            raise ValueError(
+                f"{entry.value} is registered as method {entry.name} but is named {method.name}; use one name"
+            )
         found[entry.name] = method
     return found
 

@@ -1,0 +1,1 @@
+"""Parts for maskkit from outside: one file each."""
