@@ -1,14 +1,8 @@
 """Parts record their arguments, so that a model can be described as plain JSON and built again.
 
-<<<<<<< HEAD
-``@part`` records the arguments that a class was called with. ``describe`` turns a built part into plain JSON, and
-``build`` turns that back into the part. A file names a part; it never names code to run. Only classes that are already
-imported, maskkit's own and those that installed packages announce by entry points can be built.
-=======
 ``@part`` records the arguments of a class. ``describe`` turns a part into plain JSON, and ``build`` turns that back
 into a part. A file names parts and never code to run. ``build`` finds classes that are already imported, maskkit's own,
 and those of installed packages that register them by entry point.
->>>>>>> lang
 """
 
 import dataclasses
@@ -24,13 +18,8 @@ C = TypeVar("C", bound=type)
 T = TypeVar("T")
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
-<<<<<<< HEAD
 GROUPS = ("modalities", "methods", "maskers", "targets", "parts")  # entry points maskkit.GROUP that announce parts
 NO_PARTS = ("cli", "doctor", "testing", "bench", "commands")  # modules of maskkit that hold none
-=======
-ROOMS = ("maskkit", "maskkit.methods")  # packages whose modules define maskkit's own parts
-GROUPS = ("maskkit.modalities", "maskkit.methods", "maskkit.maskers", "maskkit.targets")  # of entry points
->>>>>>> lang
 
 # Earlier names of parts and their arguments, in files that earlier versions wrote.
 RENAMED_PARTS = {"Ball": "BlockMasker"}
@@ -141,20 +130,11 @@ def find(name: str) -> type:
 
 @functools.cache
 def _import_parts() -> None:
-<<<<<<< HEAD
-    """Import the modules that hold maskkit's own parts, and what installed packages announce by entry points."""
+    """Import the modules of maskkit's own parts, and those that installed packages register by entry point."""
     package = importlib.import_module("maskkit")
     for module in pkgutil.iter_modules(package.__path__):
         if module.name not in NO_PARTS:
             importlib.import_module(f"maskkit.{module.name}")
-=======
-    """Import the modules of maskkit's own parts, and those that installed packages register by entry point."""
-    for room in ROOMS:
-        package = importlib.import_module(room)
-        for module in pkgutil.iter_modules(package.__path__, f"{room}."):
-            if not module.name.endswith((".cli", ".doctor", ".testing")):
-                importlib.import_module(module.name)
->>>>>>> lang
     for group in GROUPS:
         for entry in entry_points(group=f"maskkit.{group}"):
             entry.load()

@@ -38,11 +38,7 @@ class Probe:
     baselines: bool = False
     """Also measure raw contents (reduced by PCA) and the untrained encoder."""
     seed: int = 0
-<<<<<<< HEAD
     """Seed of the split and of the untrained encoder."""
-=======
-    """Seed of the split into training and test samples."""
->>>>>>> lang
     out: Path | None = None
     """JSON file to write the accuracies to."""
     batch: int = 64
@@ -80,13 +76,9 @@ class Probe:
         self._report(fit, test)
 
     def _encoders(self, opened: OpenRun) -> "dict[str, MaskedModel | None]":
-<<<<<<< HEAD
         """Return what is measured; None stands for raw contents."""
         import torch
 
-=======
-        """Return the models to measure by name; None stands for raw contents."""
->>>>>>> lang
         from maskkit.model import MaskedModel
         from maskkit.parts import build_as, describe
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The error of predicted contents, beside that of filling in the mean of the visible tokens."""
-=======
 """Errors of reconstructions in the units of the contents, and those of a simple baseline."""
->>>>>>> lang
 
 from collections.abc import Iterable
 

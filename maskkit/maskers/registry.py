@@ -23,13 +23,8 @@ _OURS: dict[str, Callable[..., Masker]] = {
 
 
 def names() -> tuple[str, ...]:
-<<<<<<< HEAD
     """Return the names that ``make`` knows: maskkit's and those of installed packages (group ``maskkit.maskers``)."""
     return (*_OURS, *(entry.name for entry in entry_points(group=GROUP) if entry.name not in _OURS))
-=======
-    """Return the names for ``make``: maskkit's and those of installed packages (group ``maskkit.maskers``)."""
-    return (*_OURS, *(entry.name for entry in entry_points(group="maskkit.maskers") if entry.name not in _OURS))
->>>>>>> lang
 
 
 def make(name: str, **settings: object) -> Masker:

@@ -41,14 +41,9 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 
 
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-<<<<<<< HEAD
-    """Name the encoder as timm does. Only models with one class token have a timm name."""
+    """Return the encoder with timm's names. Raises ValueError unless it has exactly one class token."""
     # A mask token stands for contents that are hidden, of which timm's models have none.
     encoder = {name: x for name, x in state.items() if name.startswith("encoder.") and name != "encoder.mask_token"}
-=======
-    """Return the encoder with timm's names. Raises ValueError unless it has exactly one class token."""
-    encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
->>>>>>> lang
     if transformer(model).prefix.shape[1] != 1:
         raise ValueError(
             f"layout timm writes one class token, this encoder has {transformer(model).prefix.shape[1]} prefix tokens"

@@ -52,12 +52,8 @@ def point_mae(
     alone: nothing leaks, and it is 2.5 times cheaper (docs/official.md P2). In evaluation the two are the same. Groups
     overlap, so in either case points of a hidden group may also lie in a visible one, as published.
 
-<<<<<<< HEAD
-    Smaller models change ``dim``, ``depth`` and ``heads``. ``parts`` replace any part of ``MaskedModel``.
-=======
     There is one published size; ``dim``, ``depth`` and ``heads`` change it. ``parts`` replaces any of tokenizer,
     masker, encoder, decoder, target, loss. Raises ValueError for an unknown setting or part.
->>>>>>> lang
     """
     check_parts("points.point_mae", parts)
     _check_choice("mask", mask, ("random", "block"))

@@ -30,7 +30,6 @@ def is_remote(name: str) -> bool:
     return "://" in name
 
 
-<<<<<<< HEAD
 class FileSystem(Protocol):
     """A file system of fsspec, as far as it is used here."""
 
@@ -51,11 +50,7 @@ class FileSystem(Protocol):
 
 
 def file_system(address: str) -> tuple[FileSystem, str]:
-    """Return fsspec's file system for an address and the path in it. Raises ValueError where a package is missing."""
-=======
-def file_system(address: str) -> tuple[Any, str]:
     """Return fsspec's file system for an address and the path in it. Raises ValueError if a package is missing."""
->>>>>>> lang
     import fsspec  # comes with torch; in a function, since it is needed only here and takes a while
 
     try:
