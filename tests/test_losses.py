@@ -52,7 +52,7 @@ FORMULAS = [
 
 
 @pytest.mark.parametrize(
-    ("loss", "formula"), FORMULAS, ids=lambda each: repr(each) if hasattr(each, "__dict__") else ""
+    ("loss", "formula"), FORMULAS, ids=[repr(loss) for loss, _ in FORMULAS]
 )
 def test_losses_are_their_formulas(loss, formula):
     prediction, value = numbers()

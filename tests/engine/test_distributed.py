@@ -120,7 +120,7 @@ def test_torchrun_brings_a_run_back_after_a_process_dies(digits, tmp_path):
     out = tmp_path / "run"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2"]
     words = [*torchrun, "--master-port", "0", "--standalone", str(ROOT / "recipes" / "mae_imagenet.py")]
-    words += ["--data.root", str(digits), "--data.min-scale", "1", "--data.no-flip", "--model.size", "tiny"]
+    words += ["--data.root", str(digits), "--data.min-scale", "1", "--data.flip", "False", "--model.size", "tiny"]
     words += ["--model.image-size", "8", "8", "--model.patch-size", "2", "--model.channels", "1", "--out", str(out)]
     words += ["--batch", "8", "--micro-batch", "4", "--steps", "30", "--log-every", "1", "--save-every", "5"]
     words += ["--workers", "0", "--precision", "fp32", "--picture-every", "1000"]
