@@ -8,7 +8,9 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.maskers import Uniform
-from maskkit.positions import SinCos
+from maskkit.positions import FlatSinCos, SinCos
+from maskkit.tokenizers import grid_coordinates
+from maskkit.types import Tokens
 
 KINDS = [SparseEncoder, DenseEncoder]
 
@@ -127,3 +129,19 @@ def test_a_pass_with_fake_tensors_leaves_nothing_behind(name):
     assert torch.equal(out.tokens.pos, real.tokenizer(torch.ones(2, *shape)).pos)
     with mode:  # and the other way round: what real passes keep is of no use to fake ones
         assert isinstance(make().encode(torch.ones(2, *shape)).tokens, FakeTensor)
+
+
+@pytest.mark.parametrize("positions", [SinCos(dim=16, axes=2), FlatSinCos(dim=16)], ids=["sincos", "flat"])
+def test_tables_of_positions_that_were_made_of_fake_tensors_are_not_kept(positions):
+    def tokens():
+        return Tokens(x=torch.zeros(2, 6, 4), pos=grid_coordinates((2, 3), torch.device("cpu")), grid=(2, 3))
+
+    before = positions(tokens())
+    assert positions(tokens()) is before  # one table a grid
+    with FakeTensorMode():
+        assert isinstance(positions(tokens()), FakeTensor)
+    assert positions(tokens()) is before
+    fresh = type(positions)(**{"dim": 16, **({"axes": 2} if isinstance(positions, SinCos) else {})})
+    with FakeTensorMode():
+        fresh(tokens())
+    assert not holds_fake_tensors(fresh) and torch.equal(fresh(tokens()), before)

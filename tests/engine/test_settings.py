@@ -132,6 +132,17 @@ def go_on(run, **asked):
     return resumed(run, replace(run, **asked), said.append), said
 
 
+STAYS = {"batch", "micro_batch", "epochs", "warmup_epochs", "min_lr", "clip", "ema", "precision", "seed"}
+PARTS = {"model", "data", "optim", "out", "resume"}
+
+
+def test_each_setting_may_change_or_stays():
+    """What a run computes stays; how fast, how safely and how often it is looked at may change."""
+    everything = {each.name for each in dataclasses.fields(Pretrain)}
+    assert everything == STAYS | PARTS | set(MAY_CHANGE) and len(MAY_CHANGE) == 15
+    assert {"steps", "workers", "device", "save_every", "keep", "max_bad"} <= set(MAY_CHANGE)
+
+
 VALUES = {"device": "cpu", "sharding": "none", "max_bad": 0.5, "compile": True, "recompute": True}
 VALUES |= {"save_in_background": True}
 
