@@ -51,9 +51,7 @@ FORMULAS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("loss", "formula"), FORMULAS, ids=[repr(loss) for loss, _ in FORMULAS]
-)
+@pytest.mark.parametrize(("loss", "formula"), FORMULAS, ids=[repr(loss) for loss, _ in FORMULAS])
 def test_losses_are_their_formulas(loss, formula):
     prediction, value = numbers()
     found = loss(prediction, value)
