@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from maskkit.bench.timing import alternate, machine, write_record
 from maskkit.bench.workload import Read, Run, find_workload
+from maskkit.methods import methods_of
 from maskkit.modality import find_modality
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Data:
         """Read a data set with training transforms; returns samples per second by number of workers."""
         found = find_modality(self.work)
         data = found.data(root=path)  # type: ignore[call-arg]  # settings of data have a root
-        fit = found.fit(next(iter(found.presets.values()))(), data, print)
+        fit = found.fit(next(iter(methods_of(found).values()))(), data, print)
         source = fit.data.open(fit.model.build().tokenizer, train=True)
         return {f"{count} workers": throughput(source, count, self.batch, self.seconds) for count in self.workers}
 

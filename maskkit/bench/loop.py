@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskkit.bench.workload import Preset, find_workload
+from maskkit.methods import methods_of
 from maskkit.modality import find_modality
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def looped_steps(preset: Preset, folder: Path, batch: int, steps: int) -> float:
 
     found = find_modality(preset.name.split(".")[0])
     settings = Pretrain(
-        model=next(iter(found.presets.values()))(),  # named in config.json; the model trained is the preset's
+        model=next(iter(methods_of(found).values()))(),  # named in config.json; the model trained is the preset's
         data=found.data(root="none"),  # type: ignore[call-arg]  # settings of data have a root
         out=folder,
         batch=batch,
