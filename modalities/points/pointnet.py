@@ -1,4 +1,4 @@
-"""The mini-PointNet that turns a group of points into a vector, and how Point-MAE starts.
+"""The mini-PointNet that embeds groups of points, and the initialisation of Point-MAE.
 
 Shapes: B clouds, N groups, K points of a group, C numbers per point, D width.
 """
@@ -85,7 +85,7 @@ def group_max(x: Float[Tensor, "G*K D"], size: int) -> Float[Tensor, "G D"]:
 
 @torch.no_grad()
 def init_point_mae_weights(model: nn.Module) -> None:
-    """Start the weights of a MaskedModel as ``Point_MAE.py`` does (docs/official.md P8)."""
+    """Initialise a MaskedModel as ``Point_MAE.py`` does (docs/official.md P8)."""
     for layer in model.encoder.modules():  # type: ignore[union-attr]  # torch types a submodule as Module | Tensor
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)
