@@ -1,1 +1,1 @@
-"""``maskkit bench``: what is timed and how; each modality says what its step, its peer and its readers are."""
+"""``maskkit bench``: benchmarks. Each modality defines its step, its peer and its readers."""
