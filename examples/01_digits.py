@@ -1,7 +1,7 @@
-"""Pretrain an image MAE on scikit-learn's hand-written digits, and see what its encoder has learnt.
+"""Pretrain an image MAE on scikit-learn's hand-written digits, and measure what its encoder has learnt.
 
-1,297 digits of 8 x 8 pixels are seen without labels. Then ten labels a class are shown to two simple classifiers, which
-read raw pixels, the encoder before training, or the encoder after it; 500 digits that nothing has seen test them.
+1,297 digits of 8 x 8 pixels are used without labels. Then two simple classifiers are fitted to ten labels per class.
+They use raw pixels, or features of the encoder before or after training, and are tested on 500 other digits.
 
     python examples/01_digits.py --out demo
 """
@@ -46,7 +46,7 @@ class SmallMAE:
 
 
 def main(out: Path = Path("demo"), steps: int = 2500, seed: int = 0) -> None:
-    """Train, draw, compare. A run that is there already is kept."""
+    """Train, draw and compare. An existing run is not repeated."""
     pixels, labels = image.digits()
     order = np.random.default_rng(seed).permutation(len(pixels))
     train, test = order[HELD_OUT:], order[:HELD_OUT]

@@ -1,4 +1,4 @@
-"""A modality of one's own: one-dimensional signals, from a tokenizer to a trained model, in one short file.
+"""A new modality: one-dimensional signals, from a tokenizer to a trained model, in one short file.
 
 python examples/02_new_modality.py --out signals.png
 """
@@ -27,7 +27,7 @@ def signals(count: int, rng: torch.Generator) -> torch.Tensor:
 
 
 def model() -> MaskedModel:
-    """Return the six parts put together: this is all that a new modality has to say."""
+    """Return a model of six parts, which is all that a new modality needs."""
     return MaskedModel(
         tokenizer=Patches(size=(8,), channels=1),
         masker=Uniform(ratio=0.5),
@@ -42,7 +42,7 @@ def main(out: Path = Path("signals.png"), steps: int = 400) -> None:
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
     net, sample = model(), signals(8, rng)
-    check_masker(net.masker, check_tokenizer(net.tokenizer, sample))  # the laws that every modality keeps
+    check_masker(net.masker, check_tokenizer(net.tokenizer, sample))  # the properties that every modality must have
     check_model(net, sample)
     held_out = signals(256, rng)
     print(f"loss on held-out signals before: {net(held_out).loss.item():.4f}")

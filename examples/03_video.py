@@ -1,6 +1,6 @@
 """Pretrain VideoMAE on hand-written digits that move, and see whether its encoder has learnt what motion is.
 
-A digit moves right, left, down or up and comes in again at the other side: one frame says nothing of the direction.
+A digit moves right, left, down or up and re-enters at the other side, so one frame does not show the direction.
 A linear classifier reads it from the features of clips, and of clips that stand still at their first frame.
 
     python examples/03_video.py --out moving
@@ -34,7 +34,7 @@ class SmallVideoMAE:
 
     def build(self) -> MaskedModel:
         """Return the model with newly initialised weights."""
-        # A token of two frames, as published, shows motion already, even to untrained encoders.
+        # A token of two frames, as published, shows motion even to untrained encoders.
         sizes = {"frames": 8, "image_size": 16, "patch_size": 4, "tubelet": 1, "channels": 1}
         places = FlatSinCos(dim=64)
         encoder = SparseEncoder(content=16, dim=64, depth=3, heads=4, positions=places, prefix_tokens=0)
@@ -51,7 +51,7 @@ def features(model: MaskedModel, clips: np.ndarray, *, still: bool = False) -> n
 
 
 def main(out: Path = Path("moving"), steps: int = 1000, seed: int = 0) -> None:
-    """Train, probe, draw. A run that is there already is kept."""
+    """Train, probe and draw. An existing run is not repeated."""
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "train.npz", videos=video.moving_digits(20_000, **CLIPS, seed=seed)[0])
     run, optim = out / f"run-{seed}", AdamW(lr=4e-3, no_decay=video.NO_DECAY)

@@ -1,4 +1,6 @@
-"""Pretrain a Point-MAE on clouds of four kinds of shapes, and see what its encoder has learnt. About a minute on a CPU.
+"""Pretrain a Point-MAE on clouds of four kinds of shapes, and measure what its encoder has learnt.
+
+It takes about a minute on a CPU.
 
 Spheres, tori, boxes and cones, each turned and stretched at random, are seen without labels. Then ten labels a class
 are shown to two simple classifiers, which read the encoder before or after training.
@@ -46,7 +48,7 @@ def clouds(count: int, path: Path, seed: int) -> Path:
 
 
 def main(out: Path = Path("shapes"), steps: int = 300, seed: int = 0) -> None:
-    """Train, compare, draw. A run that is there already is kept."""
+    """Train, compare and draw. An existing run is not repeated."""
     out.mkdir(parents=True, exist_ok=True)
     train, test = clouds(2000, out / "train.npz", seed), clouds(400, out / "test.npz", seed + 1)
     run = out / f"run-{seed}"

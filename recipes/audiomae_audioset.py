@@ -63,7 +63,7 @@ SIZES = {"vit-small": vit_small, "vit-base": vit_base, "vit-large": vit_large}
 
 
 def main() -> None:
-    """Read the command line; without a size it is vit-base."""
+    """Parse the command line and train; the default size is vit-base."""
     words = sys.argv[1:]
     size = SIZES[words.pop(0) if words and words[0] in SIZES else "vit-base"]
     pretrain(tyro.cli(Settings, default=size(), description=size.__doc__, args=words), audio)

@@ -33,7 +33,7 @@ def vit_base() -> Settings:
         data=image.Data(root="imagenet/train", min_scale=0.2, flip=True),
         out=Path("runs/mae_vit_base"),
         batch=batch,
-        micro_batch=64,  # as on each of the authors' 64 GPUs; fewer devices add up more of them
+        micro_batch=64,  # as on each of the authors' 64 GPUs; fewer devices accumulate more
         epochs=1600,
         warmup_epochs=40,
         optim=AdamW(lr=scaled_lr(1.5e-4, batch), betas=(0.9, 0.95), weight_decay=0.05),
@@ -59,7 +59,7 @@ SIZES = {"vit-base": vit_base, "vit-large": vit_large, "vit-huge": vit_huge}
 
 
 def main() -> None:
-    """Read the command line; without a size it is vit-base."""
+    """Parse the command line and train; the default size is vit-base."""
     words = sys.argv[1:]
     size = SIZES[words.pop(0) if words and words[0] in SIZES else "vit-base"]
     pretrain(tyro.cli(Settings, default=size(), description=size.__doc__, args=words), image)

@@ -72,7 +72,7 @@ SIZES = {"vit-base": vit_base, "vit-large": vit_large, "vit-huge": vit_huge}
 
 
 def main() -> None:
-    """Read the command line; without a size it is vit-large."""
+    """Parse the command line and train; the default size is vit-large."""
     words = sys.argv[1:]
     size = SIZES[words.pop(0) if words and words[0] in SIZES else "vit-large"]
     pretrain(tyro.cli(Settings, default=size(), description=size.__doc__, args=words), video)

@@ -52,7 +52,7 @@ def point_mae() -> Settings:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Parse the command line and train."""
     pretrain(tyro.cli(Settings, default=point_mae(), description=point_mae.__doc__), points)
 
 

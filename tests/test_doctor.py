@@ -13,7 +13,7 @@ def test_it_says_of_each_modality_what_reads_its_files(capsys):
     said = capsys.readouterr().out
     for line in ("reads audio", "Pillow", "point clouds", "reads meshes", "files are read by", "reads LAS"):
         assert line in said
-    assert "all that maskkit needs is here" in said
+    assert "everything that maskkit needs is installed" in said
 
 
 def test_it_knows_no_package_of_a_modality_itself():

@@ -1,1 +1,1 @@
-"""``maskkit bench``: one benchmark a file. Each modality gives its training step, its peer and its readers."""
+"""``maskkit bench``: benchmarks. Each modality defines its step, its peer and its readers."""

@@ -6,14 +6,14 @@ from typing import Protocol
 
 import tyro
 
-# name: module, class, and what it does in a line; a module is imported when its benchmark is asked for
+# name: module, class and description; a module is imported when its benchmark runs
 BENCHMARKS = {
-    "step": ("maskkit.bench.step", "Step", "a training step, beside a peer's or another revision's (--against)"),
-    "memory": ("maskkit.bench.memory", "Memory", "the most memory that a training step holds, beside a peer's"),
-    "data": ("maskkit.bench.data", "Data", "the reader alone, on your data or beside a plain library"),
-    "loop": ("maskkit.bench.loop", "Loop", "what the training loop adds to a bare step"),
-    "kernels": ("maskkit.bench.kernels", "Kernels", "attention and operations on points, beside references"),
-    "import": ("maskkit.bench.imports", "Imports", "importing maskkit and its modalities, beside torch alone"),
+    "step": ("maskkit.bench.step", "Step", "time of a training step, against a peer or another revision (--against)"),
+    "memory": ("maskkit.bench.memory", "Memory", "peak memory of a training step, compared with a peer"),
+    "data": ("maskkit.bench.data", "Data", "throughput of the reader, on your data or compared with plain libraries"),
+    "loop": ("maskkit.bench.loop", "Loop", "overhead of the training loop"),
+    "kernels": ("maskkit.bench.kernels", "Kernels", "time of attention and point operations, compared with references"),
+    "import": ("maskkit.bench.imports", "Imports", "import time of maskkit and its modalities, compared with torch"),
 }
 
 

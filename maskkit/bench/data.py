@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Time the reader alone: by number of workers on your data, or beside a plain library on files made for it."""
+    """Measure the reader by number of workers on your data, or compared with plain libraries on generated files."""
 
     work: str = "image"
     """Modality."""
     path: str | None = None
-    """What --data of `maskkit pretrain` takes; without it the modality's own comparison runs, if it has one."""
+    """Data to read, as for --data of `maskkit pretrain`. By default the modality's own comparison runs."""
     workers: tuple[int, ...] = (0, 1, 2)
-    """Numbers of processes to try on --path."""
+    """Numbers of worker processes to measure on --path."""
     batch: int = 32
-    """Samples in a batch of --path."""
+    """Batch size for --path."""
     seconds: float = 5.0
-    """How long to read --path with each number; the first batch does not count."""
+    """Seconds to read --path for each number of workers, without the first batch."""
     count: int = 24
-    """Calls timed of each way of reading in the comparison; the median counts."""
+    """Number of timed calls per reader in the comparison. The median is reported."""
     out: Path | None = None
-    """JSON file to write."""
+    """JSON file to write the results to."""
 
     def run(self) -> None:
-        """Time, print, and write the record."""
+        """Measure, print and write the results."""
         find_modality(self.work)
         speeds = self._on_path(self.path) if self.path is not None else self._beside_others()
         print(machine("cpu"))
@@ -67,7 +67,7 @@ class Data:
 
 
 def throughput(source: "Source", workers: int, batch: int, seconds: float) -> float:
-    """Return the samples that are read in a second, over so many seconds; the first batch does not count."""
+    """Return the samples read per second, measured over ``seconds`` without the first batch."""
     from maskkit.data.loader import Stream, load
     from maskkit.data.skips import Skips
 

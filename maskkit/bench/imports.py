@@ -19,10 +19,10 @@ MODALITY = "from maskkit.modality import find_modality; find_modality({name!r})"
 
 @dataclass(frozen=True, kw_only=True)
 class Imports:
-    """Time `import maskkit` and its modalities, in new processes, beside torch alone."""
+    """Time the import of maskkit and its modalities in new processes, compared with torch."""
 
     repeats: int = 5
-    """Processes started of each; the median counts."""
+    """Number of timed processes per import. The median is reported."""
 
     def run(self) -> None:
         """Time and print."""

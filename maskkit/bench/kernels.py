@@ -24,17 +24,17 @@ CLOUDS = ((32, 1024, 64), (4, 8192, 512))  # clouds, points, samples or groups
 
 @dataclass(frozen=True, kw_only=True)
 class Kernels:
-    """Time attention and the operations on points, as dispatched, beside their references."""
+    """Time attention and the operations on points, compared with their references."""
 
     repeats: int = 12
-    """Runs of each; the median counts."""
+    """Number of timed runs per operation. The median is reported."""
     device: str = "cpu"
     """cpu or cuda."""
     out: Path | None = None
-    """JSON file to write."""
+    """JSON file to write the results to."""
 
     def run(self) -> None:
-        """Time, print, and write the record."""
+        """Measure, print and write the results."""
         results: dict[str, object] = {"machine": machine(self.device)}
         print(results["machine"])
         for title, forms in contests(self.device):

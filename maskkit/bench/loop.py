@@ -1,4 +1,4 @@
-"""``maskkit bench loop``: what the training loop adds to a bare step."""
+"""``maskkit bench loop``: overhead of the training loop."""
 
 import contextlib
 import io
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """Time what the training loop adds to a bare step (seeds, norms, checks, logs), and what a checkpoint costs."""
+    """Measure the overhead of the training loop over a bare step (seeds, norms, checks, logs), and of a checkpoint."""
 
     work: str = "image"
-    """Modality whose first preset is trained, in float32."""
+    """Modality whose default method is trained, in float32."""
     size: str | None = None
-    """Size of the model, where the preset has sizes."""
+    """Size of the model, if the method has sizes."""
     batch: int = 8
     """Samples per step."""
     steps: int = 4
-    """Steps timed in a row; one more warms up."""
+    """Number of consecutive timed steps, after one warm-up step."""
     rounds: int = 5
-    """Bare steps and the loop take turns so many times; medians count."""
+    """Number of alternations of bare steps and the loop. Medians are reported."""
 
     def run(self) -> None:
         """Time and print."""

@@ -13,18 +13,18 @@ Who = Literal["ours", "peer"]
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Measure the most memory that a training step holds, weights and optimiser included, beside the peer's."""
+    """Measure the peak memory of a training step, including weights and optimiser, compared with the peer."""
 
     work: str = "image"
-    """Modality; its module says which model, batch and peer."""
+    """Modality, which defines the model, the batch and the peer."""
     precision: Precision = "both"
     """float32, bfloat16 autocast, or both."""
     peer: bool = True
-    """Measure the peer too."""
+    """Also measure the peer."""
     device: str = "cpu"
-    """cpu (what the process takes more than before) or cuda (what torch has allocated)."""
+    """cpu (growth of the process) or cuda (memory allocated by torch)."""
     out: Path | None = None
-    """JSON file to write."""
+    """JSON file to write the results to."""
 
     def run(self) -> None:
         """Measure, print, and write the record."""

@@ -13,33 +13,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Time a training step (forward, backward, optimiser) beside a peer's, or beside another revision of maskkit.
+    """Time a training step (forward, backward, optimiser), compared with a peer or another revision of maskkit.
 
-    The runs alternate, since machines are noisy. The peer is another implementation, such as transformers', where it
-    is installed. With --against, the published presets are timed instead, in one process a revision.
+    The runs alternate, because machines are noisy. The peer is another implementation, such as transformers', if it is
+    installed. With --against, the published presets are timed instead, in one process per revision.
     """
 
     work: str = "image"
-    """Modality; its module says which model, batch and peer."""
+    """Modality, which defines the model, the batch and the peer."""
     precision: Precision = "both"
     """float32, bfloat16 autocast, or both; both means float32 with --against."""
     repeats: int = 7
-    """Steps timed of each; the median counts."""
+    """Number of timed steps each. The median is reported."""
     peer: bool = True
-    """Time the peer too."""
+    """Also time the peer."""
     against: str | None = None
     """Git revision to compare with, such as HEAD~1; needs a clone of the repository."""
     method: str | None = None
-    """Published preset to compare with --against, such as videomae; all of the modality's otherwise."""
+    """Published preset to compare with --against, such as videomae. By default all presets of the modality."""
     all: bool = False
     """Compare the presets of all modalities with --against."""
     device: str = "cpu"
     """cpu or cuda."""
     out: Path | None = None
-    """JSON file to write."""
+    """JSON file to write the results to."""
 
     def run(self) -> None:
-        """Time, print, and write the record."""
+        """Measure, print and write the results."""
         if self.repeats < 1:
             raise ValueError(f"--repeats must be at least 1, got {self.repeats}")
         if self.against is not None:

@@ -1,1 +1,1 @@
-"""Data: sources of samples, where they lie, and the loader that batches them. It knows no model and no run."""
+"""Data: sources of samples, the search for files, and the loader. It depends on no model and no run."""

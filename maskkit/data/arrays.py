@@ -1,4 +1,4 @@
-"""Samples in .npy and .npz files: a source of them, which array holds them, and one line for what cannot be loaded."""
+"""Samples in .npy and .npz files: a source, the choice of arrays by name, and errors in one line."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,15 +20,15 @@ Array = NDArray[np.generic]
 
 
 def is_array_file(path: str) -> bool:
-    """Tell by its suffix whether a file is an .npy or an .npz."""
+    """Return whether a file is an .npy or .npz file, by its suffix."""
     return path.lower().endswith((".npy", ".npz"))
 
 
 class Row(Protocol):
-    """What a modality makes of one row of an array. It has to be picklable, so that worker processes get it."""
+    """Converts a row of an array into a sample. It must be picklable, for worker processes."""
 
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Sample:
-        """Return the sample of a row as it is stored. Raises BadSampleError under the name ``path``."""
+        """Return the sample of a stored row. Raises BadSampleError with ``path`` as its name."""
 
 
 R = TypeVar("R", bound=Row)
@@ -40,12 +40,12 @@ def _as_stored(array: Array, where: str) -> Array:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraySource(Generic[R]):
-    """The rows of one ``.npy`` (memory-mapped) or ``.npz`` (loaded once) file as a source of samples.
+    """A source of the rows of one ``.npy`` (memory-mapped) or ``.npz`` (loaded once) file.
 
-    ``names`` are what the samples may be called in an .npz, ``also`` what an array beside them may be called; see
-    ``choose_keys``. ``row`` makes a sample of one row, ``arrange`` views the whole array as a modality wants it and
-    raises ValueError for what does not fit. A copy of this in a spawned process opens the file again, since pickling
-    would send it the whole memory map. Raises ValueError for files that cannot be loaded.
+    ``names`` are possible names of the samples in an .npz, ``also`` those of a second array; see ``choose_keys``.
+    ``row`` converts a row into a sample. ``arrange`` returns a view of the whole array in the axes of the modality, and
+    raises ValueError for arrays that do not fit. A spawned process opens the file again, because pickling would copy
+    the whole memory map. Raises ValueError for files that cannot be loaded.
     """
 
     where: str
@@ -54,7 +54,7 @@ class ArraySource(Generic[R]):
     arrange: Callable[[Array, str], Array] = _as_stored
     also: tuple[str, ...] = ()
     loaded: InitVar[tuple[Array, Array | None] | None] = None
-    """Samples and labels, where the file was read already."""
+    """Samples and labels, if the file was loaded before."""
     array: Array = field(init=False, repr=False)
     """Samples as ``arrange`` views them, [N ...]."""
     _labels: Array | None = field(init=False, repr=False)
@@ -78,7 +78,7 @@ class ArraySource(Generic[R]):
 
     @property
     def repeats(self) -> int:
-        """1: each row is one sample."""
+        """The number of samples per row: 1."""
         return 1
 
     def read(self, key: Key, rng: torch.Generator) -> Sample:
@@ -86,25 +86,25 @@ class ArraySource(Generic[R]):
         return self.row(self.array[key.index], self.path(key.index), rng)
 
     def path(self, index: int) -> str:
-        """Name a row: ``digits.npz[7]``."""
+        """Return the name of a row, such as ``digits.npz[7]``."""
         return f"{self.where}[{index}]"
 
     def label(self, index: int) -> str | None:
-        """Return the class of a row, where the file holds labels."""
+        """Return the class of a row, or None if the file has no labels."""
         return label_text(self._labels, index)
 
     def spread(self, count: int) -> list[int]:
-        """Return up to ``count`` indices, evenly spread, to judge all rows by."""
+        """Return up to ``count`` evenly spread indices, for statistics of the data set."""
         return spread_evenly(len(self), count)
 
 
 def load_arrays(
     where: str, names: Sequence[str], *, also: Sequence[str] = ()
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return the samples in a file, their labels, and the array called by one of ``also``; None for absent arrays.
+    """Return the samples in a file, their labels, and the array named by one of ``also``; None for absent arrays.
 
-    ``choose_keys`` says which arrays these are. An .npy file is mapped into memory and not read; of an .npz file only
-    the returned arrays are unpacked. Pickles run code and are refused. Raises ValueError.
+    ``choose_keys`` selects the arrays. An .npy file is mapped into memory; of an .npz file only the returned arrays are
+    unpacked. Pickles can run code and are rejected with ValueError.
     """
     with _one_line_errors(where):
         loaded = np.load(where, mmap_mode="r", allow_pickle=False)
@@ -123,7 +123,7 @@ def load_arrays(
 
 def _array(loaded: Mapping[str, object], key: str) -> Array:
     array = loaded[key]
-    if not isinstance(array, np.ndarray):  # an archive may hold any file
+    if not isinstance(array, np.ndarray):  # an archive may contain any file
         raise ValueError(f"{key} is not an array")
     return array
 
@@ -131,10 +131,10 @@ def _array(loaded: Mapping[str, object], key: str) -> Array:
 def choose_keys(
     keys: Sequence[str], names: Sequence[str], also: Sequence[str] = ()
 ) -> tuple[str, str | None, str | None]:
-    """Choose among the names in an .npz those of the samples, of their labels, and of an array called by ``also``.
+    """Return the names of the samples, of their labels, and of an array named in ``also`` among those of an .npz.
 
-    The samples are the only array beside the other two, or else the first of ``names`` that is there. Case does not
-    matter; of two names that differ in case only, the lower case is taken. Raises ValueError if neither rule helps.
+    The samples are the only further array, or else the first of ``names`` that exists. Case is ignored; of two names
+    that differ in case only, the lower-case name is taken. Raises ValueError if no name can be chosen.
     """
     known = {key.lower(): key for key in sorted(keys, key=str.islower)}
     labels, other = (next((known[name] for name in some if name in known), None) for some in (LABELS, also))
@@ -147,7 +147,7 @@ def choose_keys(
 
 @contextmanager
 def _one_line_errors(where: str) -> Iterator[None]:
-    """Raise ValueError with one line for any file that numpy cannot read."""
+    """Convert any error of numpy into a ValueError of one line."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  # on broken files numpy, zipfile and tokenize raise nearly anything
@@ -155,20 +155,20 @@ def _one_line_errors(where: str) -> Iterator[None]:
         reason = reason[0].lower() + reason[1:]
         if "bject arrays" in reason or "Python objects" in reason:
             reason = "holds pickled Python objects, which are never loaded"
-        elif "pickled" in reason:  # numpy says so of any file that begins unlike its own
+        elif "pickled" in reason:  # numpy's message for any file in an unknown format
             reason = "not an .npy or .npz file, or a pickle, which is never loaded"
         raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
 
 
 def check_labels(labels: Array | None, count: int, where: str) -> Array | None:
-    """Return one label a sample, [N] from [N] or [N 1] (as MedMNIST has them). Raises ValueError for other shapes."""
+    """Return labels as [N], from [N] or [N 1] (as in MedMNIST). Raises ValueError for other shapes."""
     if labels is not None and (labels.size != count or labels.shape[:1] != (count,)):
         raise ValueError(f"{where}: labels of shape {list(labels.shape)} for {count} samples; save one for each")
     return None if labels is None else labels.reshape(count)
 
 
 def label_text(labels: Array | None, index: int) -> str | None:
-    """Return the class of a sample; a whole number is written without a fraction."""
+    """Return the class of a sample as text. A whole number is written without a fraction."""
     if labels is None:
         return None
     value = labels[index].item()

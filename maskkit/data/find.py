@@ -1,7 +1,7 @@
-"""Paths and labels of the files that a user names by a folder, a glob, a list, tar shards or one file.
+"""The search for files: paths and labels from a folder, a glob, a list, tar shards or one file.
 
-Nothing here opens a sample. A missing or broken file is a bad sample when it is read; a path that names no samples at
-all is an error at once.
+No sample is opened here. A missing or broken file is a bad sample when it is read. A path without any samples is an
+error at once.
 """
 
 import glob
@@ -20,17 +20,16 @@ from maskkit.files import short_reason
 
 
 def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
-    """List the files that ``where`` names; ``suffixes`` (``.jpg``; case does not matter) say which ones are samples.
+    """Return the files at ``where`` that have one of the ``suffixes`` (such as ``.jpg``; case is ignored).
 
-    A folder is searched through, in sorted order, hidden files aside, and each folder in it once even where links make
-    loops. Labels are the sub-folders of the first level, unless a file lies beside those: then there are none.
-    A glob (``*``, ``?``, ``[``, and ``**`` for any depth) is searched alike, a folder that matches with all it holds;
-    labels are the first level below the part without wildcards.
-    A list (``.txt``, ``.csv``, ``.tsv``, ``.lst``, ``.list``, ``.json``) keeps its order, and every entry counts,
-    whatever its suffix: a path, then a label if there is one. Relative paths start at the list's folder, else at the
-    working directory. ``#`` starts a comment line.
-    Tar shards (``.tar``; see data/shards) are one shard, a range (``shards-{000..099}.tar``, ``{a,b}``), a glob, a
-    folder that holds shards and no samples, or the same at an address (``s3://bucket/shards-{000..099}.tar``).
+    A folder is searched recursively in sorted order, without hidden files, and each folder once even if links make
+    loops. Labels are the names of the sub-folders of the first level, unless files lie beside them: then there are no
+    labels. A glob (``*``, ``?``, ``[``, and ``**`` for any depth) is expanded, and matching folders are searched
+    recursively; labels are the first level below the part without wildcards. A list (``.txt``, ``.csv``, ``.tsv``,
+    ``.lst``, ``.list``, ``.json``) keeps its order, and entries may have any suffix: a path, then an optional label.
+    Relative paths start at the list's folder, else at the working directory. ``#`` starts a comment line. Tar shards
+    (``.tar``; see data/shards) are one shard, a range (``shards-{000..099}.tar``, ``{a,b}``), a glob, a folder that
+    holds shards and no samples, or the same at an address (``s3://bucket/shards-{000..099}.tar``).
     """
     where = os.path.expanduser(os.fspath(where))
     endings = tuple(sorted(suffix.lower() for suffix in suffixes))
@@ -40,7 +39,7 @@ def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
     if os.path.isdir(where):
         root = where.rstrip("/") or "/"
         return _from_found(_walk(root), where, root, endings)
-    if os.path.exists(where):  # before globs, since a file may well be called "cat [1].jpg"
+    if os.path.exists(where):  # before globs, because a file may be named "cat [1].jpg"
         if where.lower().endswith(".tar"):
             return open_tars(where, [where], endings)
         return from_list(where, endings) if is_list(where, endings) else _from_file(where, endings)
@@ -53,20 +52,20 @@ def find_files(where: str | Path, suffixes: Collection[str]) -> Files:
 
 
 def _walk(root: str) -> Iterator[str]:
-    """Find all files below root.
+    """Yield all files below a folder.
 
-    Links are followed after all real folders, so that a file that can be reached twice is listed under its own folder.
+    Links are followed after all real folders, so that a file with two paths is listed under its real folder.
     """
     folders, links, seen = [root], list[str](), set[str]()
     while folders or links:
         folder = folders.pop() if folders else heapq.heappop(links)
-        real = os.path.realpath(folder)  # not the inode number, which some network file systems make up
+        real = os.path.realpath(folder)  # not the inode number, which some network file systems invent
         if real in seen:
             continue
         seen.add(real)
         for entry in _entries(folder):
             if not _is_folder(entry):
-                # A dangling link is kept, since it is a sample that cannot be read. Pipes are not samples.
+                # A dangling link is kept as an unreadable sample. Pipes are not samples.
                 if entry.is_symlink() or entry.is_file():
                     yield entry.path
             elif entry.is_symlink():
@@ -81,7 +80,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             # lost+found belongs to the file system, and only root may look into it
             return [entry for entry in entries if not entry.name.startswith(".") and entry.name != "lost+found"]
     except OSError as error:
-        message = f"{folder}: cannot look into the folder ({short_reason(error)}); mend its rights or move it away"
+        message = f"{folder}: cannot read the folder ({short_reason(error)}); fix its permissions or move it away"
         raise ValueError(message) from None
 
 
@@ -93,7 +92,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _rooted(pattern: str) -> tuple[str, str]:
-    """Return the pattern, and the folders it starts with that hold no wildcard."""
+    """Return the pattern, and its leading folders without wildcards."""
     if glob.has_magic(pattern.split("/")[0]):
         pattern = f"./{pattern}"
     parts = pattern.rstrip("/").split("/")
@@ -102,7 +101,10 @@ def _rooted(pattern: str) -> tuple[str, str]:
 
 
 def _expand(pattern: str) -> set[str]:
-    """Find all files that match, or lie in a folder that does. ``**`` is walked here: glob's own is caught in links."""
+    """Return all files that match, or lie in a matching folder.
+
+    ``**`` is expanded here, because glob's loops on links.
+    """
     parts = pattern.split("/")
     deep = parts.index("**") if "**" in parts else len(parts)
     found = set[str]()
@@ -116,7 +118,7 @@ def _expand(pattern: str) -> set[str]:
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether the path or one of its folders matches."""
+    """Return whether the path or one of its folders matches."""
     if not pattern:
         return True
     if pattern[0] == "**":
@@ -125,7 +127,7 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _from_found(found: Collection[str] | Iterator[str], where: str, root: str, endings: tuple[str, ...]) -> Files:
-    """Keep the files that end as samples do. If there are none, open the tar shards among the files."""
+    """Keep the files with the suffixes of samples. If there are none, open the tar shards among the files."""
     kept, shards, others = list[str](), list[str](), Counter[str]()
     for path in found:
         if path.lower().endswith(endings):
@@ -157,6 +159,6 @@ def _from_folder(paths: list[str], root: str) -> Paths:
 
 def _from_file(where: str, endings: tuple[str, ...]) -> Paths:
     suffix = os.path.splitext(where)[1].lower()
-    if suffix and not where.lower().endswith(endings):  # a file without any suffix may be anything, so it is tried
+    if suffix and not where.lower().endswith(endings):  # a file without a suffix may have any format, so it is tried
         raise ValueError(f"{where}: ends in none of {', '.join(endings)}; convert it, or name it in a list file")
     return paths_of([(where, None)])

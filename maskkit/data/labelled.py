@@ -1,4 +1,4 @@
-"""Samples together with their classes."""
+"""Samples with their classes."""
 
 from dataclasses import dataclass, field
 
@@ -15,9 +15,9 @@ from maskkit.data.source import Key, Source, epoch_order, num_items
 class Labelled:
     """A source whose samples carry their class: ``{"x": sample, "label": int64 scalar}``.
 
-    A label is the position of its class in ``classes``, or -1 where a sample has none. Classes are sorted: by number
-    where all are whole numbers, otherwise by name. Named tensors of the source stay beside the label. All labels are
-    looked up once, when this is made. Raises ValueError for a source in which no sample has a class.
+    A label is the index of its class in ``classes``, or -1 for a sample without a class. Classes are sorted by number
+    if all are whole numbers, otherwise by name. Named tensors of the source are kept. All labels are looked up once, at
+    construction. Raises ValueError for a source without classes.
     """
 
     source: Source
@@ -41,7 +41,7 @@ class Labelled:
 
     @property
     def repeats(self) -> int:
-        """How many samples the source makes of each item."""
+        """The number of samples per item of the source."""
         return self.source.repeats
 
     def read(self, key: Key, rng: torch.Generator) -> dict[str, Tensor]:
@@ -51,7 +51,7 @@ class Labelled:
         return {**named, "label": torch.tensor(int(self._numbers[key.index]))}
 
     def path(self, index: int) -> str:
-        """Name a sample as the source does."""
+        """Return the name of a sample, as the source does."""
         return self.source.path(index)
 
     def label(self, index: int) -> str | None:

@@ -1,4 +1,4 @@
-"""List files: lines, tables or JSON that name a path and perhaps a label for each sample."""
+"""List files: lines, tables or JSON with a path and an optional label per sample."""
 
 import codecs
 import csv
@@ -14,7 +14,7 @@ from maskkit.files import short_reason
 
 LISTS = (".txt", ".csv", ".tsv", ".lst", ".list", ".json")
 
-# What columns of a csv and keys of a json are called, in the order they are looked for. "wav" is AudioSet's.
+# Names of csv columns and json keys, in the order of preference. "wav" is AudioSet's.
 _PATH_NAMES = ("path", "filepath", "file_path", "file", "filename", "file_name", "image", "video", "audio", "wav")
 
 _LABEL_NAMES = ("label", "labels", "class", "category", "target")
@@ -43,7 +43,7 @@ def from_list(where: str, endings: tuple[str, ...]) -> Paths:
     read = _json_entries if where.lower().endswith(".json") else _text_entries
     entries = list(read(where, endings))
     if not entries:
-        raise ValueError(f"{where}: the list names no files; write one path a line, and a label after it if it has one")
+        raise ValueError(f"{where}: the list names no files; write one path per line, and optionally a label after it")
     return paths_of(entries)
 
 
@@ -53,21 +53,21 @@ def _text(where: str) -> str:
         wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = raw.decode("utf-16") if wide else raw.decode("utf-8-sig", errors="surrogateescape")
     except OSError as error:
-        message = f"{where}: cannot read the list ({short_reason(error)}); mend its rights or name another"
+        message = f"{where}: cannot read the list ({short_reason(error)}); fix its permissions or name another"
         raise ValueError(message) from None
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise ValueError(f"{where}: not a text file; a list has one path a line")
+        raise ValueError(f"{where}: not a text file; a list has one path per line")
     return text
 
 
 def _lines(where: str) -> Iterator[tuple[int, str]]:
-    """Lines that say something, with their numbers."""
-    # not splitlines(), which also cuts at characters that a file name may hold
+    """Yield the non-empty lines with their numbers."""
+    # not splitlines(), which also splits at characters that are allowed in file names
     for number, line in enumerate(re.split(r"\r\n|\n|\r", _text(where)), start=1):
         if len(line) > _LONGEST_LINE:
-            raise ValueError(f"{where}: line {number} is longer than any path; a list has one path a line")
+            raise ValueError(f"{where}: line {number} is longer than any path; a list has one path per line")
         if (line := line.strip()) and not line.startswith("#"):
             yield number, line
 
@@ -88,7 +88,7 @@ def _text_entries(where: str, endings: tuple[str, ...]) -> Iterator[Entry]:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where a header line says that paths and labels stand."""
+    """The columns of paths and labels, from a header line."""
 
     gap: str
     count: int
@@ -109,7 +109,7 @@ def _header(line: str, folder: str) -> _Columns | None:
 
 
 def _parse(line: str, folder: str, endings: tuple[str, ...]) -> Entry:
-    """Split a line into path and label. Both may hold blanks and commas, so the file system has the say."""
+    """Split a line into path and label. Both may contain blanks and commas, so existing files decide."""
     path, exists = _locate(line, folder)
     if exists or line.lower().endswith(endings):
         return path, None
@@ -130,7 +130,7 @@ def _unquoted(label: str) -> str | None:
 
 
 def _locate(name: str, folder: str) -> tuple[str, bool]:
-    """Where a listed path lies, and whether it exists: beside the list first, then in the working directory."""
+    """Return the location of a listed path, beside the list or in the working directory, and whether it exists."""
     beside = os.path.join(folder, name)
     if os.path.exists(beside):
         return beside, True
@@ -141,7 +141,7 @@ def _json_entries(where: str, endings: tuple[str, ...]) -> Iterator[Entry]:
     try:
         found = json.loads(_text(where))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not valid JSON (line {error.lineno}: {error.msg}); mend or rewrite it") from None
+        raise ValueError(f"{where}: not valid JSON (line {error.lineno}: {error.msg}); fix or rewrite it") from None
     if isinstance(found, dict):
         found = found.get("data")
     if not isinstance(found, list):
@@ -151,7 +151,7 @@ def _json_entries(where: str, endings: tuple[str, ...]) -> Iterator[Entry]:
         path, label = _json_entry(item)
         if not isinstance(path, str) or not path:
             raise ValueError(f'{where}: entry {number} names no file; write it as {{"path": "a", "label": "b"}}')
-        # Whether an absolute path exists changes nothing, and a million questions to a network disk take minutes.
+        # Absolute paths are not checked: a million checks on a network disk take minutes.
         yield path if os.path.isabs(path) else _locate(path, folder)[0], label
 
 

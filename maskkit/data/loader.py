@@ -1,7 +1,7 @@
 """Micro-batches in a reproducible order, read by worker processes.
 
-Every random choice about a sample comes from ``(seed, epoch, index)`` alone, so it depends neither on the number of
-workers nor on where a run was interrupted.
+Every random choice about a sample depends on ``(seed, epoch, index)`` only, and neither on the number of workers nor on
+interruptions of a run.
 """
 
 import itertools
@@ -21,37 +21,36 @@ from maskkit.data.skips import Skips
 from maskkit.data.source import Bad, BadSampleError, Key, Source, epoch_order, num_items
 from maskkit.seeds import generator
 
-ATTEMPTS = 100  # of finding another sample in place of a broken one, before giving up
+ATTEMPTS = 100  # attempts to replace a broken sample
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples stacked, the keys they were asked for by, and the broken files that were met on the way."""
+    """Stacked samples, their keys, and the broken samples that were replaced."""
 
     samples: Tensor | Fields
     keys: tuple[Key, ...]
     bad: tuple[Bad, ...]
     failure: str = ""
-    """Why there are no samples. Errors cross from a worker as text, since torch would wrap them in its traceback."""
+    """An error that stops reading. Workers send it as text, because torch would add its traceback."""
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """The indices of the items that were asked for."""
+        """The indices of the requested items."""
         return tuple(key.index for key in self.keys)
 
     def pin_memory(self) -> "Batch":
-        """Pin the samples, so that their copy to a GPU need not wait; torch's loader calls this."""
+        """Return the batch in pinned memory, for asynchronous copies to a GPU. torch's loader calls this."""
         return replace(self, samples=self.samples.pin_memory())
 
 
 @dataclass(frozen=True)
 class Stream(Sampler[list[Key]]):
-    """Micro-batches of keys without end: number ``first``, then every ``stride``-th one.
+    """An endless sequence of micro-batches of keys: number ``first``, then every ``stride``-th one.
 
-    Micro-batch ``n`` holds samples ``n x size`` to ``(n + 1) x size`` of the run, whoever asks for it: with as many
-    processes as ``stride`` says they share out the same samples. Epochs follow each other without a gap, and a batch
-    may hold the end of one and the start of the next. MAE drops the incomplete last batch of an epoch instead, so that
-    some samples miss an epoch.
+    Micro-batch ``n`` holds samples ``n x size`` to ``(n + 1) x size`` of the run in every process, and ``stride``
+    processes divide the same samples among them. Epochs follow each other without a gap, so a batch may hold the end of
+    one epoch and the start of the next. MAE drops the incomplete last batch of an epoch instead.
     """
 
     source: Source
@@ -61,7 +60,7 @@ class Stream(Sampler[list[Key]]):
     stride: int = 1
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """Yield micro-batches for ever."""
+        """Yield micro-batches of keys without end."""
         length, known, order = len(self.source), -1, np.empty((0, 3), dtype=np.int64)
         for number in itertools.count(self.first, self.stride):
             keys = []
@@ -73,12 +72,12 @@ class Stream(Sampler[list[Key]]):
             yield keys
 
 
-Read = tuple[Key, Sample | None, list[Bad]]  # the key asked for, what was read, and what was broken on the way
+Read = tuple[Key, Sample | None, list[Bad]]  # the requested key, the sample, and the broken samples before it
 
 
 @dataclass(frozen=True)
 class _Samples(Dataset[Read]):
-    """Reads one sample in a worker; in place of a broken one, another that the same seeds name."""
+    """Reads one sample in a worker. A broken sample is replaced by another one, chosen by the same seeds."""
 
     source: Source
     seed: int
@@ -88,7 +87,8 @@ class _Samples(Dataset[Read]):
         wanted = key
         for attempt in range(ATTEMPTS):
             try:
-                # Seeds leave out the repeat, so that the repeats of an item start alike and share what they replace.
+                # Seeds do not depend on the repeat, so that the repeats of an item have the same state and
+                # replacements.
                 return key, self.source.read(wanted, generator(self.seed, key.epoch, key.index, attempt)), bad
             except BadSampleError as error:
                 bad.append((error.path, error.reason))
@@ -104,7 +104,7 @@ def _collate(read: list[Read]) -> Batch:
     bad = tuple(pair for _, _, pairs in read for pair in pairs)
     if len(samples) < len(read):
         path, reason = bad[-1]
-        failure = f"{ATTEMPTS} samples in a row cannot be read (last: {path}: {reason}); mend the data"
+        failure = f"{ATTEMPTS} samples in a row cannot be read (last: {path}: {reason}); fix the data"
         return Batch(torch.empty(0), keys, bad, failure)
     try:
         return Batch(stack(samples), keys, bad)
@@ -113,9 +113,9 @@ def _collate(read: list[Read]) -> Batch:
 
 
 def _leave_group(worker: int) -> None:
-    """Take a loader process out of the reach of signals to all of a run (Ctrl-C, timeout), which save it and end it.
+    """Protect a loader process from signals to the process group of a run (Ctrl-C, timeout).
 
-    The step that is to be finished first still needs its samples.
+    The current step, which is finished first, still needs its samples.
     """
     if hasattr(os, "setpgrp"):
         os.setpgrp()
@@ -124,7 +124,7 @@ def _leave_group(worker: int) -> None:
 def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]:
     """Read the micro-batches of a stream in ``workers`` processes.
 
-    Raises ValueError when too many in a row cannot be read, or samples do not stack.
+    Raises ValueError if too many samples in a row cannot be read, or samples do not stack.
     """
     loader: DataLoader[Batch] = DataLoader(
         _Samples(source, stream.seed),  # type: ignore[arg-type]  # Dataset cannot say that keys are no integers
@@ -133,11 +133,11 @@ def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
-        # Children of this very process notice when it is killed, and end; those of a fork server (the default of
-        # Python 3.14) watch the server, and stay.
+        # Children of this process end when it is killed. Those of a fork server (the default of Python 3.14) watch the
+        # server and stay.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         worker_init_fn=_leave_group,
-        generator=generator(stream.seed),  # else starting the workers would draw from torch's global generator
+        generator=generator(stream.seed),  # otherwise starting the workers would draw from torch's global generator
     )
     for batch in loader:
         if batch.failure:
@@ -146,9 +146,9 @@ def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]
 
 
 def read_all(source: Source, *, batch: int, skips: "Skips") -> Iterator[tuple[list[int], Tensor | Fields]]:
-    """Read a whole source once, in order, leaving broken samples out: for probes and embeddings.
+    """Read a source once, in order, without broken samples, for probes and embeddings.
 
-    Gives the indices of up to ``batch`` samples, and these stacked.
+    Yields the indices of up to ``batch`` samples, and these samples stacked.
     """
     found = samples_in_order(source, lambda bad: skips.add((bad,)))
     while several := list(itertools.islice(found, batch)):

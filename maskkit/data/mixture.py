@@ -1,4 +1,4 @@
-"""Several sources in one run, each with a weight: ``0.7*photos/ + 0.3*drawings/``."""
+"""Mixtures of weighted data sets: ``0.7*photos/ + 0.3*drawings/``."""
 
 import glob
 import math
@@ -25,12 +25,13 @@ _PART = re.compile(rf"\s*({_NUMBER})\s*\*\s*(.*\S)\s*", re.DOTALL)
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """A source made of others, of which each gives its share of every epoch.
+    """A source of several weighted sources, each with its share of every epoch.
 
-    An epoch has as many samples as all sources together. Of them each source gives ``weight / sum(weights)``, rounded
-    by the largest remainder, in random positions. Draws of a source go on from epoch to epoch, through its own epochs
-    in their own order: none of its samples comes a second time before all have come once. The epoch in a key is the
-    source's own, so that random choices about a sample that comes more often differ each time.
+    An epoch has as many samples as all sources together. Each source has the share ``weight / sum(weights)``, rounded
+    by the largest remainder, at random positions. The draws of a source continue across epochs, through its own epochs
+    in their own order, so no sample occurs twice before all have occurred once. The epoch in a key is the source's own,
+    so that random choices differ between repeated samples. Raises ValueError for weights that do not fit, empty
+    sources, or sources with repeats.
     """
 
     sources: tuple[Source, ...]
@@ -55,7 +56,7 @@ class Mixture:
 
     @property
     def shares(self) -> tuple[int, ...]:
-        """Samples that each source gives an epoch; they add up to ``len``."""
+        """The number of samples of each source per epoch; their sum is ``len``."""
         weights = [Fraction(weight) for weight in self.weights]
         exact = [weight * len(self) / sum(weights) for weight in weights]
         shares = [math.floor(share) for share in exact]
@@ -69,16 +70,16 @@ class Mixture:
 
     @property
     def repeats(self) -> int:
-        """1: sources that repeat their samples are refused."""
+        """The number of samples per item: 1."""
         return 1
 
     def read(self, key: Key, rng: torch.Generator) -> Sample:
-        """Return a sample; the first source's indices come first, then the second's. Raises BadSampleError."""
+        """Return a sample. Indices run through the sources one after the other. Raises BadSampleError."""
         source, index = self._find(key.index)
         return source.read(Key(key.epoch, index, key.repeat), rng)
 
     def path(self, index: int) -> str:
-        """Name a sample as its source does."""
+        """Return the name of a sample, as its source does."""
         source, position = self._find(index)
         return source.path(position)
 
@@ -88,7 +89,7 @@ class Mixture:
         return source.label(position)
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the keys of an epoch [n 3], in an order that depends on seed and epoch alone.
+        """Return the keys of an epoch [n 3], in an order that depends on seed and epoch only.
 
         The epoch in a key is the source's own.
         """
@@ -96,19 +97,19 @@ class Mixture:
         keys = np.empty((len(self), 3), dtype=np.int64)
         begin = 0
         for number, share in enumerate(self.shares):
-            positions = np.sort(mixed[begin : begin + share])  # where in the epoch this source's samples go
+            positions = np.sort(mixed[begin : begin + share])  # positions of this source's samples in the epoch
             keys[positions] = self._draws(number, seed, epoch * share, share)
             begin += share
         return keys
 
     def _draws(self, number: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
-        """Keys of a source's draws ``first`` to ``first + count``, counted from the start of the run."""
+        """Return the keys of draws ``first`` to ``first + count`` of a source, counted from the start of the run."""
         source = self.sources[number]
         keys = np.empty((count, 3), dtype=np.int64)
         done = 0
         while done < count:
             epoch, begin = divmod(first + done, len(source))
-            # A seed of its own, else sources of equal length would go in step.
+            # A separate seed per source; otherwise sources of equal length would have the same order.
             part = epoch_order(source, seed_of(seed, number), epoch)[begin : begin + count - done]
             keys[done : done + len(part)] = part
             done += len(part)
@@ -122,10 +123,11 @@ class Mixture:
 
 
 def split_mixture(text: str) -> list[tuple[float, str]]:
-    """Read ``0.7*path/a + 0.3*path/b`` as weights and paths; any other text is one path of weight 1.
+    """Parse ``0.7*path/a + 0.3*path/b`` into weights and paths. Any other text is one path with weight 1.
 
     A text that exists as a path, or matches as a glob, is a path. A mixture has at least two parts, with blanks around
-    each ``+`` and a weight before each path (a glob that starts with a number needs ``./`` before it).
+    each ``+`` and a weight before each path (a glob that starts with a number needs ``./`` before it). Raises
+    ValueError.
 
     >>> split_mixture("0.7*photos/*.jpg + 0.3*drawings-{00..07}.tar")
     [(0.7, 'photos/*.jpg'), (0.3, 'drawings-{00..07}.tar')]
@@ -153,9 +155,9 @@ def split_mixture(text: str) -> list[tuple[float, str]]:
 
 
 def open_mixture(text: str, open_one: Callable[[str], Source]) -> Source:
-    """Open what ``split_mixture`` reads, each path by ``open_one``; one path alone is opened as it is.
+    """Open a path or a mixture of paths, each by ``open_one``.
 
-    Raises ValueError if samples of the parts cannot be in one batch.
+    Raises ValueError if samples of the parts do not stack into one batch.
     """
     parts = split_mixture(text)
     sources = [open_one(path) for _, path in parts]
@@ -166,7 +168,7 @@ def open_mixture(text: str, open_one: Callable[[str], Source]) -> Source:
 
 
 def _check_alike(sources: Sequence[Source], paths: Sequence[str]) -> None:
-    """Compare a sample of each source, so that a run does not end at the first batch that holds samples of two."""
+    """Compare a sample of each source, so that sources that do not stack are found before training."""
     first = ""
     for source, path in zip(sources, paths, strict=True):
         samples = first_samples(source, 1)
@@ -182,7 +184,7 @@ def _check_alike(sources: Sequence[Source], paths: Sequence[str]) -> None:
 
 
 def _kind(sample: Sample) -> str:
-    """Describe the type and shape of a sample, or of each of its tensors by name."""
+    """Return the type and shape of a sample, or of each of its named tensors, as text."""
     if isinstance(sample, Tensor):
         return f"{str(sample.dtype).removeprefix('torch.')} {list(sample.shape)}"
     return ", ".join(f"{name} {_kind(tensor)}" for name, tensor in sorted(sample.items()))

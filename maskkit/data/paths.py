@@ -1,4 +1,4 @@
-"""Files that samples are read from: their protocol, and paths on this machine."""
+"""Files of samples: their protocol, and paths on this machine."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,33 +16,36 @@ Entry = tuple[str, str | None]  # a path and its label
 
 
 class Files(Protocol):
-    """Samples that lie in files, or in members of tar shards: what a modality's source reads from.
+    """Files, or members of tar shards, from which a modality's source reads samples.
 
-    Tar shards have an ``order`` as well (see ``data.source.Source``), which a source hands on.
+    Tar shards also have an ``order`` (see ``data.source.Source``), which a source passes on.
     """
 
     def __len__(self) -> int:
         """Return the number of files, broken ones included."""
 
     def path(self, index: int) -> str:
-        """Name file ``index``."""
+        """Return the path or name of file ``index``."""
 
     def label(self, index: int) -> str | None:
-        """Return the class name of file ``index``, None where nothing names one."""
+        """Return the class name of file ``index``, or None."""
 
     def open(self, index: int) -> BinaryIO:
-        """Open file ``index`` as a stream that can seek. Raises BadSampleError if there is nothing to read."""
+        """Open file ``index`` as a seekable stream. Raises BadSampleError if it cannot be read."""
 
     def local(self, index: int) -> AbstractContextManager[str]:
-        """Give file ``index`` a path inside ``with``, for libraries that take nothing else. Raises as ``open`` does."""
+        """Return a context with a local path of file ``index``, for libraries that need one.
+
+        Raises as ``open`` does.
+        """
 
     def spread(self, count: int) -> list[int]:
-        """Return up to ``count`` indices, evenly spread, to judge all files by."""
+        """Return up to ``count`` evenly spread indices, for statistics of the data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource:
-    """The common part of sources whose samples lie in files: an abstract ``data.source.Source``, without ``read``."""
+    """The common base of sources of files: a ``data.source.Source`` without ``read``."""
 
     files: Files
 
@@ -50,34 +53,34 @@ class FileSource:
         return len(self.files)
 
     def path(self, index: int) -> str:
-        """Return the file of sample ``index``."""
+        """Return the path of sample ``index``."""
         return self.files.path(index)
 
     def label(self, index: int) -> str | None:
-        """Return its class, where a sub-folder or a list names one."""
+        """Return the class of sample ``index``, if a sub-folder or a list names one."""
         return self.files.label(index)
 
     @property
     def repeats(self) -> int:
-        """1: each file is one sample."""
+        """The number of samples per file: 1."""
         return 1
 
     def spread(self, count: int) -> list[int]:
-        """Return up to ``count`` indices, evenly spread, to judge all files by."""
+        """Return up to ``count`` evenly spread indices, for statistics of the data set."""
         return self.files.spread(count)
 
     @property
     def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
-        """The order in which an epoch visits the samples, where the files have one of their own (tar shards)."""
+        """The function of an epoch's order, if the files have their own (tar shards), or None."""
         return getattr(self.files, "order", None)
 
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Paths with their labels, in arrays.
+    """Paths with their labels, stored in arrays.
 
-    Arrays, because a forked worker that merely looks at a Python object writes its reference count, and so copies a
-    list of a million paths page by page. ``labels`` index ``classes``; -1 is a file without one among labelled files.
+    A forked worker that reads Python objects changes their reference counts, and so copies a list of a million paths
+    page by page. Arrays avoid this. ``labels`` are indices into ``classes``; -1 is a file without a class.
     """
 
     paths: NDArray[np.bytes_]
@@ -88,11 +91,11 @@ class Paths:
         return len(self.paths)
 
     def path(self, index: int) -> str:
-        """Return path ``index``; bytes that are no UTF-8 survive the round trip to the file system."""
+        """Return path ``index``. Bytes that are not UTF-8 are preserved."""
         return os.fsdecode(self.paths[index])
 
     def label(self, index: int) -> str | None:
-        """Return the class name of file ``index``, None where nothing names one."""
+        """Return the class name of file ``index``, or None."""
         if self.labels is None or self.labels[index] < 0:
             return None
         return self.classes[int(self.labels[index])]
@@ -109,12 +112,12 @@ class Paths:
         yield path
 
     def spread(self, count: int) -> list[int]:
-        """Return up to ``count`` indices, evenly spread."""
+        """Return up to ``count`` evenly spread indices."""
         return spread_evenly(len(self), count)
 
 
 def open_file(path: str, wanted: str = "file") -> BinaryIO:
-    """Open a file that samples are read from. Raises BadSampleError if there is nothing to read."""
+    """Open a file of a sample. Raises BadSampleError if it cannot be read."""
     check_readable(path, wanted)
     try:
         return open(path, "rb")
@@ -123,13 +126,13 @@ def open_file(path: str, wanted: str = "file") -> BinaryIO:
 
 
 def sorted_classes(names: Collection[str]) -> tuple[str, ...]:
-    """Sort class names: by number where all are whole numbers, so that 10 does not come before 2, otherwise by name."""
+    """Return sorted class names: by number if all are whole numbers, otherwise by name."""
     numbers = all(name.isdecimal() for name in names)
     return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
 
 
 def paths_of(entries: Sequence[Entry]) -> Paths:
-    """Return paths with their labels as arrays; classes are sorted."""
+    """Return ``Paths`` from paths and labels, with sorted classes."""
     paths = np.array([os.fsencode(path) for path, _ in entries])
     classes = sorted_classes({label for _, label in entries if label is not None})
     if not classes:

@@ -1,4 +1,4 @@
-"""Samples read by this process itself, without a loader: one by one, in order, broken ones left out."""
+"""Reading of samples in this process, without a loader."""
 
 import itertools
 import os
@@ -13,13 +13,13 @@ from maskkit.batches import Sample
 from maskkit.data.source import Bad, BadSampleError, Key, Source, keys_in_order, num_items
 from maskkit.seeds import generator
 
-TRIES = 1000  # samples looked at for one that can be read, before the data counts as broken
+TRIES = 1000  # maximum number of attempts to find readable samples
 
 
 def samples_in_order(source: Source, bad: Callable[[Bad], object]) -> Iterator[tuple[int, Sample]]:
-    """Give the index and the sample of all that can be read; call ``bad`` with path and reason of each other one.
+    """Yield the index and the sample of all readable samples; call ``bad`` with path and reason of the others.
 
-    A sample is the same each time: its random choices depend on its index alone.
+    A sample is the same each time: its random choices depend on its index only.
     """
     for key in keys_in_order(source):
         try:
@@ -31,9 +31,9 @@ def samples_in_order(source: Source, bad: Callable[[Bad], object]) -> Iterator[t
 
 
 def first_samples(source: Source, count: int) -> list[Sample]:
-    """Return the first ``count`` samples that can be read; fewer where the first 1,000 samples hold no more.
+    """Return the first ``count`` readable samples; fewer if the first 1,000 samples contain fewer.
 
-    Broken ones are passed over in silence: a run names them where it trains on them.
+    Broken samples are skipped without a report; training reports them.
     """
     found = list[Sample]()
     for index in range(min(num_items(source), TRIES)):
@@ -47,10 +47,10 @@ def first_samples(source: Source, count: int) -> list[Sample]:
 
 
 def trial_keys(source: Source, count: int) -> Iterator[Key]:
-    """Give keys to try out a source by: ``count`` evenly spread, then up to 1,000 more in a fixed random order."""
+    """Yield keys for a trial of a source: ``count`` evenly spread, then up to 1,000 in a fixed random order."""
     items = num_items(source)
     spread = [number * items // min(items, count) for number in range(min(items, count))]
-    # A draw with replacement, since a permutation of a billion samples would take gigabytes.
+    # Drawn with replacement, because a permutation of a billion samples would take gigabytes.
     rng = generator(items)
     others = (int(torch.randint(items, (), generator=rng)) for _ in range(TRIES))
     every = others if items > TRIES else iter(sorted(set(range(items)) - set(spread)))
@@ -61,22 +61,22 @@ class Opens(Protocol):
     """Data settings of a modality."""
 
     def open(self, tokenizer: Any, *, train: bool) -> Source:
-        """Return a source of samples that fit a tokenizer of the modality."""
+        """Return a source of samples for a tokenizer of the modality."""
 
 
 class HasTokenizer(Protocol):
-    """A model, as far as its data is concerned."""
+    """A model with a tokenizer."""
 
     @property
     def tokenizer(self) -> object:
-        """What cuts its batches into tokens."""
+        """The tokenizer of the model."""
 
 
 @dataclass(frozen=True)
 class EvaluationSamples:
-    """Read what evaluation reads, one by one, in order: ``samples = EvaluationSamples(Data)`` in a modality.
+    """Reads samples for evaluation one by one, in order: ``samples = EvaluationSamples(Data)`` in a modality.
 
-    ``data`` makes the data settings of the modality from ``root`` and other settings.
+    ``data`` is the class of the modality's data settings.
     """
 
     data: Callable[..., Opens]
@@ -84,9 +84,9 @@ class EvaluationSamples:
     def __call__(
         self, where: str | Path, model: HasTokenizer, errors: list[Bad] | None = None, **data: object
     ) -> Iterator[tuple[str, Sample]]:
-        """Give the path and the sample of all that can be read at ``where``, as a batch of the model needs it.
+        """Yield the path and the sample of all readable samples at ``where``, for a batch of the model.
 
-        Bad samples are left out and appended to ``errors`` as (path, reason). ``data`` are data settings, by name.
+        Bad samples are skipped and appended to ``errors`` as (path, reason). ``data`` holds data settings by name.
         Raises ValueError if there are no samples.
         """
         source = self.data(root=os.fspath(where), **data).open(model.tokenizer, train=False)

@@ -1,4 +1,4 @@
-"""The samples of a run that could not be read: written down, counted, limited."""
+"""The record of the unreadable samples of a run."""
 
 import os
 from collections.abc import Iterable
@@ -10,19 +10,22 @@ from maskkit.data.source import Bad
 
 @dataclass
 class Skips:
-    """The broken samples of a run: each named once in ``file`` with its reason, counted, and limited.
+    """The unreadable samples of a run. Each is written once to ``file`` with its reason.
 
-    More than ``limit`` of all ``total`` samples broken stops the run: then the data is at fault, not a sample.
+    A run stops if their share of all ``total`` samples is above ``limit``.
     """
 
     total: int
     limit: float = 0.05
     file: Path | None = None
-    """Where they are written down; one process of a run does."""
+    """The file to write to, in one process of a run."""
     seen: dict[str, str] = field(default_factory=dict)
 
     def take_up(self, kept: Path, size: int) -> None:
-        """Start from the first ``size`` bytes of an earlier part's file: later ones will be met again."""
+        """Start with the first ``size`` bytes of the file of an earlier part of the run.
+
+        Later samples will be read again.
+        """
         if kept.exists():
             text = kept.read_bytes()[:size]
             if self.file is not None:
@@ -31,7 +34,7 @@ class Skips:
             self.seen |= {path: reason for path, reason in pairs}
 
     def add(self, bad: Iterable[Bad]) -> None:
-        """Write down what is new. Raises ValueError when too many are broken."""
+        """Record new samples. Raises ValueError if too many are unreadable."""
         for path, reason in bad:
             if path not in self.seen:
                 self.seen[path] = reason
@@ -43,13 +46,13 @@ class Skips:
             where = f", all named in {self.file}" if self.file is not None else ""
             raise ValueError(
                 f"{len(self.seen)} of {self.total} samples cannot be read, more than the limit of {self.limit:.0%} "
-                f"(last: {path}: {reason}){where}; mend the data or raise --max-bad"
+                f"(last: {path}: {reason}){where}; fix the data or raise --max-bad"
             )
 
     def bytes(self) -> int:
-        """Return the length of the file."""
+        """Return the length of the file in bytes."""
         return self.file.stat().st_size if self.file is not None and self.file.exists() else 0
 
     def __len__(self) -> int:
-        """Return how many samples are broken."""
+        """Return the number of unreadable samples."""
         return len(self.seen)

@@ -17,7 +17,7 @@ Found = TypeVar("Found")
 
 
 class Key(NamedTuple):
-    """Names one reading of a sample: in which epoch, of which item, and which of its repeats."""
+    """The key of a sample: its epoch, the index of its item, and the repeat."""
 
     epoch: int
     index: int  # type: ignore[assignment]  # tuples have a method of this name, which nobody needs here
@@ -25,7 +25,7 @@ class Key(NamedTuple):
 
     @classmethod
     def of(cls, index: int) -> "Key":
-        """Return the key of an item that is read by itself: in epoch 0, its first repeat."""
+        """Return the key of an item in epoch 0, for its first repeat."""
         return cls(0, index, 0)
 
 
@@ -38,8 +38,8 @@ class Source(Protocol):
     counts items and lies in [0, len(source) / R); ``key.repeat`` lies in [0, R).
 
     A source may also have ``order(seed, epoch)``, which returns the keys of an epoch as an array [len 3] (epoch, index,
-    repeat). Without it an epoch is a random permutation of the items, each with its repeats one after the other. Tar
-    shards have an order, since they are read in runs, and so has a mixture, which repeats its small sources.
+    repeat). Without it an epoch is a random permutation of the items, with the repeats of an item in sequence. Tar
+    shards have an order, because they are read window by window, and mixtures, which repeat small sources.
     """
 
     def __len__(self) -> int:
@@ -47,34 +47,34 @@ class Source(Protocol):
 
     @property
     def repeats(self) -> int:
-        """How many samples each item makes; 1 for all but videos."""
+        """The number of samples per item: 1 except for videos."""
 
     def read(self, key: Key, rng: torch.Generator) -> Sample:
-        """Return a sample; random choices draw from ``rng`` only. Raises BadSampleError.
+        """Return a sample. Random choices are drawn from ``rng`` only. Raises BadSampleError.
 
-        ``rng`` starts alike for all repeats of an item in an epoch, so that they agree on what they share, such as the
-        frames that are decoded; ``key.repeat`` tells them apart.
+        ``rng`` has the same state for all repeats of an item in an epoch, so that they share choices such as the
+        decoded frames. ``key.repeat`` distinguishes them.
         """
 
     def path(self, index: int) -> str:
-        """Name an item in messages, ``skipped.txt`` and result files."""
+        """Return the name of an item for messages, ``skipped.txt`` and result files."""
 
     def label(self, index: int) -> str | None:
-        """Return the class of an item where its folder or list names one."""
+        """Return the class of an item, or None if it has no class."""
 
 
 def num_items(source: Source) -> int:
-    """Return the number of a source's items: of samples, repeats counted once."""
+    """Return the number of items of a source, with repeats counted once."""
     return len(source) // source.repeats
 
 
 def keys_in_order(source: Source) -> Iterator[Key]:
-    """Give the keys of all samples, in epoch 0: one item after the other, each with its repeats."""
+    """Yield the keys of all samples in epoch 0, item by item with its repeats."""
     return (Key(0, index, repeat) for index in range(num_items(source)) for repeat in range(source.repeats))
 
 
 def readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[Found]:
-    """Read some samples, passing over bad ones. Raises ValueError if all are bad."""
+    """Yield samples without bad ones. Raises ValueError if all are bad."""
     failures = list[BadSampleError]()
     for index in indices:
         try:
@@ -82,18 +82,18 @@ def readable(indices: Sequence[int], read: Callable[[int], Found]) -> Iterator[F
         except BadSampleError as error:
             failures.append(error)
     if failures and len(failures) == len(indices):
-        raise ValueError(f"none of {len(indices)} samples can be read; the first: {failures[0]}; mend or convert them")
+        raise ValueError(f"none of {len(indices)} samples can be read; the first: {failures[0]}; fix or convert them")
 
 
 def spread_evenly(length: int, count: int) -> list[int]:
-    """Return up to ``count`` indices below ``length``, evenly spread, the first and the last among them."""
+    """Return up to ``count`` evenly spread indices below ``length``, including the first and the last."""
     assert count > 0
     picked: list[int] = np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
     return picked
 
 
 def epoch_order(source: Sized, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the keys of an epoch [n 3], in the order of a source (or of files) or in that of a random permutation."""
+    """Return the keys of an epoch [n 3], in the order of a source (or of files), or in a random permutation."""
     own = getattr(source, "order", None)
     if own is not None:
         keys: NDArray[np.int64] = own(seed, epoch)

@@ -1,4 +1,4 @@
-"""What a look at a few samples says about a whole data set: facts to choose defaults by, and means to normalise by.
+"""Statistics of a data set from a few of its samples, for default settings and normalisation.
 
 C channels, n numbers of a channel.
 """
@@ -19,21 +19,21 @@ F = TypeVar("F")
 
 
 class Spread(Protocol):
-    """Samples of which some, evenly spread, stand for all."""
+    """A collection with evenly spread indices."""
 
     def spread(self, count: int) -> list[int]:
-        """Return up to ``count`` indices, evenly spread."""
+        """Return up to ``count`` evenly spread indices."""
 
 
 def look(source: Spread, limit: int, read: Callable[[int], F]) -> list[F]:
-    """Look at up to ``limit`` samples, evenly spread, passing over bad ones. Raises ValueError if all are bad."""
+    """Read up to ``limit`` evenly spread samples, without bad ones. Raises ValueError if all are bad."""
     return list(readable(source.spread(limit), read))
 
 
 def look_at_parts(where: str | Path, look_at: Callable[[str], F]) -> tuple[F, list[F]]:
-    """Look at each part of a mixture; returns what was found in the part with the largest weight, and in all.
+    """Survey each part of a mixture. Returns the result of the part with the largest weight, and all results.
 
-    A path that is no mixture is its only part. Of equal weights the first counts.
+    A path that is no mixture is its only part. Of equal weights the first one is taken.
     """
     parts = split_mixture(os.fspath(where))
     found = [look_at(path) for _, path in parts]
@@ -41,10 +41,10 @@ def look_at_parts(where: str | Path, look_at: Callable[[str], F]) -> tuple[F, li
 
 
 class Moments:
-    """Mean and variance of each channel over numbers that come in batches, in float64.
+    """Mean and variance of each channel over batches of numbers, in float64.
 
     Batches are merged as Chan, Golub and LeVeque (1979, "Updating formulae and a pairwise algorithm for computing
-    sample variances") do: a sum of squares loses all digits where the mean is large.
+    sample variances") do, because a sum of squares is inaccurate if the mean is large.
     """
 
     def __init__(self, channels: int) -> None:
@@ -53,7 +53,7 @@ class Moments:
         self._squares = torch.zeros(channels, dtype=torch.float64)
 
     def add(self, values: Float[Tensor, "C n"]) -> None:
-        """Take in n more numbers of each channel."""
+        """Add n numbers of each channel."""
         values, more = values.double(), values.shape[1]
         shift, share = values.mean(1) - self.mean, more / (self.count + more)
         self._squares += values.var(1, correction=0) * more + shift**2 * self.count * share
@@ -62,17 +62,17 @@ class Moments:
 
     @property
     def variance(self) -> Float[Tensor, "C"]:
-        """The mean squared distance from the mean."""
+        """The variance of each channel: the mean squared distance from the mean."""
         return self._squares / self.count
 
 
 def measure_parts(
     where: str | Path, channels: int, read: Callable[[str], Iterable[Float[Tensor, "C n"]]]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel over what ``read`` gives of each part of a mixture.
+    """Return mean and standard deviation of each channel over the batches that ``read`` yields for parts of a mixture.
 
-    Each part counts by its weight, however many samples of it are read. A constant channel has deviation 1, so that
-    normalising by it gives 0 and not NaN.
+    Each part counts by its weight, regardless of the number of samples. A constant channel has deviation 1, so that
+    normalised values are 0 and not NaN.
     """
     parts = split_mixture(os.fspath(where))
     weights = torch.tensor([weight for weight, _ in parts], dtype=torch.float64)

@@ -1,1 +1,1 @@
-"""Operations worth writing by hand, one file each: reference in PyTorch, a kernel beside it, one dispatch."""
+"""Hand-written operations, one per file: a reference in PyTorch, kernels, and a dispatch function."""

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, by whichever route is fastest for the device, the dtype and the length.
+"""Scaled dot-product attention, by the fastest implementation for the device, the dtype and the length.
 
 Shapes: B batch, H heads, N queries, M keys, D width of a head.
 """
@@ -30,7 +30,7 @@ def attention(
     v: Float[Tensor, "B H M D"],
     key_valid: Bool[Tensor, "B M"] | None = None,
 ) -> Float[Tensor, "B H N D"]:
-    """Attend; keys where ``key_valid`` is False get no weight."""
+    """Return attention. Keys with ``key_valid`` False get no weight."""
     bias = None if key_valid is None else _bias(key_valid, q.dtype)
     if use_plain(q, k):
         return plain_attention(q, k, v, bias)
@@ -41,7 +41,7 @@ def attention(
 
 
 def use_plain(q: Tensor, k: Tensor) -> bool:
-    """Return whether plain products beat torch's fused attention here (`maskkit bench kernels` measures it).
+    """Return whether plain products are faster than torch's fused attention (measured by `maskkit bench kernels`).
 
     In bfloat16 on CPUs the fused form takes 4 times as long at 50 tokens and 2 times at 197; from 512 to 784 the two
     meet, and at 1568, where the table of scores outgrows the caches, it takes 0.87 of the time and a fraction of the

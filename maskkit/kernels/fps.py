@@ -1,4 +1,4 @@
-"""Farthest-point sampling: start at a point, then take again and again the point farthest from all taken so far.
+"""Farthest-point sampling: start at a point, then repeatedly take the point farthest from all taken points.
 
 Shapes: B clouds, P points, S samples. Eldar et al. 1997 (doi:10.1109/83.623193); PointNet++ (arXiv:1706.02413), 3.2.
 """

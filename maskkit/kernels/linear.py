@@ -1,4 +1,4 @@
-"""Linear layers that stay fast where bfloat16 is a way to store numbers, not to multiply them.
+"""Linear layers that are fast on processors that multiply bfloat16 slowly.
 
 Shapes: K numbers in, D numbers out of a layer; any axes before them.
 
@@ -23,7 +23,7 @@ NUMBERS = 2**21  # that are float32 at a time; from 2^20 to 2^22 times are the s
 
 @part  # a modality's embedding is one
 class Linear(nn.Linear):
-    """torch's layer, multiplying by ``linear``."""
+    """torch's Linear with the product computed by ``linear``."""
 
     def forward(self, x: Float[Tensor, "*B K"]) -> Float[Tensor, "*B D"]:
         """Return ``x weight^T + bias``."""

@@ -32,7 +32,7 @@ def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
 
 
 def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
-    """Return the picture as a figure.
+    """Return the figure.
 
     All spectrograms of a row share their axes and colours: seconds from the start of the excerpt, hertz on the mel
     scale, decibels. White patches are hidden or do not exist; in the reconstruction, they are in neither set.
@@ -83,7 +83,7 @@ def _seen_and_filled(batch: Tensor, output: Output, model: MaskedModel) -> tuple
     """Return what was visible, and that with the prediction; tokens that are in neither set are in neither picture."""
     tokens, mask, target = output.tokens, output.mask, model.target
     if not isinstance(target, Painted):
-        raise ValueError(f"{type(target).__name__} predicts no contents of tokens, so it makes no pictures")
+        raise ValueError(f"{type(target).__name__} predicts no contents of tokens, so there is no reconstruction")
     seen = put(torch.full_like(tokens.x, torch.nan), mask.visible, take(tokens.x, mask.visible))
     filled = put(seen, mask.hidden, target.contents(output.prediction.float(), tokens, mask))
     everything = torch.arange(tokens.shape[1], device=seen.device).expand(len(seen), -1)

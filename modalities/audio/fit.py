@@ -1,4 +1,4 @@
-"""Settings of a run on recordings that fit the recordings and the machine."""
+"""Default settings of a run for its recordings and the machine."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from maskkit.modality import DataSettings, Fit, MethodSettings
 
 
 def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -> Fit:
-    """Choose what is None in the settings of a model and of its recordings, and say what was found."""
+    """Return settings with every None replaced for a model and its recordings, and report the choices."""
     assert isinstance(model, Inputs) and isinstance(data, Data)
     cuda = torch.cuda.is_available()
     facts = survey(data.root, mels=model.mels)

@@ -1,4 +1,4 @@
-"""What reads recordings, and what is missing: the lines of ``maskkit doctor``."""
+"""The packages that read recordings, for ``maskkit doctor``."""
 
 import importlib
 import importlib.util
@@ -9,7 +9,7 @@ _EXTRA = "pip install 'maskkit[audio]'"
 
 
 def findings() -> list[Report]:
-    """Return one report a package: subject, whether it is fine, a line of text, the command that mends it."""
+    """Return one row per package: subject, whether it works, a line of text, and the command that fixes it."""
     read = package("soundfile", "reads audio", _EXTRA)
     formats = [_formats()] if read[1] else []
     optional = "turns spectrograms back into sound; maskkit's own Griffin-Lim does so without it"

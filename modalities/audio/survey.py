@@ -1,4 +1,4 @@
-"""What a look at some recordings says about a data set, and the mean and deviation of their energies.
+"""Statistics of some recordings of a data set: lengths, rates, mean and standard deviation of energies.
 
 T frames of 10 ms, M mel bands.
 """
@@ -24,7 +24,7 @@ from maskkit.data.survey import look, look_at_parts, measure_parts
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What a look at some recordings says about all, to choose defaults by."""
+    """Properties of a data set, estimated from some recordings, for default settings."""
 
     count: int  # of all recordings in the data set
     median: float  # seconds
@@ -33,9 +33,9 @@ class Survey:
 
 
 def survey(where: str | Path, *, limit: int = 64, mels: int = 128) -> Survey:
-    """Look at the headers of up to ``limit`` recordings, evenly spread; unreadable ones are skipped.
+    """Return properties of up to ``limit`` evenly spread recordings, from their headers. Unreadable ones are skipped.
 
-    Of a mixture, the part with the largest weight is looked at, and all are counted.
+    In a mixture, the part with the largest weight is read, and the samples of all parts are counted.
     """
     heaviest, seen = look_at_parts(where, lambda path: _survey(path, limit, mels))
     return replace(heaviest, count=sum(each.count for each in seen))

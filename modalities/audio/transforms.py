@@ -1,4 +1,4 @@
-"""What becomes of a recording before the model sees it: excerpt, gain, filter banks, length, normalisation.
+"""Transforms of a recording: excerpt, gain, filter banks, length, normalisation.
 
 S samples at 16 kHz, T frames of 10 ms, M mel bands.
 """

@@ -1,6 +1,6 @@
-"""Pictures in one ``.npy`` or ``.npz`` file.
+"""Images in one ``.npy`` or ``.npz`` file.
 
-N pictures, C channels, H W height and width in pixels, h w after the transform.
+Shapes: N images, C channels, H W height and width in pixels, h w after the transform.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,23 +24,23 @@ _PICTURE_KEYS = ("images", "x", "data", "arr_0", "x_train", "train_images")
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPicture:
-    """Make a sample of one stored picture [C H W]: uint8 pixels, or normalised float32; then ``transform``."""
+    """Convert a stored image [C H W] into a sample: uint8 pixels or normalised float32, then ``transform``."""
 
     transform: Transform
     is_uint8: bool
-    """Whether samples are uint8 pixels, which the model normalises, rather than float32."""
+    """True if samples are uint8 pixels, which the model normalises; False for float32."""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
-        """Return a picture, normalised and transformed. Raises BadSampleError if it is not finite."""
+        """Return an image, normalised and transformed. Raises BadSampleError if it is not finite."""
         return self.transform(self._normalised(stored, path), rng)
 
     def _normalised(self, stored: Array, path: str) -> Shaped[Tensor, "C H W"]:
         if self.is_uint8:
             pixels = np.array(stored, dtype=np.uint8, order="C")
             return torch.from_numpy(pixels * np.uint8(255) if stored.dtype == np.bool_ else pixels)
-        with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is refused as such
+        with np.errstate(over="ignore"):  # float64 values beyond the range of float32 become infinite, which is checked
             values = torch.from_numpy(np.array(stored, dtype=np.float32, order="C"))
         if not values.isfinite().all():
             raise BadSampleError(path, "holds NaN or infinite values")
@@ -58,17 +58,18 @@ def open_array(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> ArraySource[StoredPicture]:
-    """Open pictures in one ``.npy`` (memory-mapped) or ``.npz`` (loaded once) file: [N H W], [N C H W] or [N H W C].
+    """Open images in one ``.npy`` (memory-mapped) or ``.npz`` (loaded once) file: [N H W], [N C H W] or [N H W C].
 
     The axis of channels is the one of size ``channels``; without ``channels``, the one of size 4 or less, or the one
-    that differs where the other two are equal. Where sizes leave it open, ``layout`` says. With ``channels=3``,
-    pictures of one channel are repeated, as grey files are.
-    Of an ``.npz``, the pictures are ``images``, ``x``, ``data``, ``arr_0``, ``x_train`` or ``train_images``, or its
-    only array; class labels, if any, are ``labels``, ``y``, ``targets``, ``y_train`` or ``train_labels`` [N].
+    that differs where the other two are equal. If the sizes are ambiguous, ``layout`` decides. With ``channels=3``,
+    images of one channel are repeated, as grey files are. In an ``.npz``, the images are ``images``, ``x``, ``data``,
+    ``arr_0``, ``x_train`` or ``train_images``, or its only array; class labels, if any, are ``labels``, ``y``,
+    ``targets``, ``y_train`` or ``train_labels`` [N].
 
     uint8 stays uint8 (0 to 255; the model normalises it), bool becomes 0 and 255. Any other number becomes float32,
-    ``(x - mean) / std`` with ``mean`` and ``std`` per channel in the array's own units; without them it is taken as it
-    is, that is, as normalised already. ``measure`` finds them. Pickled objects are never loaded, since they run code.
+    ``(x - mean) / std`` with ``mean`` and ``std`` per channel in the array's own units; without them the values are
+    used unchanged, as already normalised. ``measure`` computes them. Pickled objects are never loaded, because they can
+    run code. Raises ValueError for arrays that do not fit.
     """
     pictures, labels, _ = load_arrays(where, _PICTURE_KEYS)
     source = ArraySource(
@@ -101,14 +102,14 @@ def _channels_second(pictures: Array, where: str, *, channels: int | None, layou
     """View an array as [N C H W]; a view, so a memory map is not read."""
     shape = "x".join(str(size) for size in pictures.shape)
     if pictures.dtype.kind not in "biuf":
-        raise ValueError(f"{where}: holds {pictures.dtype}, not real numbers; save pictures as uint8 or float32")
+        raise ValueError(f"{where}: holds {pictures.dtype}, not real numbers; save images as uint8 or float32")
     if pictures.ndim not in (3, 4):
-        raise ValueError(f"{where}: shape {shape} is not N pictures; save [N H W], [N C H W] or [N H W C]")
+        raise ValueError(f"{where}: shape {shape} is not N images; save [N H W], [N C H W] or [N H W C]")
     if 0 in pictures.shape:
         raise ValueError(f"{where}: shape {shape} holds no pixels; name another file")
     if pictures.ndim == 3:
         if pictures.shape[2] <= 4 and channels != 1:  # 4 pixels wide is far less likely than a forgotten axis
-            raise ValueError(f"{where}: shape {shape} looks like one picture; save [1 H W C], or say channels=1")
+            raise ValueError(f"{where}: shape {shape} looks like one image; save [1 H W C], or say channels=1")
         pictures = pictures[:, None]
     elif _channel_axis(pictures.shape, where=where, channels=channels, layout=layout) == 3:
         pictures = np.moveaxis(pictures, 3, 1)
@@ -126,9 +127,9 @@ def _channel_axis(shape: Sequence[int], *, where: str, channels: int | None, lay
             raise ValueError(f"layout must be 'NCHW' or 'NHWC', got {layout!r}")
         return 1 if layout == "NCHW" else 3
     fitting = [axis for axis in (1, 3) if (shape[axis] == channels if channels else shape[axis] <= 4)]
-    if not fitting and channels == 3:  # grey, to be repeated
+    if not fitting and channels == 3:  # grey images are repeated
         fitting = [axis for axis in (1, 3) if shape[axis] == 1]
-    if not fitting and not channels:  # many channels: the two axes of a square picture give them away
+    if not fitting and not channels:  # many channels: the two equal axes of a square image identify the third
         fitting = [axis for axis in (1, 3) if shape[2] == shape[4 - axis] != shape[axis]]
     if len(fitting) == 1:
         return fitting[0]

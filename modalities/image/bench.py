@@ -10,7 +10,7 @@ from maskkit.bench.workload import Preset, Run, Workload
 from maskkit.engine.optim import AdamW
 
 HAS_PEER = importlib.util.find_spec("transformers") is not None
-if HAS_PEER:  # here, so that what importing it takes is no part of a measurement
+if HAS_PEER:  # imported here, so that the import is not measured
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 BATCH = 8

@@ -1,4 +1,4 @@
-"""Figures of images: input, visible part and reconstruction side by side, a row a sample."""
+"""Figures of images: input, visible part and reconstruction, one row per sample."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from maskkit.drawing.pixels import three_views
 from maskkit.model import MaskedModel
 from maskkit.types import Output
 
-SMALLEST = 128  # pixels that the shorter side of a cell is enlarged to, at least
+SMALLEST = 128  # minimum length in pixels of the shorter side of a cell
 
 __all__ = ["GAP", "MARGIN", "draw"]
 

@@ -1,4 +1,4 @@
-"""Settings of a run on images that fit the images and the machine."""
+"""Default settings of a run for its images and the machine."""
 
 import math
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from maskkit.modalities.image.survey import Survey, measure, survey
 
 from maskkit.modality import DataSettings, Fit, MethodSettings
 
-SMALL = 48  # pixels; below it crops and mirror images destroy what there is to see
+SMALL = 48  # pixels; smaller images are neither cropped nor flipped at random
 
 
 def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -> Fit:
-    """Choose what is None in the settings of a model and of its images, and say what was found."""
+    """Return settings with every None replaced for a model and its images, and report the choices."""
     assert isinstance(model, Inputs) and isinstance(data, Data)
     cuda = torch.cuda.is_available()
     facts = survey(data.root, channels=model.channels)
     size = pair(fitting_size(facts) if model.image_size is None else model.image_size)
     patch = fitting_patch(min(size)) if model.patch_size is None else model.patch_size
     channels = model.channels or facts.channels
-    say(f"{facts.count} pictures, about {facts.height} x {facts.width} pixels, {channels} channels")
+    say(f"{facts.count} images, about {facts.height} x {facts.width} pixels, {channels} channels")
     small = min(size) < SMALL
     if small and (data.min_scale is None or data.flip is None):
-        say(f"pictures under {SMALL} pixels: no random crop, no flip (--min-scale, --flip)")
+        say(f"images under {SMALL} pixels: no random crop, no flip (--min-scale, --flip)")
     chosen: dict[str, object] = {"image_size": size, "patch_size": patch, "channels": channels}
     if getattr(model, "size", "") is None:
         chosen["size"] = "base" if cuda else "tiny"
@@ -33,7 +33,7 @@ def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -
         chosen["norm_target"] = False  # one number has no deviation
     if model.mean is None and (data.measure or facts.dtype == "float32"):
         mean, std = measure(data.root, channels=channels)
-        say(f"measured mean {_numbers(mean)} and deviation {_numbers(std)}")
+        say(f"measured mean {_numbers(mean)} and standard deviation {_numbers(std)}")
         chosen |= {"mean": mean, "std": std}
     crops = replace(
         data,
@@ -47,7 +47,7 @@ def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -
 
 
 def fitting_size(facts: Survey) -> int:
-    """Return the image size for a data set: 224 where pictures are large enough, else the next usual size below."""
+    """Return the image size for a data set in pixels: 224, or the next common size below for smaller images."""
     side = min(facts.height, facts.width)
     if side < SMALL:
         return side if side % 2 == 0 else side - 1 if side > 3 else side
@@ -55,7 +55,7 @@ def fitting_size(facts: Survey) -> int:
 
 
 def fitting_patch(side: int) -> int:
-    """Return the smallest patch that makes at most 14 tokens a side, as 16 does of 224."""
+    """Return the smallest patch in pixels that gives at most 14 tokens per side, as 16 does for 224."""
     return next(patch for patch in range(1, side + 1) if side % patch == 0 and side // patch <= 14)
 
 

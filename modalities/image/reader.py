@@ -1,6 +1,6 @@
-"""One picture file as a uint8 tensor [C H W], and what its header says.
+"""Reading of an image file as a uint8 tensor [C H W], and of its header.
 
-C channels, H W height and width in pixels.
+Shapes: Shapes: C channels, H W height and width in pixels.
 """
 
 import warnings
@@ -23,11 +23,11 @@ SUFFIXES = (
     *(".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi"),
 )
 
-# A file's content decides, whatever its suffix. Left out of Pillow's formats are those that start another program (EPS)
-# and those without a signature (TGA), which would make a picture of any garbage.
+# The content of a file determines its format. Excluded are formats of Pillow that start another program (EPS) and those
+# without a signature (TGA), which would accept any file.
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "QOI")
 
-# What EXIF's orientation asks for. ImageOps.exif_transpose does the same, and fails where it cannot write EXIF back.
+# Transforms of EXIF orientations. ImageOps.exif_transpose does the same, but fails if it cannot write EXIF back.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,31 +39,30 @@ _TURNS = {
 }
 _ORIENTATION = 0x0112
 
-# Pillow warns about large pictures and odd metadata at every read, which a training log repeats thousands of times.
-# What matters raises: beyond twice Image.MAX_IMAGE_PIXELS (179 million pixels) a picture is a bad sample.
+# Pillow warns about large images and invalid metadata at every read, which would fill a training log. Images above
+# twice Image.MAX_IMAGE_PIXELS (179 million pixels) raise an error and are bad samples.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_picture(path: str, channels: int = 3, *, min_side: int | None = None) -> UInt8[Tensor, "C H W"]:
-    """Read a file as uint8: 1 channel is luminance (ITU-R 601), 3 RGB, 4 RGBA.
+    """Read an image file as uint8 [C H W]: 1 channel is luminance (ITU-R 601), 3 are RGB, 4 are RGBA.
 
-    The picture is turned as EXIF says. An animation gives its first frame, a TIFF its first page.
-    Transparent parts are put on white for 1 and 3 channels: the colours stored under them are arbitrary, often black,
-    and merely dropping alpha, as ``convert("RGB")`` does, would show them. A fully opaque picture is not changed.
-    16 bit is scaled by 1/257, so 65535 becomes 255 (colour: Pillow keeps the high byte).
-    32-bit integers and floats have no agreed range, so each picture is stretched from its least value (0) to its
-    greatest (255). Where the units matter, use arrays (.npy, .npz).
+    The image is rotated according to EXIF. An animation gives its first frame, a TIFF its first page. For 1 and 3
+    channels, transparent parts are composited on white: the stored colours of such pixels are arbitrary, often black,
+    and dropping alpha, as ``convert("RGB")`` does, would show them. 16-bit values are scaled by 1/257, so 65535 becomes
+    255 (colour: Pillow keeps the high byte). 32-bit integers and floats have no defined range, so each image is scaled
+    from its minimum (0) to its maximum (255). Use arrays (.npy, .npz) if units matter.
 
-    ``min_side`` (pixels) lets JPEGs be decoded at 1/2, 1/4 or 1/8 of their size, several times faster, as long as both
-    sides stay at least twice ``min_side``: a crop of a fifth of the area, MAE's smallest, is 0.45 of the side, so
-    nearly ``min_side`` pixels are left of it and hardly anything is enlarged.
+    ``min_side`` (pixels) allows JPEGs to be decoded at 1/2, 1/4 or 1/8 of their size, several times faster, as long as
+    both sides stay at least twice ``min_side``. MAE's smallest crop, a fifth of the area, is 0.45 of the side and then
+    has nearly ``min_side`` pixels, so it is hardly enlarged. Raises BadSampleError.
     """
     check_channels(channels)
     return decode(open_file(path, "picture"), path, channels, min_side)
 
 
 def decode(file: BinaryIO, path: str, channels: int, min_side: int | None) -> UInt8[Tensor, "C H W"]:
-    """Read an open file, which is closed afterwards, as ``read_picture`` does; ``path`` names it in errors."""
+    """Read and close an open file, as ``read_picture`` does. ``path`` names it in errors. Raises BadSampleError."""
     with _opened(file, path) as image:
         if min_side is not None:
             image.draft(None, (2 * min_side, 2 * min_side))
@@ -72,35 +71,35 @@ def decode(file: BinaryIO, path: str, channels: int, min_side: int | None) -> UI
         image = _with_channels(_eight_bit(image, path), channels)
         pixels = np.array(image.transpose(turn) if turn is not None else image)
     tensor = torch.from_numpy(pixels)
-    # A view, pixels still interleaved as Pillow has them: torchvision resizes those faster, and the copy is saved.
+    # A view with interleaved pixels, as Pillow stores them: torchvision resizes it faster, and no copy is made.
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
 
 
 def check_channels(channels: int) -> None:
-    """Raise ValueError for a number of channels that picture files cannot be read with."""
+    """Raise ValueError for a number of channels that image files do not support."""
     if channels not in (1, 3, 4):
         raise ValueError(
-            f"channels must be 1, 3 or 4 for picture files, got {channels}; "
-            "keep pictures of other channels in arrays (.npy or .npz)"
+            f"channels must be 1, 3 or 4 for image files, got {channels}; "
+            "store images with other channels in arrays (.npy or .npz)"
         )
 
 
 @contextmanager
 def _opened(file: BinaryIO, path: str) -> Iterator[Image.Image]:
-    """Open a picture and close its file. Any error in between becomes a BadSampleError with a short reason."""
+    """Open an image and close its file. Any error becomes a BadSampleError with a short reason."""
     try:
-        # By handle, since Pillow maps an uncompressed TIFF that it opens by name, and scrambles it if EXIF turns it.
+        # By handle: Pillow memory-maps an uncompressed TIFF that it opens by name, and corrupts it if EXIF rotates it.
         with file, Image.open(file, formats=_formats()) as image:
             yield image
     except BadSampleError:
         raise
     except Image.UnidentifiedImageError:
-        raise BadSampleError(path, "not a picture or a format Pillow does not know") from None
+        raise BadSampleError(path, "not an image, or in a format that Pillow does not know") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         reason = f"more than {limit:.4g} million pixels; shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS"
         raise BadSampleError(path, reason) from None
-    except Exception as error:  # on broken files Pillow raises nearly anything: OSError, SyntaxError, struct.error ...
+    except Exception as error:  # on broken files Pillow raises OSError, SyntaxError, struct.error and others
         raise BadSampleError(path, _reason(error)) from error
 
 
@@ -112,14 +111,14 @@ def _reason(error: Exception) -> str:
 
 
 def _formats() -> tuple[str, ...]:
-    Image.init()  # registers all formats of this build; AVIF, say, is not in every one. Does nothing the second time
+    Image.init()  # registers all formats of this build (not all have AVIF); does nothing the second time
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # broken metadata is no reason to lose the picture
+    except Exception:  # broken metadata does not make an image unreadable
         return 1
 
 
@@ -138,7 +137,7 @@ def _stretched(values: NDArray[np.float64], path: str) -> NDArray[np.uint8]:
     low, high = values.min(), values.max()
     if not np.isfinite(high - low):  # NaN goes through min and max
         raise BadSampleError(path, "holds NaN or infinite values")
-    span = high - low if high > low else 1.0  # a constant picture is black
+    span = high - low if high > low else 1.0  # a constant image is black
     stretched: NDArray[np.float64] = (values - low) * (255 / span)
     return stretched.round().astype(np.uint8)
 
@@ -157,10 +156,10 @@ def _with_channels(image: Image.Image, channels: int) -> Image.Image:
 
 
 def read_header(file: BinaryIO, path: str) -> tuple[int, int, bool]:
-    """Return height and width (pixels) of a picture as it will be read, and whether it is grey. Closes the file."""
+    """Return height and width (pixels) of an image as it will be read, and whether it is grey. Closes the file."""
     with _opened(file, path) as image:
         width, height = image.size
-        # Pillow gives the size of a TIFF as it will be after turning.
+        # Pillow gives the size of a TIFF after its rotation.
         if _orientation(image) >= 5 and image.format != "TIFF":
             width, height = height, width
         return height, width, image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")

@@ -1,12 +1,12 @@
-"""What reads images, and what is missing: the lines of ``maskkit doctor``."""
+"""The packages that read images, for ``maskkit doctor``."""
 
 from maskkit.doctor import Report, package
 
 
 def findings() -> list[Report]:
-    """Return one report: subject, whether it is fine, a line of text, the command that mends it.
+    """Return one row: subject, whether it works, a line of text, and the command that fixes it.
 
-    Formats are those of Pillow as it was built here.
+    The formats are those of the installed Pillow.
     """
     read = package("PIL", "", "pip install --upgrade pillow")
     if not read[1]:

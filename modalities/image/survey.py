@@ -1,6 +1,6 @@
-"""What a look at some pictures says about a data set, and their mean and standard deviation.
+"""Statistics of some images of a data set: sizes, channels, mean and standard deviation.
 
-C channels, H W height and width in pixels.
+Shapes: Shapes: C channels, H W height and width in pixels.
 """
 
 import os
@@ -22,23 +22,23 @@ from maskkit.data.survey import look, look_at_parts, measure_parts
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What a look at some pictures says about all, to choose defaults by."""
+    """Properties of a data set, estimated from some images, for default settings."""
 
-    count: int  # of all pictures in the data set
+    count: int  # of all images in the data set
     height: int  # median, pixels
     width: int
-    channels: int  # files: 1 if all are grey, else 3. Arrays: as stored
-    dtype: Literal["uint8", "float32"]  # of the samples that come out
+    channels: int  # files: 1 if all are grey, else 3; arrays: as stored
+    dtype: Literal["uint8", "float32"]  # of the samples
 
 
 def survey(where: str | Path, *, limit: int = 64, channels: int | None = None, layout: Layout | None = None) -> Survey:
-    """Look at up to ``limit`` pictures, evenly spread; of files only at the header, and unreadable ones are skipped.
+    """Return properties of up to ``limit`` evenly spread images, from headers of files. Bad ones are skipped.
 
-    Of a mixture each part is looked at; the sizes are those of the part with the largest weight.
+    All parts of a mixture are read. The sizes are those of the part with the largest weight. Raises ValueError.
     """
     heaviest, seen = look_at_parts(where, lambda path: _survey(path, limit, channels, layout))
     if len({each.dtype for each in seen}) > 1:
-        raise ValueError(f"{where}: some parts hold uint8 pictures, others floats; convert one to the other")
+        raise ValueError(f"{where}: some parts hold uint8 images, others floats; convert one to the other")
     return replace(heaviest, count=sum(each.count for each in seen), channels=max(each.channels for each in seen))
 
 
@@ -62,7 +62,7 @@ def _survey(where: str, limit: int, channels: int | None, layout: Layout | None)
 def measure(
     where: str | Path, *, limit: int = 2000, channels: int | None = None, layout: Layout | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation per channel over all pixels of up to ``limit`` pictures, evenly spread.
+    """Return mean and standard deviation per channel over the pixels of up to ``limit`` evenly spread images.
 
     In units of the full range, 0 to 1, for uint8 pixels; in the array's own units for floats. Unreadable samples are
     skipped. A constant channel has deviation 1, so that normalising by it gives 0 and not NaN. ``channels=None`` is

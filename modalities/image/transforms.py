@@ -1,6 +1,6 @@
-"""Random crops for training and fixed ones for evaluation, on pictures of any number of channels.
+"""Random crops for training and fixed crops for evaluation, for images with any number of channels.
 
-C channels, H W height and width of the picture as it was read, h w those of the crop.
+Shapes: C channels, H W height and width of the image in pixels, h w those of the crop.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from torchvision.transforms.v2 import functional as v2f
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCrop:
-    """A random part of the picture, resized to ``size``, mirrored half the time. MAE (arXiv:2111.06377), appendix A.1.
+    """A random crop, resized to ``size`` and flipped half the time. MAE (arXiv:2111.06377), appendix A.1.
 
-    ``scale`` is the share of the picture's area that is kept, ``ratio`` the crop's width over its height relative to
-    that of ``size``: (3/4, 4/3) lets a crop for a 1 x 4 picture be between 3 and 5.3 times as wide as high. The same
-    as main_pretrain.py's RandomResizedCrop(bicubic) and flip, on tensors instead of Pillow pictures.
-    ``scale=(1, 1), ratio=(1, 1), flip=False`` leaves a picture of the right size as it is.
+    ``scale`` is the range of the share of the area that is kept, ``ratio`` that of the crop's width over its height
+    relative to that of ``size``: (3/4, 4/3) allows a crop for a 1 x 4 image to be 3 to 5.3 times as wide as high. It
+    equals main_pretrain.py's RandomResizedCrop(bicubic) and flip, on tensors instead of Pillow images. ``scale=(1, 1),
+    ratio=(1, 1), flip=False`` leaves an image of the right size unchanged. Raises ValueError for other ranges.
     """
 
     size: tuple[int, int]
@@ -35,14 +35,14 @@ class TrainCrop:
             raise ValueError(f"ratio must be two positive numbers, the lesser first, got {self.ratio}")
 
     def __call__(self, picture: Shaped[Tensor, "C H W"], rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
-        """Crop; what comes out depends on the picture and on ``rng``, from which one number is drawn."""
+        """Return the crop. One number is drawn from ``rng``."""
         seed = int(torch.randint(2**63 - 1, (), generator=rng))
         height, width = self.size
         ratio = (self.ratio[0] * width / height, self.ratio[1] * width / height)
         crop = v2.RandomResizedCrop(
             list(self.size), scale=self.scale, ratio=ratio, interpolation=v2.InterpolationMode.BICUBIC, antialias=True
         )
-        # torchvision draws from torch's global generator only, so that one is borrowed and given back as it was.
+        # torchvision draws from torch's global generator only, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
             picture = crop(picture)
@@ -51,11 +51,11 @@ class TrainCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalCrop:
-    """The middle of the picture: resized until ``size`` times ``resize_ratio`` just fits inside, then cut to ``size``.
+    """The centre crop: the image is resized until ``size`` times ``resize_ratio`` just fits inside, and then cropped.
 
     For squares this is MAE's evaluation (util/datasets.py): shorter side to 256, centre 224. MAE's code does not crop
-    above 224 (``resize_ratio=1`` does the same); here one rule holds for all sizes. A picture that already has
-    ``size`` passes untouched, since 8 x 8 digits would only be blurred; a smaller one is enlarged.
+    above 224 (``resize_ratio=1`` does the same); here one rule holds for all sizes. An image that already has ``size``
+    is not changed, because 8 x 8 digits would be blurred; a smaller one is enlarged.
     """
 
     size: tuple[int, int]
@@ -82,7 +82,7 @@ class EvalCrop:
         return cropped
 
     def _without_far_ends(self, picture: Tensor) -> Tensor:
-        """Cut a very long picture to its middle first: a 1 x 10000 strip would else be resized to gigabytes."""
+        """Crop a very long image to its centre first: a 1 x 10000 strip would otherwise be resized to gigabytes."""
         rows, columns = picture.shape[-2:]
         most = 8 * max(self.size) / min(self.size)
         kept = [min(rows, round(columns * most)), min(columns, round(rows * most))]
@@ -90,12 +90,12 @@ class EvalCrop:
 
 
 def train_transform(size: tuple[int, int], *, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True) -> TrainCrop:
-    """MAE's augmentation for pretraining: a random crop of at least a fifth of the area, and a flip."""
+    """Return Return MAE's augmentation for pretraining: a random crop of at least a fifth of the area, and a flip."""
     return TrainCrop(size=size, scale=scale, flip=flip)
 
 
 def eval_transform(size: tuple[int, int], *, resize_ratio: float = 256 / 224) -> EvalCrop:
-    """MAE's view for evaluation: the centre."""
+    """Return MAE's transform for evaluation: the centre crop."""
     return EvalCrop(size=size, resize_ratio=resize_ratio)
 
 

@@ -88,7 +88,7 @@ def keep_finite(cloud: Cloud) -> Cloud:
             triangles = new_index[triangles[good[triangles].all(axis=1)]]
         cloud = Cloud(cloud.xyz[good], {name: v[good] for name, v in cloud.features.items()}, triangles)
     if (np.ptp(cloud.xyz, axis=0) == 0).all():
-        raise ValueError(f"all of its {len(cloud.xyz)} points lie in one place")
+        raise ValueError(f"all of its {len(cloud.xyz)} points are equal")
     return cloud
 
 

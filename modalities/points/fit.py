@@ -1,4 +1,4 @@
-"""Settings of a run on point clouds that fit the clouds and the machine."""
+"""Default settings of a run for its point clouds and the machine."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from maskkit.seeds import generator
 
 
 def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -> Fit:
-    """Choose what is None in the settings of a model and of its clouds, and say what was found."""
+    """Return settings with every None replaced for a model and its clouds, and report the choices."""
     assert isinstance(model, Inputs) and isinstance(data, Data)
     cuda = torch.cuda.is_available()
     chosen: dict[str, object] = {

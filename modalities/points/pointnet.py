@@ -1,4 +1,4 @@
-"""The mini-PointNet that turns a group of points into a vector, and how Point-MAE starts.
+"""The mini-PointNet that embeds groups of points, and the initialisation of Point-MAE.
 
 Shapes: B clouds, N groups, K points of a group, C numbers per point, D width.
 """
@@ -88,9 +88,9 @@ def group_max(x: Float[Tensor, "G*K D"], size: int) -> Float[Tensor, "G D"]:
 
 @torch.no_grad()
 def init_point_mae_weights(model: MaskedModel) -> MaskedModel:
-    """Start the weights of a model as ``Point_MAE.py`` does (docs/official.md P8); returns it.
+    """Initialise a model as ``Point_MAE.py`` does (docs/official.md P8), and return it.
 
-    Its encoder and decoder are ``SparseEncoder`` and ``JointDecoder``.
+    Its encoder and decoder must be ``SparseEncoder`` and ``JointDecoder``.
     """
     assert isinstance(model.encoder, SparseEncoder) and isinstance(model.decoder, JointDecoder)
     for layer in model.encoder.modules():

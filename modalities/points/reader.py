@@ -46,7 +46,7 @@ def read_cloud(path: str, backend: Backend = "auto") -> Cloud:
 
 
 def finite_points(cloud: Cloud, path: str) -> Cloud:
-    """Leave out what is not finite; a cloud that is then empty or one single place is a bad sample."""
+    """Remove points that are not finite. Raises BadSampleError if fewer than two distinct points are left."""
     try:
         return keep_finite(cloud)
     except ValueError as error:
@@ -63,7 +63,7 @@ def _is_open3ds(path: str, suffix: str) -> bool:
 
 @contextmanager
 def one_bad_sample(path: str) -> Iterator[None]:
-    """Turn whatever goes wrong with a file into one BadSampleError with a short reason."""
+    """Convert any error about a file into one BadSampleError with a short reason."""
     try:
         yield
     except (BadSampleError, ImportError):

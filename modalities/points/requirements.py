@@ -1,4 +1,4 @@
-"""What reads clouds and meshes, and what is missing: the lines of ``maskkit doctor``."""
+"""The packages that read clouds and meshes, for ``maskkit doctor``."""
 
 import ctypes.util
 import importlib.util
@@ -12,7 +12,7 @@ _EXTRA = "pip install 'maskkit[points]'"
 
 
 def findings() -> list[Report]:
-    """Return one report a package: subject, whether it is fine, a line of text, the command that mends it."""
+    """Return one row per package: subject, whether it works, a line of text, and the command that fixes it."""
     return [
         ("points", True, "numpy reads point clouds in PLY, PCD, XYZ, PTS, NPY and NPZ files", ""),
         package("trimesh", "reads meshes (PLY, OBJ, OFF, STL)", _EXTRA),

@@ -1,4 +1,4 @@
-"""What is predicted of a hidden group: where its points are.
+"""Targets of hidden groups: the coordinates of their points.
 
 Shapes: B clouds, H hidden groups, K points of a group, F features of a point.
 """

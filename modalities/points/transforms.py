@@ -1,4 +1,4 @@
-"""From what a file holds to what a model takes, in the authors' order (docs/official.md P6).
+"""Transforms from the points of a file to the input of a model, in the authors' order (docs/official.md P6).
 
 Point-MAE draws 1024 of 8192 points at random (not by farthest-point sampling, as its paper says), then centres and
 scales them to the unit sphere, and stretches and shifts them afterwards. ``normals_at`` is the column where normals
@@ -93,7 +93,7 @@ class ScaleShift:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation:
-    """Turn at random, about ``axis`` or every way ("all"); normals turn along.
+    """A random rotation about ``axis`` or in all directions ("all"). Normals are rotated too.
 
     Not in Point-MAE's pretraining; for data whose upright is not known.
     """
@@ -132,12 +132,12 @@ Step = Subset | UnitSphere | ScaleShift | Rotation | Fill
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Transforms one after the other."""
+    """A sequence of transforms."""
 
     steps: tuple[Step, ...]
 
     def __call__(self, points: Float[Tensor, "P C"], rng: torch.Generator) -> Float[Tensor, "P C"]:
-        """Apply them in order."""
+        """Apply the transforms in order."""
         for step in self.steps:
             points = step(points, rng)
         return points

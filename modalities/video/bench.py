@@ -23,7 +23,7 @@ from maskkit.optim import AdamW
 from maskkit.seeds import generator
 
 HAS_PEER = importlib.util.find_spec("transformers") is not None
-if HAS_PEER:  # here, so that what importing it takes is no part of a measurement
+if HAS_PEER:  # imported here, so that the import is not measured
     from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
 BATCH = 2

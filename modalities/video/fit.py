@@ -1,4 +1,4 @@
-"""Settings of a run on videos that fit the videos and the machine."""
+"""Default settings of a run for its videos and the machine."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +11,11 @@ from maskkit.modalities.video.survey import Survey, fitting_stride, survey
 
 from maskkit.modality import DataSettings, Fit, MethodSettings
 
-SMALL = 48  # pixels; below it crops and mirror images destroy what there is to see
+SMALL = 48  # pixels; smaller images are neither cropped nor flipped at random
 
 
 def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -> Fit:
-    """Choose what is None in the settings of a model and of its videos, and say what was found."""
+    """Return settings with every None replaced for a model and its videos, and report the choices."""
     assert isinstance(model, Inputs) and isinstance(data, Data)
     cuda = torch.cuda.is_available()
     facts = survey(data.list or data.root, channels=model.channels, decoder=data.decoder)

@@ -106,7 +106,7 @@ def _kept_frames(pred_t_dim: int | None, slots: int, tubelet: int, frames: int) 
 
 @torch.no_grad()
 def init_mae_st_weights(module: M) -> M:
-    """Start the weights of an encoder or decoder as MAE-ST's ``models_mae.py`` does; returns it.
+    """Initialise an encoder or decoder as MAE-ST's ``models_mae.py`` does; returns it.
 
     As MAE, except that q, k and v are a layer each (video_vit.py), whose bound sqrt(6 / 2D) is sqrt(2) times that of
     one layer of all three.

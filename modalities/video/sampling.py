@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip."""
+"""Sampling of the frames of a clip from a video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a look at some videos says about a data set."""
+"""Statistics of some videos of a data set."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from maskkit.data.survey import look, look_at_parts
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What a look at some videos says about all, to choose defaults by; medians."""
+    """Properties of a data set, as medians over some videos, for default settings."""
 
     count: int  # of all videos
     frames: int
@@ -28,9 +28,9 @@ class Survey:
 
 
 def survey(where: str | Path, *, limit: int = 8, channels: int | None = None, decoder: Decoder = "auto") -> Survey:
-    """Look at up to ``limit`` videos, evenly spread; unreadable ones are skipped.
+    """Return properties of up to ``limit`` evenly spread videos. Unreadable ones are skipped.
 
-    Of a mixture, the part with the largest weight is looked at, and all are counted.
+    In a mixture, the part with the largest weight is read, and the samples of all parts are counted.
     """
     heaviest, seen = look_at_parts(where, lambda path: _survey(path, limit, channels, decoder))
     return replace(heaviest, count=sum(each.count for each in seen))

@@ -1,4 +1,4 @@
-"""Crops of whole clips, every frame alike: random ones for training and fixed ones for evaluation.
+"""Crops of clips, equal for all frames: random crops for training and fixed crops for evaluation.
 
 T frames, C channels, H W height and width as read, h w those of the crop.
 """
@@ -101,7 +101,7 @@ class ResizedCrop:
         crop = v2.RandomResizedCrop(
             list(self.size), scale=self.scale, ratio=ratio, interpolation=v2.InterpolationMode.BILINEAR, antialias=False
         )
-        # torchvision draws from torch's global generator only, so that one is borrowed and given back as it was.
+        # torchvision draws from torch's global generator only, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             clip = crop(clip)

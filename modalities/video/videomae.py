@@ -98,7 +98,7 @@ def _target(tokenizer: Patches, norm_target: bool) -> Contents | NormalizedConte
 
 @torch.no_grad()
 def init_videomae_weights(module: M) -> M:
-    """Start the weights of an encoder or decoder as ``modeling_pretrain.py`` does (V1, V3, V4); returns it.
+    """Initialise an encoder or decoder as ``modeling_pretrain.py`` does (V1, V3, V4); returns it.
 
     Linear layers of blocks and head are Xavier uniform with zero bias. The patch embedding and the projection between
     encoder and decoder keep torch's default, uniform in 1 / sqrt(inputs): the authors' top module never calls its

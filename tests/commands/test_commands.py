@@ -127,7 +127,7 @@ def test_a_run_that_failed_at_its_start_may_begin_anew(pictures, tmp_path, capsy
         (broken / f"{number}.png").write_bytes(b"")
     words = ["pretrain", "image", "--data", broken, "--out", tmp_path / "run", "--steps", 2, "--batch", 64]
     code, _, err = said(capsys, *words)
-    assert code == 2 and "mend the data or raise --max-bad" in err
+    assert code == 2 and "fix the data or raise --max-bad" in err
     assert said(capsys, *words, "--max-bad", 0.5)[0] == 0
     assert len((tmp_path / "run" / "skipped.txt").read_text().splitlines()) > 5
 
@@ -225,8 +225,8 @@ def test_channels_that_do_not_match_the_run(run, tmp_path, capsys):
 
 def test_doctor_says_what_is_here(capsys):
     code, out, _ = said(capsys, "doctor")
-    assert code == 0 and "all that maskkit needs is here" in out
-    assert "mend: pip install 'maskkit[points]'" in out or "reads point clouds" in out
+    assert code == 0 and "everything that maskkit needs is installed" in out
+    assert "fix: pip install 'maskkit[points]'" in out or "reads point clouds" in out
 
 
 def test_doctor_says_why_something_broken_fails(tmp_path):
@@ -240,7 +240,7 @@ def test_doctor_says_why_something_broken_fails(tmp_path):
         check=False,
     )
     assert "installed, but fails: OSError: libfoo.so.1: cannot open shared object file" in result.stdout
-    assert "mend: pip install 'maskkit[video]'" in result.stdout
+    assert "fix: pip install 'maskkit[video]'" in result.stdout
 
 
 def test_a_defect_of_ours_keeps_its_traceback(monkeypatch, run, tmp_path):

@@ -134,15 +134,15 @@ def test_read_all_leaves_broken_samples_out_and_loses_no_other():
 def test_each_broken_sample_is_written_once_also_over_a_resume(tmp_path):
     file = tmp_path / "skipped.txt"
     skips = Skips(total=100, file=file)
-    skips.add((("a b.jpg", "empty file"), ("c.jpg", "not a picture")))
+    skips.add((("a b.jpg", "empty file"), ("c.jpg", "not an image")))
     skips.add((("a b.jpg", "empty file"),))
     size = skips.bytes()
     skips.add((("after the checkpoint.jpg", "empty file"),))
     again = Skips(total=100, file=file)
     again.take_up(file, size)
     assert len(again) == 2
-    again.add((("c.jpg", "not a picture"), ("d.jpg", "truncated")))
-    assert file.read_text().splitlines() == ["a b.jpg\tempty file", "c.jpg\tnot a picture", "d.jpg\ttruncated"]
+    again.add((("c.jpg", "not an image"), ("d.jpg", "truncated")))
+    assert file.read_text().splitlines() == ["a b.jpg\tempty file", "c.jpg\tnot an image", "d.jpg\ttruncated"]
     assert len(again) == 3
 
 

@@ -253,7 +253,7 @@ class TestPictures:
         text = f"1*{dark} + 1*{tmp_path}/floats.npy"
         with pytest.raises(ValueError, match=r"uint8 \[1, 8, 8\], those of .*floats\.npy float32 \[1, 8, 8\]"):
             image.open_data(text, image.tiny().tokenizer)
-        with pytest.raises(ValueError, match="some parts hold uint8 pictures, others floats"):
+        with pytest.raises(ValueError, match="some parts hold uint8 images, others floats"):
             survey(text)
 
     def test_shards_in_a_mixture_keep_to_their_windows(self, tmp_path):

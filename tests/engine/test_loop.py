@@ -52,7 +52,7 @@ def test_a_picture_that_cannot_be_drawn_ends_no_run(settings, capsys):
     source = settings.data.open(settings.model.build().tokenizer, train=True)
     settings = replace(settings, picture_every=1, save_every=2)
     train(settings.model.build(), source, settings, modality="image", draw=refuse, pictures_from=source)
-    assert capsys.readouterr().err.count("no picture: nothing to draw") == settings.steps
+    assert capsys.readouterr().err.count("no figure: nothing to draw") == settings.steps
     assert (settings.out / "model.safetensors").exists()
 
 
@@ -233,7 +233,7 @@ def test_a_thousand_mixed_pictures_ten_of_them_broken(settings, tmp_path):
         picture = Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8))
         picture.convert(mode).save(folder / f"{number}.{suffix}")
     whole = (folder / "0.jpg").read_bytes()
-    broken = [b"", whole[:200], b"not a picture", whole[: len(whole) // 2], b"\x89PNG\r\n\x1a\n"] * 2
+    broken = [b"", whole[:200], b"not an image", whole[: len(whole) // 2], b"\x89PNG\r\n\x1a\n"] * 2
     for number, content in enumerate(broken):
         (folder / f"broken {number}.{'png' if number % 5 == 4 else 'jpg'}").write_bytes(content)
     settings = replace(
@@ -249,7 +249,7 @@ def test_a_thousand_mixed_pictures_ten_of_them_broken(settings, tmp_path):
     assert len(named) == len({path for path, _ in named}) == 10
     assert all("broken" in path and reason for path, reason in named)
     assert metrics(settings.out)[-1]["skipped"] == 10
-    with pytest.raises(ValueError, match=r"samples cannot be read, more than the limit of 0%.*mend the data or raise"):
+    with pytest.raises(ValueError, match=r"samples cannot be read, more than the limit of 0%.*fix the data or raise"):
         pretrain(replace(settings, out=tmp_path / "strict", max_bad=0.004), image)
 
 
@@ -282,7 +282,7 @@ def test_a_run_on_shards_of_which_some_are_broken(settings, tmp_path):
     pretrain_until(parts, 6)
     pretrain(replace(parts, resume=True), image)
     assert metrics(parts.out) == metrics(settings.out) and same_weights(parts.out, settings.out)
-    with pytest.raises(ValueError, match="cannot be read, more than the limit of 5%.*mend the data or raise --max-bad"):
+    with pytest.raises(ValueError, match="cannot be read, more than the limit of 5%.*fix the data or raise --max-bad"):
         pretrain(replace(settings, out=tmp_path / "strict", max_bad=0.05), image)
 
 
@@ -347,5 +347,5 @@ def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, to_all):
         process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=150)
     assert process.returncode == 3
-    assert "saved; go on with --resume" in said
+    assert "saved; continue with --resume" in said
     assert len(all_checkpoints(out / "checkpoints")) == 1

@@ -1,4 +1,4 @@
-"""How many samples each shard holds, as ``counts.json`` beside it says."""
+"""Numbers of samples per shard, from ``counts.json``."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ COUNTS = "counts.json"  # beside shards: {"shard-000000.tar": {".jpg": 812}}, sa
 
 
 def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
-    """How many samples each shard holds as ``counts.json`` beside it says; -1 where nothing says it."""
+    """Return the number of samples in each shard from ``counts.json`` in its folder; -1 if it is unknown."""
     known = dict[str, _Counts]()
     counts = []
     for name in names:
@@ -28,7 +28,7 @@ def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
 def _counts_of(where: str) -> _Counts:
     try:
         found = json.loads(_contents(where))
-    except (FileNotFoundError, PermissionError):  # S3 refuses what is not there to those who may not list
+    except (FileNotFoundError, PermissionError):  # S3 denies access to missing objects without permission to list
         return {}
     except json.JSONDecodeError:
         found = None
@@ -48,5 +48,5 @@ def _contents(where: str) -> bytes:
         return found
     except (FileNotFoundError, PermissionError):
         raise
-    except Exception as error:  # clients of stores raise what they like
+    except Exception as error:  # clients of object stores raise various errors
         raise ValueError(f"{where}: cannot be read ({short_reason(error)})") from error

@@ -1,10 +1,10 @@
-"""Files that lie elsewhere (``s3://``, ``https://``, ``file://`` ...), copied whole to this machine when first opened.
+"""Remote files (``s3://``, ``https://``, ``file://`` ...), downloaded when they are first opened.
 
-The folder is ``MASKKIT_CACHE`` (default ``~/.cache/maskkit``), its limit ``MASKKIT_CACHE_GB`` (default 50, in 10^9
-bytes); what was opened longest ago goes first. Of many processes that want the same file one copies it and the others
-wait. A file is known by its address alone: that its contents changed there is not noticed, so delete it here then.
-A run reads shards window by window (``Tars.order``): a cache that does not hold the shards of two windows, for all runs
-that share it, copies them again and again.
+The cache folder is ``MASKKIT_CACHE`` (default ``~/.cache/maskkit``), its limit ``MASKKIT_CACHE_GB`` (default 50, in
+10^9 bytes). The least recently opened files are deleted first. If several processes need the same file, one downloads
+it and the others wait. Files are identified by their address only: if the contents change, delete the cached copy. A
+run reads shards window by window (``Tars.order``). A cache that cannot hold the shards of two windows, for all runs
+that share it, downloads them repeatedly.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ import filelock
 
 from maskkit.files import short_reason
 
-TRIES = 3  # of copying, before a file counts as unreadable
+TRIES = 3  # attempts to download a file
 _CHUNK = 1 << 20
 _OURS = re.compile(r"[0-9a-f]{32}-.*(?<!\.lock)")  # other files in the folder are not counted and never deleted
 
 
 def is_remote(name: str) -> bool:
-    """Tell an address (``s3://bucket/a.tar``) from a path."""
+    """Return whether a name is an address (``s3://bucket/a.tar``) and not a path."""
     return "://" in name
 
 
@@ -63,19 +63,19 @@ def file_system(address: str) -> tuple[FileSystem, str]:
 def open_anywhere(name: str) -> int:
     """Open a path or an address for reading, as a file descriptor. Raises OSError or ValueError."""
     if not is_remote(name):
-        return os.open(name, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would else wait for ever
+        return os.open(name, os.O_RDONLY | os.O_NONBLOCK)  # otherwise a pipe would block forever
     return _Cache.from_environment().open(name)
 
 
 class _Cache:
-    """A folder of copies with a limit."""
+    """A folder of downloaded files with a size limit."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
 
     @classmethod
     def from_environment(cls) -> "_Cache":
-        """Read the two variables. Raises ValueError if the limit is no number."""
+        """Read both environment variables. Raises ValueError if the limit is not a number."""
         said = os.environ.get("MASKKIT_CACHE_GB", "50")
         try:
             limit = int(float(said) * 1e9)
@@ -89,12 +89,12 @@ class _Cache:
     def open(self, address: str) -> int:
         base = re.sub(r"[^\w.-]", "_", address.rpartition("/")[2])[-100:]
         copy = self.folder / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}-{base}"
-        # The open file outlives its deletion by another process, so nothing need be locked once it is open.
+        # An open file survives its deletion by another process, so it needs no lock.
         with contextlib.suppress(FileNotFoundError):
             return _opened(copy)
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(Path(f"{copy}.lock")):
-            with contextlib.suppress(FileNotFoundError):  # copied by another while this one waited
+            with contextlib.suppress(FileNotFoundError):  # downloaded by another process in the meantime
                 return _opened(copy)
             return self._copy(address, copy)
 
@@ -107,14 +107,14 @@ class _Cache:
                 with _locked(self.folder / "lock"):
                     self._make_room(size, copy)
                     with aside.open("wb") as file:
-                        file.truncate(size)  # so that others count the room that is taken already
+                        file.truncate(size)  # so that other processes count the reserved space
                 _download(system, path, aside, size)
                 descriptor = os.open(aside, os.O_RDONLY)
                 os.replace(aside, copy)  # from here on another process may delete it
                 return descriptor
             except (FileNotFoundError, PermissionError):
                 raise
-            except Exception:  # whatever a network or a client of a store may raise
+            except Exception:  # clients of object stores raise various errors
                 aside.unlink(missing_ok=True)
                 if attempt == TRIES:
                     raise
@@ -122,7 +122,7 @@ class _Cache:
         raise AssertionError("unreachable")
 
     def _make_room(self, size: int, copy: Path) -> None:
-        """Delete what was opened longest ago until ``size`` bytes fit; a file beyond the limit is let in alone."""
+        """Delete the least recently opened files until ``size`` bytes fit. A file above the limit is kept alone."""
         found = []
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -155,7 +155,7 @@ def _download(system: FileSystem, path: str, aside: Path, size: int) -> None:
 
 
 def _is_dead(part: Path, own: Path) -> bool:
-    """Delete a part whose process is gone, and tell so; the lock of a living one is held."""
+    """Delete a partial file whose process has ended, and return whether it did."""
     if part == Path(f"{own}.part"):
         return True  # left over from an earlier try: this process holds the lock, and writes the part anew
     try:

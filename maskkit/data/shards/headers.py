@@ -1,7 +1,7 @@
 """The members of a tar archive, found by reading its headers alone: POSIX (ustar, pax), GNU and older archives.
 
-Python's ``tarfile`` takes a header that is damaged in the middle of an archive for the archive's end, so that the rest
-is lost without a word. Here damage is reported where it lies, and reading goes on at the next header that is whole.
+Python's ``tarfile`` treats a damaged header in the middle of an archive as its end, so that the rest is silently lost.
+Here damage is reported with its offset, and reading continues at the next valid header.
 """
 
 import os
@@ -22,7 +22,10 @@ _ODD = {b"1": "a link, which is not followed", b"2": "a link, which is not follo
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an archive: its name, and where its contents lie in bytes. ``trouble`` says why it cannot be read."""
+    """A file in an archive: its name, and the position of its contents in bytes.
+
+    ``trouble`` is why it cannot be read.
+    """
 
     name: bytes
     offset: int
@@ -39,7 +42,7 @@ class Damage:
 
 
 def members(descriptor: int) -> Iterator[Member | Damage]:
-    """Find the files of an open archive, in the order in which they lie there, and what is damaged between them."""
+    """Yield the files of an open archive in their order, and the damage between them."""
     end, at, count, said = os.fstat(descriptor).st_size, 0, 0, _NOTHING
     while True:
         block = os.pread(descriptor, BLOCK, at)

@@ -1,4 +1,4 @@
-"""Where the samples of one shard lie: found by reading the headers of its members once."""
+"""The index of a shard: the positions of its samples, from the headers of its members."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ MISSING = "no such shard"
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Where the samples of one shard lie, in bytes. A sample without a label has one of size 0."""
+    """The positions of the samples of a shard, in bytes. A sample without a label has a label of size 0."""
 
     count: int
     names: bytes
@@ -34,7 +34,7 @@ class Index:
     label_sizes: NDArray[np.int64]
     troubles: dict[int, str]
     lost: str
-    """Why the samples beyond those that were found cannot be read."""
+    """The reason why samples beyond those that were found cannot be read."""
 
     def name(self, position: int) -> str:
         """Return the name of a sample, without its suffix."""
@@ -48,7 +48,7 @@ class Index:
 
 
 class Finds:
-    """What the headers of one shard say about its samples, while they are read."""
+    """Collects the samples of a shard while its headers are read."""
 
     def __init__(self, endings: tuple[str, ...], *, with_damage: bool) -> None:
         self.endings = frozenset(ending.encode() for ending in endings)
@@ -67,7 +67,7 @@ class Finds:
         return len(self.offsets)
 
     def add(self, item: Member | Damage) -> None:
-        """Take in what comes next in the shard."""
+        """Add the next member or damage of the shard."""
         if isinstance(item, Damage):
             self.damage(f"byte {item.offset}", item.reason)
             return
@@ -77,7 +77,7 @@ class Finds:
         if key != self._key:
             self._key, self._sample, self._label = key, -1, (len(LABELS), 0, 0)
         if suffix in self.endings:
-            if self._sample < 0:  # of several members that would do, the first
+            if self._sample < 0:  # of several matching members, the first
                 self._sample = len(self)
                 self._append(item, self._label)
         elif suffix in self.labels and self.labels.index(suffix) < self._label[0] and not item.trouble:
@@ -90,7 +90,7 @@ class Finds:
             self.others[suffix.decode(errors="replace")] += 1
 
     def damage(self, where: str, reason: str) -> None:
-        """Note what cannot be read; where nobody knows how many samples it was, it counts as one."""
+        """Record damage. If the number of affected samples is unknown, it counts as one."""
         self.first_damage = self.first_damage or reason
         if self.with_damage:
             self._append(Member(os.fsencode(where), 0, 0, reason), (len(LABELS), 0, 0))
@@ -106,7 +106,7 @@ class Finds:
             values.append(value)
 
     def index(self, count: int) -> Index:
-        """Return what was found, for a shard that is known to hold ``count`` samples."""
+        """Return the index of a shard that is known to hold ``count`` samples."""
         kept = len(self) if len(self) <= count else 0  # too many: then no number can be trusted to be what it was
         lost = self.first_damage if 0 < kept or len(self) == 0 else ""
         return Index(
@@ -119,15 +119,15 @@ class Finds:
             label_offsets=np.array(self.label_offsets[:kept], np.int64),
             label_sizes=np.array(self.label_sizes[:kept], np.int64),
             troubles=self.troubles,
-            lost=lost or f"the shard holds {len(self)} samples, not {count}; mend it, or delete {COUNTS}",
+            lost=lost or f"the shard holds {len(self)} samples, not {count}; fix it, or delete {COUNTS}",
         )
 
 
 def look_into(name: str, finds: Finds) -> int:
-    """Read a shard's headers. Returns the open file, or -1 where there is none; what is wrong is among the finds."""
+    """Read a shard's headers into ``finds``. Returns the open file, or -1; errors are recorded in ``finds``."""
     try:
         descriptor = open_anywhere(name)
-    except Exception as error:  # clients of stores raise what they like
+    except Exception as error:  # clients of object stores raise various errors
         file = getattr(error, "filename", None)
         where = f" ({file})" if is_remote(name) and file else ""  # the cache's trouble is not the shard's
         finds.damage("", MISSING if isinstance(error, FileNotFoundError) else short_reason(error) + where)

@@ -1,4 +1,4 @@
-"""Packs files into tar shards, which maskkit and the webdataset library read."""
+"""Packing of files into tar shards, which maskkit and the webdataset library read."""
 
 import io
 import json
@@ -18,23 +18,23 @@ from maskkit.files import BadSampleError, short_reason, whole_file
 from maskkit.progress import track
 from maskkit.seeds import generator
 
-_SAID = 20  # files left out that are named; the rest are counted
+_SAID = 20  # maximum number of left-out files that are named
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What became of the files."""
+    """The result of packing."""
 
     shards: int
     samples: Counter[str]
-    """By suffix."""
+    """Number of packed samples by suffix."""
     left_out: int
 
 
 def pack(
     files: Files, suffixes: Collection[str], out: Path, *, size: int, seed: int, say: Callable[[str], None]
 ) -> Packed:
-    """Write the files, as they are, in an order drawn from ``seed``, to shards of about ``size`` bytes.
+    """Write files unchanged, in a random order from ``seed``, to shards of about ``size`` bytes.
 
     ``out/shard-000000.tar`` and so on; a sample is ``00000012-NAME.jpg``, its number in ``files`` before its name, and
     ``00000012-NAME.cls`` with its class name where it has one. What cannot be read is left out and told to ``say``.
@@ -78,7 +78,7 @@ def pack(
 
 
 class _Shard:
-    """A shard that is being written, beside its path."""
+    """A shard that is being written under a temporary name."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._whole = path, ExitStack()
@@ -95,7 +95,7 @@ class _Shard:
             self._member(f"{key}.cls", os.fsencode(label))
 
     def _member(self, name: str, contents: bytes) -> None:
-        member = tarfile.TarInfo(name)  # no owner and no time, so that the same files give the same bytes
+        member = tarfile.TarInfo(name)  # without owner and time, so that the same files give the same bytes
         member.size = len(contents)
         self._tar.addfile(member, io.BytesIO(contents))
 
@@ -116,14 +116,14 @@ def _read(files: Files, index: int, endings: list[str]) -> tuple[str, bytes]:
     if ending is None:  # lists name files of any suffix
         raise BadSampleError(path, f"ends in none of {', '.join(endings)}, by which it would be found in a shard")
     try:
-        with files.open(index) as file:  # whole, before anything is written: half a member would spoil the shard
+        with files.open(index) as file:  # read completely before writing: half a member would damage the shard
             return ending, file.read()
     except OSError as error:
         raise BadSampleError(path, short_reason(error)) from None
 
 
 def _key(path: str, index: int, ending: str) -> str:
-    """Name a sample: its number makes it unique, and no dot cuts it short."""
+    """Return the key of a sample: unique by its number, and without dots."""
     stem = os.path.basename(path)[: -len(ending)].replace(".", "_")
     return f"{index:08d}-{stem}"
 

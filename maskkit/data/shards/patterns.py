@@ -1,4 +1,4 @@
-"""Which shards a pattern names: braces, globs, addresses."""
+"""Patterns of shards: braces, globs, addresses."""
 
 import glob
 import re
@@ -11,14 +11,14 @@ _MOST_NAMES = 1_000_000
 
 
 def names_shards(pattern: str) -> bool:
-    """Return whether a text that names no folder names tar shards: an address, or a pattern that ends in ``.tar``."""
+    """Return whether a text names tar shards: an address, or a pattern that ends in ``.tar``."""
     return is_remote(pattern) or (
         pattern.lower().endswith(".tar") and (glob.has_magic(pattern) or _braced(pattern) is not None)
     )
 
 
 def expand_shards(pattern: str) -> list[str]:
-    """List the shards that a pattern names: braces (``{000..099}``, ``{a,b}``) in order, wildcards sorted.
+    """Return the shards of a pattern: braces (``{000..099}``, ``{a,b}``) in order, wildcards sorted. Raises ValueError.
 
     >>> expand_shards("data/{train,test}-{08..10}.tar")[:4]
     ['data/train-08.tar', 'data/train-09.tar', 'data/train-10.tar', 'data/test-08.tar']
@@ -44,7 +44,7 @@ def _remote_names(address: str) -> list[str]:
     system, path = file_system(pattern)
     try:
         return sorted(system.unstrip_protocol(found) for found in system.glob(path))
-    except Exception as error:  # clients of stores raise what they like
+    except Exception as error:  # clients of object stores raise various errors
         raise ValueError(f"{address}: cannot be listed ({short_reason(error)})") from error
 
 

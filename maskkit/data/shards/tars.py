@@ -1,10 +1,9 @@
-"""Samples in tar shards, WebDataset's format, read at random.
+"""Random access to samples in tar shards (WebDataset's format).
 
 Members whose names agree up to the first dot of the last part are one sample: ``a/0001.jpg`` and ``a/0001.cls``. The
-webdataset library streams through shards instead, so that its order depends on workers and ranks, and a run cannot be
-resumed exactly where it stopped. Here an index names a sample for ever: the headers of a shard are read once, when it
-is first touched, and any sample of any epoch in any process is one read away. Nothing is ever unpacked to a path that
-an archive names.
+webdataset library streams through shards, so its order depends on workers and ranks, and a run cannot be resumed
+exactly. Here every sample has a fixed index: the headers of a shard are read once, on first use, and any sample can
+then be read directly. Nothing is unpacked to a path that an archive names.
 """
 
 import io
@@ -45,9 +44,9 @@ _LOOKED_AT = 8  # shards, when a data set is measured
 
 
 def open_tars(where: str, names: Sequence[str], suffixes: Collection[str], *, buffer: int = BUFFER) -> "Tars":
-    """Open shards in the order given; ``where`` is what the user wrote, for messages.
+    """Open shards in the given order. ``where`` is the user's text, for messages.
 
-    Raises ValueError if no shard or no sample is there; what is wrong with one of several is told by its samples.
+    Raises ValueError if there is no shard or no sample. Errors of single shards are reported by their samples.
     """
     endings = tuple(sorted(suffix.lower() for suffix in suffixes))
     if not any(is_remote(name) or os.path.exists(name) for name in names):
@@ -79,7 +78,7 @@ def _count(name: str, endings: tuple[str, ...], stamp: tuple[int, int]) -> tuple
 
 
 def _stamp(name: str) -> tuple[int, int]:
-    """Tell by size and time whether a shard is the one that was counted."""
+    """Return size and time of a shard, which identify its contents."""
     try:
         status = os.stat(name)
     except OSError:
@@ -89,16 +88,16 @@ def _stamp(name: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Tars:
-    """Samples of tar shards, as ``find_files`` gives files: by index, over all shards in their order.
+    """The samples of tar shards as files (``paths.Files``), indexed over all shards in their order.
 
-    Names and positions are arrays, not Python lists, and only those of shards in use are kept.
+    Names and positions are stored in arrays, for shards in use only.
     """
 
     shards: NDArray[np.bytes_]
     counts: NDArray[np.int64]
-    """Samples of each shard."""
+    """Number of samples in each shard."""
     counted: NDArray[np.bool_]
-    """Whether ``counts.json`` said so. Otherwise a damaged stretch counts as a (bad) sample."""
+    """True if ``counts.json`` gave the number. Otherwise a damaged section counts as one (bad) sample."""
     endings: tuple[str, ...]
     buffer: int = BUFFER
     _starts: NDArray[np.int64] = field(init=False, repr=False)
@@ -109,19 +108,19 @@ class Tars:
             raise ValueError(f"buffer must be at least 1 sample, got {self.buffer}")
         object.__setattr__(self, "_starts", np.concatenate([[0], np.cumsum(self.counts)]))
 
-    def __reduce__(self) -> tuple[object, ...]:  # open shards stay where they are
+    def __reduce__(self) -> tuple[object, ...]:  # open shards are not copied to other processes
         return Tars, (self.shards, self.counts, self.counted, self.endings, self.buffer)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def path(self, index: int) -> str:
-        """Return ``SHARD/MEMBER``, which need not exist as a path."""
+        """Return ``SHARD/MEMBER`` as a name, which is no path."""
         shard, position = self._find(index)
         return f"{shard.name}/{named}" if (named := shard.index.name(position)) else shard.name
 
     def label(self, index: int) -> str | None:
-        """Return what the sample's ``.cls`` says, else "label" or "class" in its ``.json``, else its ``.txt``."""
+        """Return the class from the sample's ``.cls``, else "label" or "class" in its ``.json``, else its ``.txt``."""
         shard, position = self._find(index)
         return shard.label(position)
 
@@ -132,7 +131,7 @@ class Tars:
 
     @contextmanager
     def local(self, index: int) -> Iterator[str]:
-        """Copy the sample to a temporary file with its suffix, which is gone afterwards. Raises BadSampleError."""
+        """Yield a temporary copy of the sample with its suffix, which is deleted afterwards. Raises BadSampleError."""
         suffix = split_name(os.fsencode(self.path(index)))[1].decode(errors="replace")
         with tempfile.NamedTemporaryFile(suffix=suffix if suffix in self.endings else "") as copy:
             with self.open(index) as member:
@@ -142,10 +141,10 @@ class Tars:
             yield copy.name
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the keys of an epoch [n 3], in an order that depends on seed and epoch alone.
+        """Return the keys of an epoch [n 3], in an order that depends on seed and epoch only.
 
-        Shards in random order, then samples in random order within each ``buffer`` of them: as a shuffle buffer, this
-        touches few shards at a time; unlike one, it has no state, and anyone can start anywhere in it.
+        Shards are in random order, and samples are in random order within each window of ``buffer`` samples. Like a
+        shuffle buffer, this uses few shards at a time; unlike one, it has no state, so reading can start anywhere.
         """
         rng = generator(seed, epoch)
         shards = torch.randperm(len(self.shards), generator=rng).numpy()
@@ -158,7 +157,7 @@ class Tars:
         return keys_of(epoch, order)
 
     def spread(self, count: int) -> list[int]:
-        """Return up to ``count`` samples to judge all by: of a few shards only, since a look may mean a download."""
+        """Return up to ``count`` indices for statistics of the data set, from a few shards only, to limit downloads."""
         full = np.flatnonzero(self.counts)
         chosen = full[np.unique(np.linspace(0, len(full) - 1, min(_LOOKED_AT, count, len(full))).round().astype(int))]
         there = np.concatenate([np.arange(self._starts[shard], self._starts[shard + 1]) for shard in chosen])
@@ -173,7 +172,7 @@ class Tars:
         if shard is None:
             finds = Finds(self.endings, with_damage=not self.counted[number])
             shard = _Shard(os.fsdecode(self.shards[number]), finds, int(self.counts[number]))
-            # As many as two windows touch, for samples that workers read ahead.
+            # As many as two windows use, for samples that workers read ahead.
             most = min(_MOST_OPEN, 2 * -(-self.buffer * len(self.shards) // len(self)) + 2)
             while len(self._in_use) >= most:
                 self._in_use.popitem(last=False)
@@ -191,7 +190,7 @@ class Tars:
 
 
 class _Shard:
-    """One open shard, as this process has found it."""
+    """An open shard and its index."""
 
     def __init__(self, name: str, finds: "Finds", count: int) -> None:
         self.name, self.descriptor = name, look_into(name, finds)

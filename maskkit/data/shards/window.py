@@ -1,4 +1,4 @@
-"""A part of an open file, read as a file."""
+"""A window on an open file."""
 
 import errno
 import io
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Window(io.RawIOBase):
-    """A part of an open file, as a file: own position, nothing beyond the end."""
+    """A part of an open file as a file object with its own position and end."""
 
     def __init__(self, descriptor: int, offset: int, size: int) -> None:
         self._descriptor, self._offset, self._size, self._at = descriptor, offset, size, 0

@@ -1,6 +1,6 @@
-"""Videos opened one way, whatever decodes them: files by PyAV, decord or torchcodec, the rest by Pillow.
+"""Decoders of videos behind one interface: files by PyAV, decord or torchcodec, all else by Pillow.
 
-One decoder a file, and here the table of them.
+There is one decoder per file, and the table of decoders.
 """
 
 from maskkit.modalities.video.decoders.frames import FRAME_SUFFIXES

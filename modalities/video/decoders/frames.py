@@ -15,7 +15,7 @@ FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".p
 
 
 class FrameFolder(Video):
-    """A folder of pictures, one a frame, in the order of the numbers in their names; all of one size."""
+    """A folder of images, one per frame, in the order of the numbers in their names, all of one size."""
 
     def __init__(self, path: str, *, short_side: int | None = None, rate: float = FRAME_RATE) -> None:
         self.name, self._short_side, self._rate = path, short_side, rate

@@ -80,7 +80,7 @@ def find_decoder(wanted: Decoder = "auto") -> Literal["pyav", "decord", "torchco
 
 
 def findings() -> list[Report]:
-    """Return for ``maskkit doctor`` what reads videos: (subject, fine, text, mend)."""
+    """Return the rows of ``maskkit doctor`` about packages that read videos: (subject, works, text, fix)."""
     extra = "pip install 'maskkit[video]'"
     try:
         chosen = ("video", True, f"files are read by {find_decoder()}, GIFs and folders of frames by Pillow", "")

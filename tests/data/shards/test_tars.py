@@ -447,7 +447,7 @@ class TestTrouble:
         write_shards(tmp_path, [6])
         (tmp_path / "counts.json").write_text(json.dumps({"s-00.tar": said}))
         files = find_files(tmp_path, SUFFIXES)
-        reason = f"the shard holds 6 samples, not {said}; mend it, or delete counts.json"
+        reason = f"the shard holds 6 samples, not {said}; fix it, or delete counts.json"
         # With more than are said, no index can be trusted; with fewer, only the last ones are missing.
         good = [contents(number) for number in range(6)] if said == 9 else []
         assert [outcome(files, index) for index in range(said)] == good + [reason] * (said - len(good))
@@ -463,12 +463,12 @@ class TestTrouble:
     def test_a_corrupt_member_is_named_by_its_reader(self, tmp_path):
         png = io.BytesIO()
         Image.new("RGB", (8, 8)).save(png, "png")
-        write_tar(tmp_path / "a.tar", [("1.png", png.getvalue()), ("2.png", b"not a picture"), ("3.png", b"")])
+        write_tar(tmp_path / "a.tar", [("1.png", png.getvalue()), ("2.png", b"not an image"), ("3.png", b"")])
         source = open_pictures(tmp_path / "a.tar", channels=3, transform=lambda picture, rng: picture)
         assert source.read(Key.of(0), torch.Generator()).shape == (3, 8, 8)
         with pytest.raises(BadSampleError) as error:
             source.read(Key.of(1), torch.Generator())
-        assert error.value.path == f"{tmp_path}/a.tar/2.png" and "not a picture" in error.value.reason
+        assert error.value.path == f"{tmp_path}/a.tar/2.png" and "not an image" in error.value.reason
         with pytest.raises(BadSampleError, match=r"a\.tar/3\.png: empty file"):
             source.read(Key.of(2), torch.Generator())
 

@@ -336,7 +336,7 @@ class TestBadFiles:
 
     def test_html_is_called_by_its_name(self, tmp_path):
         (tmp_path / "a.jpg").write_bytes(b"<html>404</html>")
-        assert self.reason(tmp_path / "a.jpg") == "not a picture or a format Pillow does not know"
+        assert self.reason(tmp_path / "a.jpg") == "not an image, or in a format that Pillow does not know"
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "gif", "bmp", "ppm", "jp2", "qoi", "avif"])
     @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.95])
@@ -411,7 +411,7 @@ class TestPictures:
         (tmp_path / "notes.txt").write_text("ignored")
         source = open_pictures(tmp_path, channels=3, transform=as_it_is)
         assert len(source) == 2
-        with pytest.raises(BadSampleError, match=r"b\.jpg: not a picture"):
+        with pytest.raises(BadSampleError, match=r"b\.jpg: not an image"):
             source.read(Key.of(1), torch.Generator())
 
     def test_channels_are_checked_before_training_starts(self, tmp_path):
@@ -487,11 +487,11 @@ class TestArrayLayouts:
     @pytest.mark.parametrize(
         ("shape", "options", "words"),
         [
-            ((5, 64), {}, "5x64 is not N pictures"),
-            ((5, 3, 2, 8, 8), {}, "is not N pictures"),
+            ((5, 64), {}, "5x64 is not N images"),
+            ((5, 3, 2, 8, 8), {}, "is not N images"),
             ((0, 8, 8), {}, "no pixels"),
             ((5, 3, 0, 8), {}, "no pixels"),
-            ((48, 64, 3), {}, "looks like one picture"),
+            ((48, 64, 3), {}, "looks like one image"),
             ((5, 12, 8, 9), {}, "leaves open"),
             ((5, 3, 8, 3), {"channels": 3}, "leaves open"),
             ((5, 12, 8, 9), {"channels": 3}, "neither axis 1 nor 3 of shape 5x12x8x9 has 3"),
@@ -734,7 +734,7 @@ class TestSurvey:
     def test_files(self, tmp_path):
         for i, shape in enumerate([(10, 30, 3), (20, 40, 3), (90, 50)]):
             save(tmp_path / f"{i}.png", noise(*shape))
-        (tmp_path / "bad.png").write_text("not a picture")
+        (tmp_path / "bad.png").write_text("not an image")
         seen = survey(tmp_path)
         assert (seen.count, seen.height, seen.width, seen.channels, seen.dtype) == (4, 20, 40, 3, "uint8")
 

@@ -131,7 +131,7 @@ def test_large_coordinates_keep_their_digits(tmp_path, write_cloud):
         ("a.xyz", b"one two three\n", "cannot be read"),
         ("a.npy", b"\x93NUMPY garbage", "cannot be read"),
         ("a.las", b"LASFgarbage" * 40, "cannot be read"),
-        ("a.xyz", b"1 2 3\n1 2 3\n", "one place"),
+        ("a.xyz", b"1 2 3\n1 2 3\n", "are equal"),
         ("a.xyz", b"nan 1 2\n", "finite"),
         ("a.gltf", b"{}", "suffix"),
     ],
