@@ -42,15 +42,14 @@ def point_mae(
 ) -> MaskedModel:
     """Build Point-MAE (arXiv:2203.06604) as in the authors' ``models/Point_MAE.py`` and ``cfgs/pretrain.yaml``.
 
-    ``num_points`` is the number of points that readers deliver; the model accepts any number. ``features`` is the
-    number of values per point in addition to x, y and z: they are seen and not predicted. ``mask`` hides groups at
-    "random", or a "block" of groups around one of them. ``norm`` is that of the Chamfer distance. ``start`` and
-    ``skip_origin`` are those of ``Groups``.
+    ``num_points`` is the number of points that readers deliver; the model accepts any number. ``features`` further
+    values per point are seen and not predicted. ``mask`` hides groups at "random", or a "block" of them. ``norm`` is
+    that of the Chamfer distance. ``start`` and ``skip_origin`` are those of ``Groups``.
 
-    ``batch_norm="all"``, the authors' choice, takes the statistics of batch normalisation in training from hidden
-    groups too, so a little information about hidden groups leaks. "visible" runs the mini-PointNet on visible groups
-    alone: nothing leaks, and it is 2.5 times cheaper (docs/official.md P2). In evaluation the two are the same. Groups
-    overlap, so in either case points of a hidden group may also lie in a visible one, as published.
+    ``batch_norm="all"``, the authors' choice, takes statistics from hidden groups too in training, so a little about
+    them leaks. "visible" runs the mini-PointNet on visible groups only: nothing leaks, and it is 2.5 times cheaper
+    (docs/official.md P2). In evaluation the two are equal. Groups overlap, so points of a hidden group may also lie in
+    a visible one, as published.
 
     There is one published size; ``dim``, ``depth`` and ``heads`` change it. ``parts`` replaces any of tokenizer,
     masker, encoder, decoder, target, loss. Raises ValueError for an unknown setting or part.

@@ -192,7 +192,7 @@ def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
         ),
         (["reconstruct", "RUN", "DATA", "--limit", "0", "--out", "OUT"], "--limit must be at least 1, got 0"),
         (["reconstruct", "DATA", "x", "--out", "OUT"], "holds no run: it has no config.json"),
-        (["probe", "RUN", "--data", "FLAT"], "names no classes; put each class into a sub-folder"),
+        (["probe", "RUN", "--data", "FLAT"], "has no classes; put each class into a sub-folder"),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(words, message, run, pictures, tmp_path, capsys):
