@@ -64,7 +64,10 @@ def test_contents_that_are_not_visible_are_never_read(kind):
 
 
 def test_hidden_contents_may_reach_sparse_embeddings_only():
-    with pytest.raises(ValueError, match="embed_hidden is for sparse encoders; a dense one puts a mask token"):
+    with pytest.raises(
+        ValueError,
+        match="embed_hidden is for sparse encoders; a dense encoder replaces hidden contents by a mask token",
+    ):
         encoder(DenseEncoder, embed_hidden=True)
 
 

@@ -294,7 +294,9 @@ def test_a_target_without_contents_makes_no_picture_and_says_so_in_one_line():
     decoder = JointDecoder(latent=32, dim=16, depth=1, heads=2, output=32, positions=SinCos(dim=16, axes=1))
     model = several(0.5, target=Teacher(), decoder=decoder)
     batch = signals(2)
-    with pytest.raises(ValueError, match="Teacher predicts no contents of tokens, so it makes no pictures") as caught:
+    with pytest.raises(
+        ValueError, match="Teacher predicts no contents of tokens, so there is no reconstruction"
+    ) as caught:
         model.reconstruct(batch)
     assert "\n" not in str(caught.value)
     out = model(batch)

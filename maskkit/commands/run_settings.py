@@ -21,7 +21,7 @@ Settings = Pretrain[ModelSettings, DataSettings]
 
 
 def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) -> Settings:
-    """Return the settings of the run that the words ask for, with what they leave out chosen to fit."""
+    """Return the settings of a run from its arguments. Values that are not given are chosen to fit the data."""
     where, resumes = _run_of(words), "--resume" in words
     folder = RunFolder(Path(where)) if where is not None else None
     if folder is not None and folder.started and not {"-h", "--help"} & set(words):
@@ -40,7 +40,7 @@ def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) ->
 
 
 def _default(modality: Modality, taken: dict[str, str | None]) -> Settings:
-    """Return the settings that flags change: those of a configuration file, or of a method."""
+    """Return the settings before flags are applied: those of a configuration file, or the defaults of a method."""
     method, size = taken["--method"], None
     if taken["--preset"] is not None:
         method, size = _preset(modality, taken["--preset"])
@@ -49,21 +49,21 @@ def _default(modality: Modality, taken: dict[str, str | None]) -> Settings:
         if method is None or find_method(modality, method) is type(settings.model):
             return settings
         return replace(settings, model=find_method(modality, method)())
-    kind = find_method(modality, method or next(iter(modality.presets)))
+    kind = find_method(modality, method or next(iter(methods_of(modality))))
     model = kind() if size is None else kind(size=size)  # type: ignore[call-arg]  # presets have sizes
     data = modality.data(root=tyro.MISSING)  # type: ignore[call-arg]  # settings of data have a root
     return Pretrain(model=cast(ModelSettings, model), data=data, out=cast(Path, tyro.MISSING))
 
 
 def _asked(modality: Modality, words: list[str], default: Settings) -> Settings:
-    """Parse the flags over some settings. Flags have no prefix: --size, and not --model.size."""
+    """Apply the flags to some settings. Flags have no prefix: --size, and not --model.size."""
     name = getattr(default.model, "name", "")
     listed = ", ".join(methods_of(modality))
     text = (
-        f"Pretrain on {modality.name}: method {name}. What is left out is chosen to fit the data and the machine.\n\n"
-        f"--method NAME chooses the method, and with it its settings below: {listed}. --config FILE reads settings "
-        "from a run's config.json, and flags change them; --save-config FILE writes them and trains nothing. "
-        "--import MODULE imports a module that defines parts or methods; its code is run."
+        f"Pretrain on {modality.name} with method {name}. Values of None are chosen to fit data and machine.\n\n"
+        f"--method NAME selects a method, whose settings are listed below: {listed}. --config FILE reads settings "
+        "from a run's config.json; flags override them. --save-config FILE writes the settings and does not train. "
+        "--import MODULE imports (runs) a module that defines parts or methods."
     )
     subscript = getattr(Pretrain, "__class_getitem__")  # noqa: B009  # its parameters are known only now
     kind: type[Settings] = subscript((type(default.model), type(default.data)))
@@ -71,7 +71,7 @@ def _asked(modality: Modality, words: list[str], default: Settings) -> Settings:
 
 
 def _preset(modality: Modality, preset: str) -> tuple[str | None, str | None]:
-    """Return method and size of an old --preset, such as mae-tiny."""
+    """Return the method and size of an old --preset, such as mae-tiny."""
     say("--preset is now --method and --size")
     if preset == "auto":
         return None, None
@@ -85,7 +85,7 @@ def _preset(modality: Modality, preset: str) -> tuple[str | None, str | None]:
 
 
 def _configured(modality: Modality, file: Path) -> Settings:
-    """Read settings from a file: that of a run, or one that --save-config wrote."""
+    """Read settings from a run's config.json or a file that --save-config wrote."""
     try:
         record = json.loads(file.read_text())
     except OSError as error:
@@ -101,12 +101,12 @@ def _configured(modality: Modality, file: Path) -> Settings:
 
 
 def _run_of(words: Sequence[str]) -> str | None:
-    """Return the folder that --out names, before the flags are parsed."""
+    """Return the value of --out before the other flags are parsed."""
     return take_flags(words, ("--out",))[1]["--out"]
 
 
 def _say_vain_method(modality: Modality, run: Settings, taken: dict[str, str | None]) -> None:
-    """Say where another method is asked for than the run has."""
+    """Report a --method that differs from that of the resumed run."""
     name = getattr(run.model, "name", None)
     if taken["--method"] not in (None, name):
         say(f"a run keeps its method; not used: --method {taken['--method']} (the run has {name})")

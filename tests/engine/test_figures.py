@@ -93,11 +93,11 @@ def fail(*_):
 @pytest.mark.parametrize(
     ("source", "draw", "line"),
     [
-        (Broken(100), None, "no picture: none of the first samples can be read"),
-        (None, None, "no picture: none of the first samples can be read"),
-        (Broken(), refuse, "no picture: nothing to draw"),
-        (Broken(), fail, "no picture: KeyError"),
-        (Broken(), lambda *_: None, "no picture: [Errno 2] No such file or directory"),
+        (Broken(100), None, "no figure: none of the first samples can be read"),
+        (None, None, "no figure: none of the first samples can be read"),
+        (Broken(), refuse, "no figure: nothing to draw"),
+        (Broken(), fail, "no figure: KeyError"),
+        (Broken(), lambda *_: None, "no figure: [Errno 2] No such file or directory"),
     ],
 )
 def test_what_goes_wrong_is_one_line(tmp_path, source, draw, line):
@@ -112,9 +112,7 @@ def test_samples_that_do_not_stack_are_one_line(tmp_path):
     source = Broken()
     source.pixels = [torch.zeros(1, 8, 8 + 8 * (number % 2), dtype=torch.uint8) for number in range(10)]
     log, path = drawn(tmp_path, source)
-    assert len(log.lines) == 1 and log.lines[0].startswith(
-        "no picture: tensors 'sample' of one batch have different sh"
-    )
+    assert len(log.lines) == 1 and log.lines[0].startswith("no figure: tensors 'sample' of one batch have different sh")
     assert not path.exists()
 
 
@@ -147,8 +145,8 @@ def test_training_goes_on_with_one_line_a_figure(settings, capsys, kind):
     built = model.build()
     source = settings.data.open(built.tokenizer, train=True)
     train(built, source, settings, modality="image", draw=draw, pictures_from=shown)
-    said = [text for text in capsys.readouterr().err.splitlines() if "no picture" in text]
-    assert len(said) == (0 if line is None else 2) and all(text.startswith(f"no picture: {line}") for text in said)
+    said = [text for text in capsys.readouterr().err.splitlines() if "no figure" in text]
+    assert len(said) == (0 if line is None else 2) and all(text.startswith(f"no figure: {line}") for text in said)
     steps = [json.loads(row)["step"] for row in (settings.out / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4] and (settings.out / "model.safetensors").exists()
     assert len([*settings.out.glob("pictures/*.png")]) == (2 if line is None else 0)

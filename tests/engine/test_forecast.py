@@ -78,7 +78,7 @@ def test_operations_are_those_of_the_matrix_products():
 def test_broken_samples_are_passed_over_and_a_source_of_nothing_else_is_named():
     assert measured(Small().build(), Digits(broken=30)).reader_pace > 0
     with pytest.raises(
-        ValueError, match=r"none of 40 samples can be read \(the first: digit 0: broken on purpose\); mend"
+        ValueError, match=r"none of 40 samples can be read \(the first: digit 0: broken on purpose\); fix"
     ):
         measured(Small().build(), Digits(broken=40))
 

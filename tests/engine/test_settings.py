@@ -168,7 +168,7 @@ def test_what_may_not_change_stays_and_is_said_by_its_flag():
 def test_moved_data_are_read_where_they_are_and_said():
     found, said = go_on(MINIMAL, data=replace(MINIMAL.data, root="z", flip=True), out=Path("elsewhere"))
     assert found.data.root == "z" and found.data.flip is None and found.out == Path("elsewhere")
-    assert "--flip" in said[0] and said[1].startswith("data: z, where the run had x; the run goes on exactly only")
+    assert "--flip" in said[0] and said[1].startswith("data: z, where the run had x; it resumes exactly only")
 
 
 @pytest.mark.parametrize(
