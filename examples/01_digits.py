@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from maskkit.modalities import image
 
 from maskkit import MaskedModel, weights
 from maskkit.cli import run_recipe
@@ -26,6 +25,7 @@ from maskkit.evaluate.features import embed
 from maskkit.evaluate.probe import compare
 from maskkit.evaluate.reconstruction import errors
 from maskkit.layers import start_as_mae
+from maskkit.modalities import image
 from maskkit.positions import SinCos
 
 HELD_OUT, DRAWS = 500, 5

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from maskkit.modalities import video
-from maskkit.modalities.video.videomae import init_videomae_weights
 
 from maskkit import MaskedModel, weights
 from maskkit.cli import run_recipe
@@ -22,6 +20,8 @@ from maskkit.encoder import SparseEncoder
 from maskkit.engine.loop import pretrain
 from maskkit.engine.settings import Pretrain
 from maskkit.evaluate.probe import accuracy
+from maskkit.modalities import video
+from maskkit.modalities.video.videomae import init_videomae_weights
 from maskkit.optim import AdamW
 from maskkit.positions import FlatSinCos
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from maskkit.modalities import audio
 
 from maskkit import MaskedModel
 from maskkit.data.loader import read_all
@@ -22,6 +21,7 @@ from maskkit.encoder import SparseEncoder
 from maskkit.evaluate.features import Features
 from maskkit.evaluate.probe import compare
 from maskkit.layers import start_as_mae
+from maskkit.modalities import audio
 from maskkit.optim import AdamW
 from maskkit.positions import SinCos
 from maskkit.seeds import generator

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from maskkit.modalities import points
 
 from maskkit import MaskedModel, weights
 from maskkit.cli import run_recipe
@@ -24,6 +23,7 @@ from maskkit.engine.loop import pretrain
 from maskkit.engine.settings import Pretrain
 from maskkit.evaluate.features import embed
 from maskkit.evaluate.probe import compare
+from maskkit.modalities import points
 from maskkit.optim import AdamW
 
 KINDS = ("sphere", "torus", "box", "cone")

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import tyro
-from maskkit.modalities import image
 
 from maskkit.cli import run_recipe
 from maskkit.engine.loop import pretrain
 from maskkit.engine.settings import Pretrain
+from maskkit.modalities import image
 from maskkit.optim import AdamW, scaled_lr
 
 Settings = Pretrain[image.MAE, image.Data]

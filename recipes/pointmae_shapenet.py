@@ -13,11 +13,11 @@ drawn a sample at a time where it is read; the logged loss is not multiplied by 
 from pathlib import Path
 
 import tyro
-from maskkit.modalities import points
 
 from maskkit.cli import run_recipe
 from maskkit.engine.loop import pretrain
 from maskkit.engine.settings import Pretrain
+from maskkit.modalities import points
 from maskkit.optim import AdamW
 
 Settings = Pretrain[points.PointMAE, points.Data]

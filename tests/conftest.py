@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from maskkit.modalities import image
 from small import Small
 
 from maskkit.engine.optim import AdamW
 from maskkit.engine.run import Pretrain
+from maskkit.modalities import image
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from maskkit.modalities import image
 
 from maskkit import Mask
 from maskkit.decoder import AtLevel, CrossDecoder, JointDecoder, LinearDecoder, PerBlock, WindowDecoder
 from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.maskers import Uniform
+from maskkit.modalities import image
 from maskkit.positions import SinCos
 from maskkit.testing import check_model
 from maskkit.types import Latent

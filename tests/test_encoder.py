@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from maskkit.modalities import audio, image
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.maskers import Uniform
+from maskkit.modalities import audio, image
 from maskkit.positions import FlatSinCos, SinCos
 from maskkit.tokenizers import grid_coordinates
 from maskkit.types import Tokens

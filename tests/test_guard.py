@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from maskkit.modalities import image  # noqa: F401  # whose parts a model file names
 from safetensors.torch import load_file
 
 from maskkit import cli, weights
+from maskkit.modalities import image  # noqa: F401  # whose parts a model file names
 
 ROOT = Path(__file__).parents[1]
 GUARD = Path(__file__).parent / "guard"

@@ -8,9 +8,9 @@ from importlib.metadata import EntryPoint
 
 import pytest
 import torch
-from maskkit.modalities import audio, image, points, video
 
 from maskkit import modality as registry
+from maskkit.modalities import audio, image, points, video
 from maskkit.modality import as_modality, find_modality, modality_names
 from maskkit.testing import check_modality
 

@@ -4,7 +4,6 @@ import types
 
 import pytest
 import torch
-from maskkit.modalities import image
 from timm.models.vision_transformer import Block
 
 from maskkit import Mask, MaskedModel
@@ -12,6 +11,7 @@ from maskkit.decoder import JointDecoder, LinearDecoder
 from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.layers import Blocks
 from maskkit.maskers import Several, Uniform
+from maskkit.modalities import image
 from maskkit.parts import build, describe
 from maskkit.positions import SinCos
 from maskkit.targets import Contents

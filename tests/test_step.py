@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from maskkit.modalities import image
 
 from maskkit.maskers import Uniform
+from maskkit.modalities import image
 from maskkit.step import OneProcess, Result, Step, call, takes_step
 from maskkit.types import Latent, Mask
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from maskkit.modalities import image
 
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import DenseEncoder, SparseEncoder
+from maskkit.modalities import image
 from maskkit.positions import SinCos
 from maskkit.step import Step
 from maskkit.teachers import Teacher

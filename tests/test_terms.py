@@ -3,13 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from maskkit.modalities import image
 
 from maskkit import Mask
 from maskkit.batches import Fields
 from maskkit.decoder import JointDecoder, LinearDecoder
 from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.losses import L1, MeanSquared
+from maskkit.modalities import image
 from maskkit.positions import SinCos
 from maskkit.step import Result
 from maskkit.targets import Contents

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from maskkit.modalities import audio
 from timm.models.swin_transformer_v2_cr import SwinTransformerV2CrBlock
 
 from maskkit import Mask, Tokens
 from maskkit.decoder import WindowDecoder
+from maskkit.modalities import audio
 from maskkit.positions import SinCos
 from maskkit.tokenizers import grid_coordinates
 from maskkit.types import Latent

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from maskkit.methods import build_model, methods_of
 from maskkit.modalities.audio.audiomae import AudioMAE, audiomae, masker
 from maskkit.modalities.audio.data import Data, open_audio, samples
 from maskkit.modalities.audio.drawing import draw, write_sound
@@ -13,8 +14,6 @@ from maskkit.modalities.audio.requirements import findings
 from maskkit.modalities.audio.sample import sample, speak, tiny
 from maskkit.modalities.audio.survey import measure
 from maskkit.modalities.audio.transforms import Clip
-
-from maskkit.methods import build_model, methods_of
 from maskkit.modality import MethodSettings, Modality
 from maskkit.model import MaskedModel
 

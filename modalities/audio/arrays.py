@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
+from maskkit.data.arrays import Array, ArraySource, load_arrays
 from maskkit.modalities.audio.filterbanks import RATE, num_samples
 from maskkit.modalities.audio.reader import (
     check_length,
@@ -18,9 +21,6 @@ from maskkit.modalities.audio.reader import (
     start_around,
 )
 from maskkit.modalities.audio.transforms import Clip
-from torch import Tensor
-
-from maskkit.data.arrays import Array, ArraySource, load_arrays
 
 _DATA_KEYS = ("waves", "wave", "audio", "x", "data", "spectrograms", "fbanks", "arr_0")
 _RATE_KEYS = ("rate", "sample_rate", "sr")

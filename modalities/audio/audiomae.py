@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from maskkit.modalities.audio.inputs import AUDIOSET_MEAN, AUDIOSET_STD, FRAMES, Inputs, patches
-
 from maskkit.decoder import JointDecoder, WindowDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.layers import init_mae_weights
 from maskkit.maskers import Masker, Stripes, Uniform
+from maskkit.modalities.audio.inputs import AUDIOSET_MEAN, AUDIOSET_STD, FRAMES, Inputs, patches
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import SinCos

@@ -1,12 +1,12 @@
 """What `maskkit bench step --work audio` times: ViT-B, 1024 x 128, mask 0.8, global decoder 512 x 8, batch 4."""
 
 import torch
-from maskkit.modalities.audio.audiomae import audiomae
 from timm.models.vision_transformer import Block
 
 from maskkit.bench.timing import training_step
 from maskkit.bench.workload import Preset, Run, Workload
 from maskkit.engine.optim import AdamW
+from maskkit.modalities.audio.audiomae import audiomae
 from maskkit.model import MaskedModel
 
 BATCH = 4

@@ -11,9 +11,6 @@ from typing import Annotated
 import torch
 import tyro
 from jaxtyping import Float
-from maskkit.modalities.audio.arrays import StoredRecording, open_array
-from maskkit.modalities.audio.reader import SUFFIXES, check_length, read_recording
-from maskkit.modalities.audio.transforms import Clip, Excerpt, Padding
 from torch import Tensor
 
 from maskkit.data.arrays import ArraySource, is_array_file
@@ -22,6 +19,9 @@ from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import FileSource
 from maskkit.data.samples import EvaluationSamples
 from maskkit.data.source import Key, Source
+from maskkit.modalities.audio.arrays import StoredRecording, open_array
+from maskkit.modalities.audio.reader import SUFFIXES, check_length, read_recording
+from maskkit.modalities.audio.transforms import Clip, Excerpt, Padding
 from maskkit.tokenizers import Patches
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float
-from maskkit.modalities.audio.filterbanks import RATE, SECONDS_PER_FRAME, band_hertz, waveform
 from torch import Tensor
 
 from maskkit.batches import tensor_of
 from maskkit.drawing.caption import caption, column_titles
+from maskkit.modalities.audio.filterbanks import RATE, SECONDS_PER_FRAME, band_hertz, waveform
 from maskkit.model import MaskedModel
 from maskkit.targets import Painted
 from maskkit.types import Output, put, take

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+
 from maskkit.modalities.audio.data import Data
 from maskkit.modalities.audio.filterbanks import RATE
 from maskkit.modalities.audio.inputs import Inputs, fitting_length
 from maskkit.modalities.audio.survey import Survey, measure, survey
-
 from maskkit.modality import DataSettings, Fit, MethodSettings
 
 

@@ -13,12 +13,12 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import torch
 from jaxtyping import Float
-from maskkit.modalities.audio.filterbanks import RATE, num_samples
-from maskkit.modalities.audio.resampling import resample
 from numpy.typing import NDArray
 from torch import Tensor
 
 from maskkit.files import BadSampleError, check_readable, short_reason
+from maskkit.modalities.audio.filterbanks import RATE, num_samples
+from maskkit.modalities.audio.resampling import resample
 
 # What libsndfile decodes without being told a format. A list may name files of any suffix; their content decides.
 SUFFIXES = (

@@ -11,9 +11,10 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Float
-from maskkit.modalities.audio.filterbanks import RATE
 from numpy.typing import NDArray
 from torch import Tensor
+
+from maskkit.modalities.audio.filterbanks import RATE
 
 ZEROS = 6  # of the sinc on either side
 ROLLOFF = 0.99

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
 from maskkit.modalities.audio.audiomae import audiomae
 from maskkit.modalities.audio.filterbanks import RATE, num_samples
 from maskkit.modalities.audio.inputs import AUDIOSET_MEAN, AUDIOSET_STD
 from maskkit.modalities.audio.transforms import Clip
-from torch import Tensor
-
 from maskkit.model import MaskedModel
 from maskkit.seeds import generator
 

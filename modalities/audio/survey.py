@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from maskkit.modalities.audio.arrays import StoredRecording
-from maskkit.modalities.audio.data import Recordings, open_recordings
-from maskkit.modalities.audio.filterbanks import fbank
-from maskkit.modalities.audio.reader import read_header, read_recording
-from maskkit.modalities.audio.transforms import Clip
 from torch import Tensor
 
 from maskkit.data.arrays import ArraySource
 from maskkit.data.source import readable
 from maskkit.data.survey import look, look_at_parts, measure_parts
+from maskkit.modalities.audio.arrays import StoredRecording
+from maskkit.modalities.audio.data import Recordings, open_recordings
+from maskkit.modalities.audio.filterbanks import fbank
+from maskkit.modalities.audio.reader import read_header, read_recording
+from maskkit.modalities.audio.transforms import Clip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from maskkit.modalities.audio.filterbanks import fbank, fbanks, num_samples
 from torch import Tensor
+
+from maskkit.modalities.audio.filterbanks import fbank, fbanks, num_samples
 
 Excerpt = Literal["start", "random"]
 Padding = Literal["silence", "ignored"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from maskkit.methods import build_model, methods_of
 from maskkit.modalities.image.data import Data, open_images, samples
 from maskkit.modalities.image.drawing import draw
 from maskkit.modalities.image.fit import fit
@@ -10,8 +11,6 @@ from maskkit.modalities.image.mae import MAE, mae
 from maskkit.modalities.image.reader import SUFFIXES
 from maskkit.modalities.image.requirements import findings
 from maskkit.modalities.image.sample import digits, sample, tiny
-
-from maskkit.methods import build_model, methods_of
 from maskkit.modality import MethodSettings, Modality
 from maskkit.model import MaskedModel
 

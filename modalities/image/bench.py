@@ -3,11 +3,11 @@
 import importlib.util
 
 import torch
-from maskkit.modalities.image.mae import mae
 
 from maskkit.bench.timing import training_step
 from maskkit.bench.workload import Preset, Run, Workload
 from maskkit.engine.optim import AdamW
+from maskkit.modalities.image.mae import mae
 
 HAS_PEER = importlib.util.find_spec("transformers") is not None
 if HAS_PEER:  # imported here, so that the import is not measured

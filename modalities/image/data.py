@@ -12,9 +12,6 @@ from typing import Annotated
 import torch
 import tyro
 from jaxtyping import UInt8
-from maskkit.modalities.image.arrays import Layout, StoredPicture, Transform, open_array
-from maskkit.modalities.image.reader import SUFFIXES, check_channels, decode
-from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
 from torch import Tensor
 
 from maskkit.data.arrays import ArraySource, is_array_file
@@ -23,6 +20,9 @@ from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import FileSource
 from maskkit.data.samples import EvaluationSamples
 from maskkit.data.source import Key, Source
+from maskkit.modalities.image.arrays import Layout, StoredPicture, Transform, open_array
+from maskkit.modalities.image.reader import SUFFIXES, check_channels, decode
+from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
 from maskkit.tokenizers import Patches
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+
 from maskkit.modalities.image.data import Data
 from maskkit.modalities.image.inputs import Inputs, pair
 from maskkit.modalities.image.survey import Survey, measure, survey
-
 from maskkit.modality import DataSettings, Fit, MethodSettings
 
 SMALL = 48  # pixels; smaller images are neither cropped nor flipped at random

@@ -7,13 +7,12 @@ decoder, tiny is ours.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from maskkit.modalities.image.inputs import Inputs, Pair, patches
-
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.layers import init_mae_weights
 from maskkit.maskers import Uniform
 from maskkit.methods.sizes import Size
+from maskkit.modalities.image.inputs import Inputs, Pair, patches
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import SinCos

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from maskkit.modalities.image.mae import mae
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from maskkit.modalities.image.mae import mae
 from maskkit.model import MaskedModel
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from maskkit.methods import build_model, methods_of
 from maskkit.modalities.points.data import Data, open_clouds, samples
 from maskkit.modalities.points.drawing import draw
 from maskkit.modalities.points.fit import fit
@@ -11,8 +12,6 @@ from maskkit.modalities.points.point_mae import PointMAE, point_mae
 from maskkit.modalities.points.reader import SUFFIXES
 from maskkit.modalities.points.requirements import findings
 from maskkit.modalities.points.sample import sample, shape, tiny
-
-from maskkit.methods import build_model, methods_of
 from maskkit.modality import MethodSettings, Modality
 from maskkit.model import MaskedModel
 

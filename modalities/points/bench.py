@@ -1,13 +1,13 @@
 """What `maskkit bench step --work points` times: Point-MAE, 1024 points in 64 groups of 32, batch 32."""
 
 import torch
-from maskkit.modalities.points.point_mae import point_mae
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from maskkit.bench.timing import training_step
 from maskkit.bench.workload import Preset, Run, Workload
 from maskkit.engine.optim import AdamW
+from maskkit.modalities.points.point_mae import point_mae
 from maskkit.types import take
 
 BATCH = 32

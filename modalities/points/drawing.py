@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
-from maskkit.modalities.points.page import PREDICTED, SEEN, Up, View, frame, page, upright
 from numpy.typing import NDArray
 
 from maskkit.batches import Batch, input_of, tensor_of
 from maskkit.drawing.caption import column_titles
+from maskkit.modalities.points.page import PREDICTED, SEEN, Up, View, frame, page, upright
 from maskkit.model import MaskedModel
 from maskkit.types import Output
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import cast
 
 import torch
+
+from maskkit.data.source import Key, readable
 from maskkit.modalities.points.cloud import WIDTHS
 from maskkit.modalities.points.data import Data
 from maskkit.modalities.points.groups import Groups
 from maskkit.modalities.points.inputs import Inputs
-
-from maskkit.data.source import Key, readable
 from maskkit.modality import DataSettings, Fit, MethodSettings
 from maskkit.seeds import generator
 

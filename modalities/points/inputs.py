@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
-from maskkit.modalities.points.groups import Groups
-from maskkit.modalities.points.pointnet import GroupPointNet
-from maskkit.modalities.points.targets import Coordinates
 
 from maskkit.losses import Chamfer
 from maskkit.maskers import Uniform
+from maskkit.modalities.points.groups import Groups
+from maskkit.modalities.points.pointnet import GroupPointNet
+from maskkit.modalities.points.targets import Coordinates
 from maskkit.modality import InputSpec
 from maskkit.positions import CoordinateMLP
 

@@ -3,15 +3,14 @@
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-from maskkit.modalities.points.groups import Groups
-from maskkit.modalities.points.inputs import NEAR_ORIGIN, Inputs
-from maskkit.modalities.points.pointnet import GroupPointNet, init_point_mae_weights
-from maskkit.modalities.points.targets import Coordinates
-
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.losses import Chamfer
 from maskkit.maskers import BlockMasker, Uniform
+from maskkit.modalities.points.groups import Groups
+from maskkit.modalities.points.inputs import NEAR_ORIGIN, Inputs
+from maskkit.modalities.points.pointnet import GroupPointNet, init_point_mae_weights
+from maskkit.modalities.points.targets import Coordinates
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW
 from maskkit.positions import CoordinateMLP

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from maskkit.data.source import BadSampleError
 from maskkit.modalities.points.cloud import Cloud, keep_finite
 from maskkit.modalities.points.formats import las, mesh, npy, pcd, ply, text, with_open3d
-
-from maskkit.data.source import BadSampleError
 
 READERS: dict[str, Callable[[str], Cloud]] = {
     ".ply": ply.read,

@@ -4,9 +4,8 @@ import ctypes.util
 import importlib.util
 import os
 
-from maskkit.modalities.points.formats.with_open3d import load_libusb
-
 from maskkit.doctor import Report, package
+from maskkit.modalities.points.formats.with_open3d import load_libusb
 
 _EXTRA = "pip install 'maskkit[points]'"
 

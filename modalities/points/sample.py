@@ -4,9 +4,9 @@ import math
 
 import torch
 from jaxtyping import Float
-from maskkit.modalities.points.point_mae import point_mae
 from torch import Tensor
 
+from maskkit.modalities.points.point_mae import point_mae
 from maskkit.model import MaskedModel
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from maskkit.methods import build_model, methods_of
 from maskkit.modalities.video import transcode as cache
 from maskkit.modalities.video.data import Data, open_videos, samples
 from maskkit.modalities.video.decoders import VIDEO_SUFFIXES, find_decoder, findings, open_video
@@ -12,8 +13,6 @@ from maskkit.modalities.video.mae_st import MAEST, mae_st
 from maskkit.modalities.video.sample import moving_digits, sample, tiny
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.videomae import NO_DECAY, VideoMAE, videomae
-
-from maskkit.methods import build_model, methods_of
 from maskkit.modality import MethodSettings, Modality
 from maskkit.model import MaskedModel
 

@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from maskkit.modalities.video.decoders import FRAME_RATE
-from maskkit.modalities.video.sampling import Sampling
-from maskkit.modalities.video.videos import Transform
 from torch import Tensor
 
 from maskkit.data.arrays import Array, ArraySource
 from maskkit.files import BadSampleError
+from maskkit.modalities.video.decoders import FRAME_RATE
+from maskkit.modalities.video.sampling import Sampling
+from maskkit.modalities.video.videos import Transform
 
 _CLIP_KEYS = ("videos", "clips", "x", "data", "arr_0", "images")
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from maskkit.modalities.video.sampling import Sampling
-from maskkit.modalities.video.transcode import transcode
-from maskkit.modalities.video.transforms import MultiScaleCrop
-from maskkit.modalities.video.videomae import NO_DECAY, videomae
-from maskkit.modalities.video.videos import Videos, find_videos
 from torch import Tensor
 
 from maskkit.bench.timing import training_step
 from maskkit.bench.workload import Preset, Run, Workload
 from maskkit.data.source import Key
+from maskkit.modalities.video.sampling import Sampling
+from maskkit.modalities.video.transcode import transcode
+from maskkit.modalities.video.transforms import MultiScaleCrop
+from maskkit.modalities.video.videomae import NO_DECAY, videomae
+from maskkit.modalities.video.videos import Videos, find_videos
 from maskkit.optim import AdamW
 from maskkit.seeds import generator
 

@@ -4,13 +4,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from maskkit.data.arrays import ArraySource, is_array_file
+from maskkit.data.paths import Files
 from maskkit.modalities.video.arrays import StoredClip, open_array
 from maskkit.modalities.video.decoders import Decoder, find_decoder
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.videos import Transform, Videos, find_videos, is_for_pillow
-
-from maskkit.data.arrays import ArraySource, is_array_file
-from maskkit.data.paths import Files
 
 
 def open_clips(

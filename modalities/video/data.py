@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from maskkit.data.mixture import open_mixture, split_mixture
+from maskkit.data.samples import EvaluationSamples
+from maskkit.data.source import Source
 from maskkit.modalities.video.clips import open_clips
 from maskkit.modalities.video.decoders import Decoder
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.survey import fitting_stride, survey
 from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
-
-from maskkit.data.mixture import open_mixture, split_mixture
-from maskkit.data.samples import EvaluationSamples
-from maskkit.data.source import Source
 from maskkit.tokenizers import Patches
 
 

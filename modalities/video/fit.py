@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+
 from maskkit.modalities.video.data import Data
 from maskkit.modalities.video.inputs import Inputs, pair
 from maskkit.modalities.video.sampling import describe
 from maskkit.modalities.video.survey import Survey, fitting_stride, survey
-
 from maskkit.modality import DataSettings, Fit, MethodSettings
 
 SMALL = 48  # pixels; smaller images are neither cropped nor flipped at random

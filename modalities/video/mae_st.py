@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from maskkit.modalities.video.inputs import Hide, Inputs, Pair, masker, pair, patches
 from torch import nn
 
 from maskkit.decoder import JointDecoder
@@ -13,6 +12,7 @@ from maskkit.encoder import SparseEncoder
 from maskkit.layers import Attention, init_mae_weights
 from maskkit.maskers import Uniform
 from maskkit.methods.sizes import Size
+from maskkit.modalities.video.inputs import Hide, Inputs, Pair, masker, pair, patches
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import SeparableTable

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from maskkit.modalities.video.videomae import videomae
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from maskkit.modalities.video.videomae import videomae
 from maskkit.model import MaskedModel
 
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # rows, columns a frame

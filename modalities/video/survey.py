@@ -5,13 +5,13 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch import Tensor
+
+from maskkit.data.survey import look, look_at_parts
 from maskkit.modalities.video.clips import open_clips
 from maskkit.modalities.video.decoders import FRAME_RATE, Decoder, find_decoder
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.videos import Videos, is_for_pillow, opened_video
-from torch import Tensor
-
-from maskkit.data.survey import look, look_at_parts
 
 
 @dataclass(frozen=True, kw_only=True)

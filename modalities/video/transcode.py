@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from maskkit.modalities.video.decoders import open_video
-from maskkit.modalities.video.videos import find_videos
 from PIL import Image
 
 from maskkit.files import BadSampleError, whole_file
+from maskkit.modalities.video.decoders import open_video
+from maskkit.modalities.video.videos import find_videos
 
 
 def main(words: list[str]) -> int:

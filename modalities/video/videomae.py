@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from maskkit.modalities.video.inputs import Hide, Inputs, Pair, masker, patches
 from torch import nn
 
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.maskers import TubeMasker
 from maskkit.methods.sizes import Size
+from maskkit.modalities.video.inputs import Hide, Inputs, Pair, masker, patches
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import FlatSinCos

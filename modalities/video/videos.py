@@ -13,6 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Shaped
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskkit.data.find import find_files
+from maskkit.data.paths import Files, Paths
+from maskkit.data.source import Key, epoch_order, with_repeats
 from maskkit.modalities.video.decoders import (
     FRAME_RATE,
     FRAME_SUFFIXES,
@@ -22,12 +28,6 @@ from maskkit.modalities.video.decoders import (
     open_video,
 )
 from maskkit.modalities.video.sampling import Sampling
-from numpy.typing import NDArray
-from torch import Tensor
-
-from maskkit.data.find import find_files
-from maskkit.data.paths import Files, Paths
-from maskkit.data.source import Key, epoch_order, with_repeats
 from maskkit.seeds import generator
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image
 from PIL import Image
 
 from maskkit.bench.__main__ import BENCHMARKS, main
@@ -17,6 +16,7 @@ from maskkit.bench.revisions import Worker, alternate_workers, checkout, compare
 from maskkit.bench.step import Step
 from maskkit.bench.timing import alternate, count_flops, training_step, write_record
 from maskkit.bench.workload import Preset, Workload, find_workload
+from maskkit.modalities import image
 from maskkit.modality import find_modality, modality_names
 
 TINY = Preset(

@@ -5,10 +5,10 @@ import sys
 
 import numpy as np
 import pytest
-from maskkit.modalities import image
 
 from maskkit.cli import COMMANDS, RENAMED, main, one_line, overview
 from maskkit.commands.words import import_modules
+from maskkit.modalities import image
 from maskkit.modality import modality_names
 
 

@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from maskkit.modalities import image
 from PIL import Image
 
 from maskkit.cli import main
+from maskkit.modalities import image
 
 
 @pytest.fixture(scope="module")

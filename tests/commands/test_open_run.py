@@ -5,10 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
-from maskkit.modalities import image
 
 from maskkit.cli import main
 from maskkit.commands.open_run import open_run
+from maskkit.modalities import image
 
 RECORD = {"modality": "image", "settings": {"data": {"root": "x"}}, "model_parts": {"part": "Uniform", "ratio": 0.5}}
 HUGGING_FACE = {"architectures": ["ViTMAEForPreTraining"], "hidden_size": 768, "model_type": "vit_mae"}

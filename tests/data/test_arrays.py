@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import audio, image, points, video
 
 from maskkit.data.arrays import ArraySource, check_labels, label_text, load_arrays
 from maskkit.data.source import BadSampleError, Key, Source
+from maskkit.modalities import audio, image, points, video
 from maskkit.seeds import generator
 
 X = np.arange(24).reshape(4, 6)

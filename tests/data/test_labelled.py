@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image
 from PIL import Image
 
 from maskkit.batches import Fields
@@ -13,6 +12,7 @@ from maskkit.data.labelled import Labelled
 from maskkit.data.loader import Stream, load
 from maskkit.data.mixture import Mixture
 from maskkit.data.source import Key, epoch_order
+from maskkit.modalities import image
 from tests.data.test_loader import Named, Numbers, Repeated
 
 

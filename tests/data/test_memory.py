@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from maskkit.modalities import image
 from PIL import Image
 from processes import children, run_one, start
 from small import Small
+
+from maskkit.modalities import image
 
 SAMPLES, WARM = 20_000, 6_000
 

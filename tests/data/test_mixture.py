@@ -6,14 +6,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image
-from maskkit.modalities.image.survey import measure, survey
 from PIL import Image
 
 from maskkit.data.loader import Stream, load
 from maskkit.data.mixture import Mixture, open_mixture, split_mixture
 from maskkit.data.skips import Skips
 from maskkit.data.source import BadSampleError, Key, epoch_order, keys_of
+from maskkit.modalities import image
+from maskkit.modalities.image.survey import measure, survey
 from maskkit.seeds import seed_of
 
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image, video
 from PIL import Image, ImageFont
 
 from maskkit.drawing.caption import caption, column_titles, visible_share
 from maskkit.drawing.curve import draw_loss
 from maskkit.drawing.grid import BETWEEN, GAP, HEAD, MARGIN, SIDE, fit_cell, fitted, grid, wrapped
+from maskkit.modalities import image, video
 
 
 def flat(value, height=10, width=20):

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from maskkit.modalities import image
 from torch import nn
 
 from maskkit import MaskedModel
@@ -13,6 +12,7 @@ from maskkit.decoder import AtLevel, CrossDecoder, JointDecoder, LinearDecoder, 
 from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.losses import L1, SmoothL1
 from maskkit.maskers import ByScore, Several, Uniform
+from maskkit.modalities import image
 from maskkit.optim import AdamW, Group
 from maskkit.parts import part
 from maskkit.positions import SinCos

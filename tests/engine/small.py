@@ -4,11 +4,11 @@ import json
 from dataclasses import dataclass
 
 import torch
-from maskkit.modalities import image
 from safetensors.torch import load_file
 
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
+from maskkit.modalities import image
 from maskkit.positions import SinCos
 
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image
 from processes import alive, children, run_one, start
 from safetensors.torch import load_file
 from small import metrics, same_weights
@@ -20,6 +19,7 @@ from maskkit.engine import manifest as manifest_module
 from maskkit.engine.checkpoints import all_checkpoints, read_model
 from maskkit.engine.loop import pretrain
 from maskkit.engine.manifest import MANIFEST, find_damage, read_progress
+from maskkit.modalities import image
 
 KILLS = 20
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from contracts import KINDS, SLOW_DECODER, Contract, LabelledImages
-from maskkit.modalities import image
 from processes import run_one, run_ranks
 from safetensors.torch import load_file
 from small import metrics, same_weights
 
 from maskkit.engine.loop import Stopped, pretrain
+from maskkit.modalities import image
 from maskkit.optim import AdamW
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image, points, video
 from processes import children, run_ranks
 from safetensors.torch import load_file
 from small import metrics
@@ -24,6 +23,7 @@ from maskkit.engine.distributed import World
 from maskkit.engine.loop import pretrain
 from maskkit.engine.restore import restore_settings
 from maskkit.engine.run import Pretrain, RunFolder
+from maskkit.modalities import image, points, video
 from maskkit.positions import FlatSinCos
 
 ROOT = Path(__file__).parents[2]

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from contracts import Contract
-from maskkit.modalities import image
 from small import Small
 
 from maskkit.data.source import BadSampleError
 from maskkit.engine.figures import NUM_SAMPLES, draw_some
 from maskkit.engine.loop import train
+from maskkit.modalities import image
 
 
 class Broken:

@@ -4,11 +4,11 @@ import os
 
 import pytest
 import torch
-from maskkit.modalities import image
 from small import Small
 
 from maskkit.data.source import BadSampleError
 from maskkit.engine.forecast import Forecast, forecast, matrix_peak
+from maskkit.modalities import image
 
 CPU = torch.device("cpu")
 

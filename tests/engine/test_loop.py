@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image
 from PIL import Image
 from safetensors.torch import load_file
 from small import Small, metrics, same_weights
@@ -23,6 +22,7 @@ from maskkit.data.source import BadSampleError, epoch_order
 from maskkit.engine.checkpoints import all_checkpoints, read_model
 from maskkit.engine.loop import pretrain, train
 from maskkit.engine.optim import AdamW
+from maskkit.modalities import image
 
 
 def test_it_learns(settings):

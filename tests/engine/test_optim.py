@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from maskkit.modalities import image
 
+from maskkit.modalities import image
 from maskkit.optim import EMA, AdamW, Group, Schedule, WarmupCosine, clip_gradients, scaled_lr
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from maskkit.modalities import image
 from small import Small
 
 from maskkit.decoder import JointDecoder
 from maskkit.engine.distributed import Sharding
 from maskkit.engine.run import Pretrain, RunFolder, from_plain, plain
+from maskkit.modalities import image
 from maskkit.optim import AdamW, Group
 
 SETTINGS = Pretrain(model=Small(), data=image.Data(root="x"), batch=8)

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from maskkit.modalities import image
 from small import Small
 
 from maskkit.cli import main
 from maskkit.engine.settings import MAY_CHANGE, Pretrain, changes, fitted, resumed
+from maskkit.modalities import image
 from maskkit.modality import Fit
 from maskkit.optim import MAE, AdamW, Group
 

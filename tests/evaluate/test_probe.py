@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image, points
 
 from maskkit.data.source import BadSampleError
 from maskkit.evaluate.features import Features, embed, embed_all, pick_device
 from maskkit.evaluate.probe import Halves, accuracy, compare, halves, principal_axes, split
 from maskkit.evaluate.reconstruction import errors
+from maskkit.modalities import image, points
 
 
 @pytest.fixture(scope="module")

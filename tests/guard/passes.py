@@ -7,6 +7,7 @@ import hashlib
 import json
 
 import torch
+
 from maskkit.modalities import audio, image, points, video
 
 POINTS = {"num_points": 256, "num_groups": 16, "group_size": 16, "dim": 48, "depth": 2, "heads": 3, "decoder_depth": 1}

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from maskkit.modalities import image
-from maskkit.modalities.image import presets
 
 from maskkit import weights
 from maskkit.engine import loop
 from maskkit.engine.optim import AdamW
 from maskkit.engine.run import Pretrain
+from maskkit.modalities import image
+from maskkit.modalities.image import presets
 
 presets.SIZES["nano"] = ((16, 1, 2), (16, 1, 2))
 

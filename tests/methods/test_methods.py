@@ -5,11 +5,11 @@ from importlib.metadata import EntryPoint
 from typing import ClassVar
 
 import pytest
-from maskkit.modalities import image
 
 from maskkit import methods
 from maskkit.methods import GROUP, all_methods, find_method, methods_of
 from maskkit.methods.simmim import SimMIM
+from maskkit.modalities import image
 from maskkit.optim import AdamW
 
 

@@ -11,7 +11,6 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image
 from PIL import Image
 
 from maskkit import weights
@@ -22,6 +21,7 @@ from maskkit.losses import L1, Chamfer
 from maskkit.maskers import Uniform, UnitMasker
 from maskkit.methods import find_method
 from maskkit.methods.simmim import SimMIM
+from maskkit.modalities import image
 from maskkit.modality import find_modality
 from maskkit.optim import AdamW
 from maskkit.testing import check_masker, check_model

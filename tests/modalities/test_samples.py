@@ -5,11 +5,11 @@ import wave
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import audio, image, video
 from PIL import Image
 
 from maskkit.data.loader import read_all
 from maskkit.data.skips import Skips
+from maskkit.modalities import audio, image, video
 
 
 def picture(path, number):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from maskkit.modalities import audio
 
 from maskkit import weights
+from maskkit.modalities import audio
 
 FRAMES, MELS, PATCH = 192, 64, 16
 ROWS, COLUMNS = FRAMES // PATCH, MELS // PATCH

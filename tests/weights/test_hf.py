@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from maskkit.modalities import image
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from maskkit import Mask, weights
+from maskkit.modalities import image
 
 TINY = {
     "hidden_size": 48,

@@ -3,9 +3,9 @@
 import pytest
 import timm
 import torch
-from maskkit.modalities import image
 
 from maskkit import weights
+from maskkit.modalities import image
 
 
 def test_timm_loads_what_we_export(tmp_path):

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from maskkit.modalities import video
 from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
 from maskkit import Mask, weights
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
+from maskkit.modalities import video
 from maskkit.positions import FlatSinCos
 
 TINY = {

@@ -6,9 +6,9 @@ import os
 
 import pytest
 import torch
-from maskkit.modalities import image
 
 from maskkit import weights
+from maskkit.modalities import image
 from maskkit.weights.files import write
 
 

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+
 from maskkit.modalities.points.cloud import Array
 
 

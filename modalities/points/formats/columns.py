@@ -1,8 +1,9 @@
 """Which features the unnamed columns of a table are."""
 
 import numpy as np
-from maskkit.modalities.points.cloud import Cloud
 from numpy.typing import NDArray
+
+from maskkit.modalities.points.cloud import Cloud
 
 
 def cloud_of_columns(table: NDArray[np.generic]) -> Cloud:

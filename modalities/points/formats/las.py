@@ -5,6 +5,7 @@ import os
 import struct
 
 import numpy as np
+
 from maskkit.modalities.points.cloud import Cloud
 from maskkit.modalities.points.formats.headers import check_room, read_head
 

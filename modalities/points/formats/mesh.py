@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
-from maskkit.modalities.points.cloud import Cloud
 from numpy.typing import ArrayLike
+
+from maskkit.modalities.points.cloud import Cloud
 
 
 class _Visual(Protocol):

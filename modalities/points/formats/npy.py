@@ -1,10 +1,10 @@
 """One cloud [P C] in an .npy or .npz file."""
 
 import numpy as np
-from maskkit.modalities.points.cloud import Cloud
-from maskkit.modalities.points.formats.columns import cloud_of_columns
 
 from maskkit.data.arrays import choose_keys
+from maskkit.modalities.points.cloud import Cloud
+from maskkit.modalities.points.formats.columns import cloud_of_columns
 
 KEYS = ("points", "xyz", "pc", "pos", "data", "x", "arr_0")
 """The names under which an .npz file may hold its points, in the order of preference."""

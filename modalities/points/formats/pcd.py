@@ -8,11 +8,12 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from maskkit.modalities.points.cloud import Array, Cloud, scale_colours
 from maskkit.modalities.points.formats import lzf
 from maskkit.modalities.points.formats.ascii import parse_numbers
 from maskkit.modalities.points.formats.headers import check_counts, check_room, read_head
-from numpy.typing import NDArray
 
 _NORMALS = ("normal_x", "normal_y", "normal_z")
 _SIZES = {"F": (4, 8), "I": (1, 2, 4, 8), "U": (1, 2, 4, 8)}

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
+from numpy.typing import NDArray
+
 from maskkit.modalities.points.cloud import Array, Cloud, scale_colours
 from maskkit.modalities.points.formats import mesh, with_open3d
 from maskkit.modalities.points.formats.ascii import parse_numbers
 from maskkit.modalities.points.formats.headers import check_counts, check_room, read_head
-from numpy.typing import NDArray
 
 _TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"),

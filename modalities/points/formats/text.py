@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+
 from maskkit.modalities.points.cloud import Cloud
 from maskkit.modalities.points.formats.columns import cloud_of_columns
 

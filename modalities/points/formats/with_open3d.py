@@ -10,6 +10,7 @@ import importlib.util
 from typing import Any
 
 import numpy as np
+
 from maskkit.modalities.points.cloud import Array, Cloud, scale_colours
 
 _NAMES = {"normals": "normals", "colours": "colors", "intensity": "intensity"}

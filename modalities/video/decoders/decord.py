@@ -7,10 +7,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, scaled
 from numpy.typing import NDArray
 
 from maskkit.files import BadSampleError
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, scaled
 
 T = TypeVar("T")
 

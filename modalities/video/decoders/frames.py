@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from maskkit.modalities.video.decoders.video import FRAME_RATE, Picture, Pixels, Video, decoding_reason, shrunk
 from numpy.typing import NDArray
 from PIL import Image
 
 from maskkit.files import BadSampleError
+from maskkit.modalities.video.decoders.video import FRAME_RATE, Picture, Pixels, Video, decoding_reason, shrunk
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 

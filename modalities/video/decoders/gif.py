@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from maskkit.files import BadSampleError
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
 
 
 class AnimatedPicture(Video):

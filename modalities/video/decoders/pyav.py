@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from maskkit.modalities.video.decoders.video import Picture, Pixels, Video, VideoFile, decoding_reason, scaled
 from numpy.typing import NDArray
 
 from maskkit.files import BadSampleError
+from maskkit.modalities.video.decoders.video import Picture, Pixels, Video, VideoFile, decoding_reason, scaled
 
 if TYPE_CHECKING:
     from av import VideoFrame

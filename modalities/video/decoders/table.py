@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
+from maskkit.data.paths import open_file
+from maskkit.doctor import Report, package
+from maskkit.files import BadSampleError, short_reason
 from maskkit.modalities.video.decoders.decord import DecordVideo
 from maskkit.modalities.video.decoders.frames import FrameFolder
 from maskkit.modalities.video.decoders.gif import AnimatedPicture
 from maskkit.modalities.video.decoders.pyav import PyavVideo
 from maskkit.modalities.video.decoders.torchcodec import TorchcodecVideo
 from maskkit.modalities.video.decoders.video import Video, VideoFile
-
-from maskkit.data.paths import open_file
-from maskkit.doctor import Report, package
-from maskkit.files import BadSampleError, short_reason
 
 Decoder = Literal["auto", "pyav", "decord", "torchcodec"]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
 from numpy.typing import NDArray
 
 from maskkit.files import BadSampleError
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
 
 if TYPE_CHECKING:
     from torchcodec import FrameBatch

@@ -19,9 +19,6 @@ import numpy as np
 import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
-from maskkit.modalities import image
-from maskkit.modalities.image.data import open_pictures
-from maskkit.modalities.image.survey import survey
 from PIL import Image
 
 from maskkit.data.find import find_files
@@ -30,6 +27,9 @@ from maskkit.data.shards.patterns import expand_shards
 from maskkit.data.shards.tars import Tars
 from maskkit.data.skips import Skips
 from maskkit.data.source import BadSampleError, Key, epoch_order
+from maskkit.modalities import image
+from maskkit.modalities.image.data import open_pictures
+from maskkit.modalities.image.survey import survey
 
 SUFFIXES = (".jpg", ".bin")
 

@@ -11,14 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import audio
-from maskkit.modalities.audio.arrays import open_array
-from maskkit.modalities.audio.data import open_recordings
-from maskkit.modalities.audio.survey import survey
 
 from maskkit.data.loader import read_all
 from maskkit.data.skips import Skips
 from maskkit.data.source import BadSampleError, Key
+from maskkit.modalities import audio
+from maskkit.modalities.audio.arrays import open_array
+from maskkit.modalities.audio.data import open_recordings
+from maskkit.modalities.audio.survey import survey
 from maskkit.seeds import generator
 
 soundfile = pytest.importorskip("soundfile")

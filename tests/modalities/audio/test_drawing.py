@@ -5,10 +5,10 @@ import wave
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import audio
-from maskkit.modalities.audio.drawing import spectrograms
 
 from maskkit import Mask
+from maskkit.modalities import audio
+from maskkit.modalities.audio.drawing import spectrograms
 
 
 def drawn(batch, mask, **settings):

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
 from maskkit.modalities import audio
 from maskkit.modalities.audio import filterbanks
 from maskkit.modalities.audio.filterbanks import band_hertz, mel_bands, num_samples
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 torchaudio = pytest.importorskip("torchaudio")
 kaldi = pytest.importorskip("torchaudio.compliance.kaldi")

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from maskkit.modalities import audio
 
 from maskkit import Mask
 from maskkit.decoder import JointDecoder, WindowDecoder
+from maskkit.modalities import audio
 from maskkit.parts import build, describe
 from maskkit.testing import check_modality, check_model
 

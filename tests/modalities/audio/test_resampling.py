@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from maskkit.modalities.audio.resampling import resample
 
 RATES = [6000, 8000, 11_025, 16_025, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from commands import restored, settings_of
-from maskkit.modalities import audio
-from maskkit.modalities.audio.inputs import AUDIOSET_MEAN
-from maskkit.modalities.audio.sample import tone
 
 from maskkit.cli import main
 from maskkit.data.source import BadSampleError, Key
 from maskkit.engine.loop import pretrain
+from maskkit.modalities import audio
+from maskkit.modalities.audio.inputs import AUDIOSET_MEAN
+from maskkit.modalities.audio.sample import tone
 
 soundfile = pytest.importorskip("soundfile")
 

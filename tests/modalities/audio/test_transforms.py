@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from maskkit.modalities import audio
 from maskkit.modalities.audio.transforms import draw_gain
-
 from maskkit.seeds import generator
 
 MEAN, STD = -4.2677393, 4.5689974

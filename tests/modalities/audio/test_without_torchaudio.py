@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from maskkit.modalities.audio.sample import tone
 
 soundfile = pytest.importorskip("soundfile")

@@ -7,13 +7,13 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image, features
+
+from maskkit.data.source import BadSampleError, Key, Source
 from maskkit.modalities.image.arrays import open_array
 from maskkit.modalities.image.data import Pictures, open_pictures
 from maskkit.modalities.image.reader import read_picture
 from maskkit.modalities.image.survey import measure, survey
-from PIL import Image, features
-
-from maskkit.data.source import BadSampleError, Key, Source
 
 # pytest sets the reader's own filter aside; test_large_pictures_and_odd_metadata_make_no_noise looks without pytest
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import image
-from maskkit.modalities.image.drawing import GAP, MARGIN
 from PIL import Image
 
 from maskkit import Mask
+from maskkit.modalities import image
+from maskkit.modalities.image.drawing import GAP, MARGIN
 
 HEAD = 24
 

@@ -3,10 +3,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities.image.transforms import EvalCrop, TrainCrop, eval_transform, train_transform
 from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as v2f
+
+from maskkit.modalities.image.transforms import EvalCrop, TrainCrop, eval_transform, train_transform
 
 
 def rng(seed=0):

@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+
 from maskkit.modalities.points.formats.with_open3d import import_open3d
 
 XYZ = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)

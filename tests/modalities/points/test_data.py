@@ -5,11 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
+
+from maskkit.data.source import BadSampleError, Key, Source
 from maskkit.modalities import points
 from maskkit.modalities.points.data import open_files
 from maskkit.modalities.points.transforms import eval_transform
-
-from maskkit.data.source import BadSampleError, Key, Source
 
 XYZ = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 

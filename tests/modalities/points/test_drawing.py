@@ -6,9 +6,10 @@ import re
 
 import numpy as np
 import torch
+from PIL import Image
+
 from maskkit.modalities import points
 from maskkit.modalities.points.drawing import look
-from PIL import Image
 
 
 def test_sheet_and_page(tmp_path):

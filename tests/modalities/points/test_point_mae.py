@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from maskkit.modalities import points
-from maskkit.modalities.points.bench import PlainPort
 from timm.models.vision_transformer import Block
 from torch import nn
 
 from maskkit import Mask, weights
 from maskkit.maskers import BlockMasker
+from maskkit.modalities import points
+from maskkit.modalities.points.bench import PlainPort
 from maskkit.parts import build, describe
 from maskkit.testing import check_masker, check_modality, check_model, check_tokenizer
 from maskkit.types import take

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+
+from maskkit.data.source import BadSampleError
 from maskkit.modalities.points.cloud import sample_cloud
 from maskkit.modalities.points.formats.with_open3d import import_open3d
 from maskkit.modalities.points.reader import read_cloud
-
-from maskkit.data.source import BadSampleError
 
 MESHES, CLOUDS = (".ply", ".obj", ".off", ".stl"), (".ply", ".pcd", ".xyz", ".npy", ".npz", ".las", ".laz", ".pts")
 XYZ = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)

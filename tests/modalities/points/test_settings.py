@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from commands import settings_of
-from maskkit.modalities import points
-from maskkit.modalities.points.bench import PlainPort
-from maskkit.modalities.points.transforms import Rotation, ScaleShift
 
 from maskkit.cli import main
 from maskkit.commands.open_run import open_run
 from maskkit.data.source import Key
+from maskkit.modalities import points
+from maskkit.modalities.points.bench import PlainPort
+from maskkit.modalities.points.transforms import Rotation, ScaleShift
 
 
 @pytest.fixture

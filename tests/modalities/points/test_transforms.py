@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from maskkit.modalities.points.transforms import eval_transform, train_transform
 
 XYZ = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 from commands import restored, settings_of
-from maskkit.modalities import video
-from maskkit.modalities.video.fit import fitting_patch, fitting_size
-from maskkit.modalities.video.survey import fitting_stride
 from PIL import Image
 
 from maskkit.cli import main
+from maskkit.modalities import video
+from maskkit.modalities.video.fit import fitting_patch, fitting_size
+from maskkit.modalities.video.survey import fitting_stride
 from tests.modalities.video.conftest import make
 
 

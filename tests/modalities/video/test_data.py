@@ -5,16 +5,16 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from maskkit.data.arrays import ArraySource
+from maskkit.data.source import BadSampleError, Key, num_items
 from maskkit.modalities import video
 from maskkit.modalities.video.clips import open_clips
 from maskkit.modalities.video.decoders import open_video
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.survey import survey
 from maskkit.modalities.video.videos import Videos, find_videos
-from PIL import Image
-
-from maskkit.data.arrays import ArraySource
-from maskkit.data.source import BadSampleError, Key, num_items
 from maskkit.seeds import generator
 
 

@@ -8,10 +8,10 @@ import sys
 import av
 import numpy as np
 import pytest
-from maskkit.modalities.video.decoders import find_decoder, findings, open_video, scaled
 from PIL import Image
 
 from maskkit.data.source import BadSampleError
+from maskkit.modalities.video.decoders import find_decoder, findings, open_video, scaled
 from tests.modalities.video.conftest import FILES, ffmpeg, make
 
 # torchcodec joins where it is installed and finds FFmpeg.

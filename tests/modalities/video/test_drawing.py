@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from maskkit.modalities import video
-from maskkit.modalities.video.drawing import GAP, MARGIN, SIDE, sheet
 from PIL import Image, ImageSequence
 
 from maskkit.drawing.pixels import grey, shown
+from maskkit.modalities import video
+from maskkit.modalities.video.drawing import GAP, MARGIN, SIDE, sheet
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from maskkit.modalities import video
-from maskkit.modalities.video.videomae import SIZES
 
 from maskkit import weights
+from maskkit.modalities import video
+from maskkit.modalities.video.videomae import SIZES
 from maskkit.positions import SeparableTable
 from maskkit.targets import Contents, NormalizedContents, SlicedContents
 from maskkit.testing import check_masker, check_modality, check_model, check_tokenizer

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from maskkit.modalities.video.sampling import Sampling
 
 RNG = torch.Generator()

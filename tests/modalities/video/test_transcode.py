@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from maskkit.modalities.video.decoders import open_video
 
 from maskkit.cli import main
+from maskkit.modalities.video.decoders import open_video
 from tests.modalities.video.test_decoders import difference
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
 from PIL import Image
+
+from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
 
 
 def clip(rows: int, columns: int, frames: int = 3) -> torch.Tensor:

@@ -4,11 +4,11 @@ import struct
 
 import numpy as np
 import pytest
+
+from maskkit.data.source import BadSampleError
 from maskkit.modalities.points.formats import lzf, pcd, with_open3d
 from maskkit.modalities.points.formats.with_open3d import import_open3d
 from maskkit.modalities.points.reader import read_cloud
-
-from maskkit.data.source import BadSampleError
 
 RNG = np.random.default_rng(0)
 XYZ = RNG.normal(size=(60, 3)).astype(np.float32)

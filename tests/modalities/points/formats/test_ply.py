@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from maskkit.modalities.points.formats import ply, with_open3d
-from maskkit.modalities.points.reader import read_cloud
 
 from maskkit.data.source import BadSampleError
+from maskkit.modalities.points.formats import ply, with_open3d
+from maskkit.modalities.points.reader import read_cloud
 
 RNG = np.random.default_rng(0)
 KINDS = {"f4": "float", "f8": "double", "u1": "uchar", "u2": "ushort", "i4": "int"}
