@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskkit.batches import Fields, tensor_of
+from maskkit.data.paths import sorted_classes
 from maskkit.data.skips import Skips
 from maskkit.data.source import Source, num_items
 from maskkit.engine.device import check_device
@@ -90,7 +91,7 @@ def embed_all(
         for name, model in models.items():
             rows[name].append(_features(model, samples, pool))
     names = [source.label(index) for index in indices]
-    classes = tuple(sorted({name for name in names if name is not None}))
+    classes = sorted_classes({name for name in names if name is not None})
     number = {name: place for place, name in enumerate(classes)}
     labels = np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
     paths = tuple(source.path(index) for index in indices)
