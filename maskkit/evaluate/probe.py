@@ -54,7 +54,8 @@ def principal_axes(
     """Return the mean [D] of features [n D], up to ``count`` principal axes [D K], and their share of the variance.
 
     The axes are computed from the Gram matrix [n n], which is small for wide features: 640 samples of 49,152 numbers
-    took 0.9 s of CPU time. scikit-learn's PCA took 7 s with its randomised solver and 16 s with its full one. At most ``most`` samples are used, evenly spread.
+    took 0.9 s of CPU time. scikit-learn's PCA took 7 s with its randomised solver and 16 s with its full one. At most
+    ``most`` samples are used, evenly spread.
     """
     some = features[:: -(-len(features) // most)]
     mean: NDArray[np.float32] = some.mean(axis=0)
