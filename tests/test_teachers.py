@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from maskkit import weights
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.modalities import image
 from maskkit.positions import SinCos
 from maskkit.step import Step
-from maskkit.teachers import Teacher
+from maskkit.teachers import FrozenTeacher, Teacher
 from maskkit.testing import check_model
 from maskkit.types import take
 
@@ -151,3 +152,48 @@ def test_layers_of_an_encoder_that_keeps_none_are_refused():
 def test_layers_that_the_encoder_does_not_have_are_refused(layers):
     with pytest.raises(ValueError, match="layers of a teacher lie between 0 and its 3 blocks, got"):
         model_with(Teacher(layers=layers))
+
+
+def frozen(tmp_path, **settings):
+    """A model that learns the latents of a trained one, which comes from a file."""
+    trained = model_with(Teacher(), DenseEncoder)
+    with torch.no_grad():
+        for parameter in trained.encoder.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    file = weights.save(trained, tmp_path / "trained.safetensors")
+    teacher = FrozenTeacher(weights.open_model(file).encoder, **settings)
+    file.unlink()
+    return model_with(teacher), trained
+
+
+@pytest.mark.parametrize("layers", [(), (1, 3)])
+def test_a_frozen_teacher_gives_the_latents_of_the_encoder_in_the_file(tmp_path, layers):
+    model, trained = frozen(tmp_path, norm="none", layers=layers)
+    check_model(model, image.sample(3))
+    values, step = values_of(model)
+    trained.encoder.blocks.keep = layers
+    latent = trained.encoder(step.tokens)
+    expected = (latent.levels[0] + latent.levels[1])[:, latent.prefix.shape[1] :] / 2 if layers else latent.tokens
+    assert torch.allclose(values, expected, atol=1e-6)
+
+
+def test_a_frozen_teacher_neither_trains_nor_moves_and_is_written_with_the_model(tmp_path):
+    model, _ = frozen(tmp_path)
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.target.state_dict().items()}
+    out = model(image.sample(3))
+    out.loss.backward()
+    model.after_step(0.5)
+    assert all(p.grad is None and not p.requires_grad for p in model.target.parameters())
+    assert all(torch.equal(tensor, model.target.state_dict()[name]) for name, tensor in before.items())
+    assert not any(module.training for module in model.target.encoder.modules())
+    again = weights.open_model(weights.save(model, tmp_path / "model.safetensors"))
+    assert torch.equal(values_of(again.eval())[0], values_of(model.eval())[0])
+    assert not any(p.requires_grad for p in again.target.parameters())
+
+
+def test_a_frozen_teacher_refuses_what_it_cannot_keep(tmp_path):
+    with pytest.raises(ValueError, match="layers of a teacher lie between 0 and its 3 blocks, got"):
+        frozen(tmp_path, layers=(4,))
+    with pytest.raises(ValueError, match="norm must be layer, instance or none, got 'batch'"):
+        frozen(tmp_path, norm="batch")

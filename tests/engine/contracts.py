@@ -18,7 +18,7 @@ from maskkit.parts import part
 from maskkit.positions import SinCos
 from maskkit.step import Result, Step
 from maskkit.targets import Contents
-from maskkit.teachers import Teacher
+from maskkit.teachers import FrozenTeacher, Teacher
 from maskkit.terms import Classify, Predict
 from maskkit.types import Mask, Tokens
 
@@ -96,6 +96,7 @@ KINDS = {
         "decoder": _decoder(output=DIM),
         "loss": SmoothL1(),
     },
+    "a frozen teacher": lambda: {"target": FrozenTeacher(_encoder()), "decoder": _decoder(output=DIM)},
     "labels": lambda: {"also": {"labels": Classify(latent=DIM, classes=10, weight=0.1)}},
     "masks by a teacher": lambda: {
         "masker": ByScore(score=TeacherScore(), ratio=0.5),
