@@ -122,7 +122,7 @@ def test_a_run_with_parts_from_outside_opens_with_import(tmp_path):
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     alone = maskkit("export", "run", "--out", "a.safetensors")
-    assert alone.returncode == 2 and "a part 'OutsideMasker' that is not loaded; import the module" in alone.stderr
+    assert alone.returncode == 2 and "import outside_parts first (--import outside_parts)" in alone.stderr
     with_it = maskkit("export", "run", "--out", "a.safetensors", "--import", "outside_parts")
     assert with_it.returncode == 0, with_it.stderr
     assert (tmp_path / "a.safetensors").exists()

@@ -121,7 +121,7 @@ def test_a_mask_ratio_that_does_not_fit_is_one_line(recordings, capsys, words, m
 def test_the_loss_falls_on_real_files_and_every_command_works(recordings, tmp_path, capsys):
     """Issue figure 5."""
     small = audio.AudioMAE(size="tiny", frames=80, mels=64, patch_size=16, mean=-8.0, std=5.0)
-    settings = chosen(recordings)[0]
+    settings, _ = chosen(recordings, capsys)
     changes = {"model": small, "out": tmp_path / "run", "steps": 40, "batch": 8, "workers": 0, "log_every": 1}
     pretrain(type(settings)(**{**vars(settings), **changes}), audio)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
