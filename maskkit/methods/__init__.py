@@ -65,13 +65,25 @@ def on(method: type[Method], modality: Modality) -> type[MethodSettings]:
     def build(self: object) -> MaskedModel:
         return method.build(cast(Method, self), inputs.spec(self))  # type: ignore[arg-type]  # it has the fields of both
 
+    def check(self: object) -> None:  # one class in front must not hide the checks of the other
+        for each in (inputs, method):
+            validate = getattr(each, "__post_init__", None)
+            if validate is not None:
+                validate(self)
+
     def reduce(self: object) -> tuple[object, tuple[object, ...]]:  # the class is found again in another process
         return _restored, (method, modality.name, vars(self))
 
     kind = type(
         method.__name__,
         (method, inputs),
-        {"build": build, "__reduce__": reduce, "__doc__": method.__doc__, "__module__": method.__module__},
+        {
+            "build": build,
+            "__post_init__": check,
+            "__reduce__": reduce,
+            "__doc__": method.__doc__,
+            "__module__": method.__module__,
+        },
     )
     return cast(type[MethodSettings], dataclass(frozen=True, kw_only=True)(kind))
 

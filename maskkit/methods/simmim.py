@@ -41,6 +41,15 @@ class SimMIM:
     drop_path: float = 0.1
     """Rate of stochastic depth in the last block, in [0, 1). It grows linearly over the blocks."""
 
+    def __post_init__(self) -> None:
+        """Validate the settings. Raises ValueError."""
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"mask ratio must lie in (0, 1), got {self.mask_ratio:g}")
+        if self.unit < 1:
+            raise ValueError(f"--unit must be at least 1, got {self.unit}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"--drop-path must lie in [0, 1), got {self.drop_path:g}")
+
     def build(self, inputs: InputSpec) -> MaskedModel:
         """Return the model with newly initialised weights."""
         size = vit(self.size)

@@ -179,3 +179,23 @@ def test_it_trains_from_the_command_line_on_files_of_every_modality(name, tmp_pa
     found = np.load(tmp_path / "f.npz")
     assert found["features"].shape == (6, 192) and np.isfinite(found["features"]).all()
     assert sorted(found["labels"]) == ["a"] * 3 + ["b"] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--unit", "0"], "--unit must be at least 1, got 0"),
+        (["--mask-ratio", "1.5"], "mask ratio must lie in (0, 1), got 1.5"),
+        (["--drop-path", "1"], "--drop-path must lie in [0, 1), got 1"),
+    ],
+)
+@pytest.mark.parametrize("name", SIZES)
+def test_values_out_of_range_are_one_line(name, words, line, tmp_path, capsys):
+    words = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--method", "simmim", *words]
+    assert main(["pretrain", name, *words]) == 2
+    assert capsys.readouterr().err.strip().splitlines() == [f"maskkit: {line}"]
+
+
+def test_checks_of_the_inputs_count_beside_those_of_the_method():
+    with pytest.raises(ValueError, match="--patch-size must be at least 1, got 0"):
+        find_method(find_modality("image"), "simmim")(patch_size=0)
