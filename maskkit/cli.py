@@ -36,6 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    try:
+        code = _run(words, debug)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError as error:
+        return _broken_pipe(error)
+
+
+def _run(words: list[str], debug: bool) -> int:
+    """Run a command and return its exit code. Errors of data and usage are printed in one line."""
     if not words or words[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -50,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = importlib.import_module(f"maskkit.commands.{name}").main(words[1:])
         return code
+    except BrokenPipeError:
+        raise
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 2
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
@@ -58,6 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(one_line(error))
     except KeyboardInterrupt:
         return _refuse("interrupted")
+
+
+def _broken_pipe(error: BrokenPipeError) -> int:
+    """Return 0 if the reader of our output, such as ``head``, has ended. Report the broken pipes of other processes."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its exit
+        return 0
+    return _refuse(one_line(error))
 
 
 def run_recipe(body: Callable[[], object]) -> None:

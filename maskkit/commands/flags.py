@@ -2,8 +2,8 @@
 
 import contextlib
 import io
-import sys
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import tyro
@@ -14,35 +14,72 @@ S = TypeVar("S")
 def parse_flags(kind: type[S], words: Sequence[str], *, prog: str, default: S, description: str) -> S:
     """Return ``default`` with the flags in ``words`` applied. Flags have no prefix: --size, and not --model.size.
 
-    Raises ValueError for a value that the settings refuse. Exits with code 2 for flags that do not exist.
+    Raises ValueError for flags that do not exist and for values that the settings refuse.
     """
+    with refusals_in_one_line(prog):
+        return tyro.cli(
+            kind,
+            prog=prog,
+            args=list(words),
+            default=default,
+            description=description,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+
+
+@contextlib.contextmanager
+def refusals_in_one_line(prog: str) -> Iterator[None]:
+    """Turn what tyro prints about wrong flags, a box of several lines, into a ValueError with one line."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                kind,
-                prog=prog,
-                args=list(words),
-                default=default,
-                description=description,
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
+            yield
     except SystemExit as exit_:
-        refused = _refusal(exit_)
-        if refused is not None:
-            raise ValueError(refused) from None
-        print(said.getvalue(), end="", file=sys.stderr)
-        raise
+        if not exit_.code:  # --help
+            raise
+        raise ValueError(_refusal(exit_) or _one_line(said.getvalue(), prog)) from None
 
 
 def _refusal(error: BaseException) -> str | None:
     """Return the message of a ValueError that a settings class raised, which tyro wraps in its own error."""
     seen: BaseException | None = error
     while seen is not None:
-        if type(seen) is ValueError:
+        if type(seen) is ValueError and not _raised_in(seen).startswith("tyro."):
             return str(seen)
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return the name of the module that raised an error."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return "" if frame is None else str(frame.tb_frame.f_globals.get("__name__", ""))
+
+
+def _one_line(box: str, prog: str) -> str:
+    """Return the text of one of tyro's error boxes without borders, repeated help and line breaks.
+
+    The box has a title and sections with a row of dashes between them. Borders are ASCII or Unicode characters.
+    """
+    rows = [row.strip("|│ ") for row in box.splitlines() if row[:1] not in "╭╰+"]
+    wrong, missing = list[str](), list[str]()
+    for section in re.split(r"\n[─-]{5,}\n", "\n".join(rows)):
+        head, *body = [row for row in section.split("\n") if row] or [""]
+        named = [row.partition(",")[0].split()[0] for row in body if re.match(r"--|[A-Z_]+$", row)]
+        if head.startswith("Missing from"):
+            missing.append(f"{', '.join(named)} must be given")
+        elif head.startswith("Perhaps you meant"):
+            wrong[-1] += f" (did you mean {' or '.join(named)}?)"
+        elif head and not head.startswith(("For full helptext", "Argument helptext")):
+            wrong.append(" ".join([head, *body]).partition(" Got errors:")[0].removesuffix("."))
+    text = re.sub(
+        r"Error parsing (\S+): no type matching (?:{None}\|)?(.*) could be instantiated from \['(.*)'\]",
+        r"\1 \3: the value must be \2",
+        "; ".join(wrong + missing),
+    )
+    return f"{text}; see {prog} --help"
 
 
 def take_flags(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:

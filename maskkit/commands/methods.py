@@ -6,13 +6,15 @@ from typing import Annotated
 
 import tyro
 
+from maskkit.commands.flags import refusals_in_one_line
 from maskkit.methods import methods_of
 from maskkit.modality import find_modality, modality_names
 
 
 def main(words: Sequence[str]) -> int:
     """Parse the arguments of ``maskkit methods``, print the table and return the exit code."""
-    tyro.cli(methods, prog="maskkit methods", args=list(words))
+    with refusals_in_one_line("maskkit methods"):
+        tyro.cli(methods, prog="maskkit methods", args=list(words))
     return 0
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Protocol, TypeVar
 
 import tyro
 
+from maskkit.commands.flags import refusals_in_one_line
+
 Modules = Annotated[
     tuple[str, ...],
     tyro.conf.UseAppendAction,
@@ -29,8 +31,9 @@ Kind = TypeVar("Kind", bound=Settings)
 
 
 def read_words(kind: type[Kind], name: str, words: list[str]) -> Kind:
-    """Parse the arguments of a command into its settings. Exits with code 2 if they are wrong."""
-    return tyro.cli(kind, prog=f"maskkit {name}", args=words)
+    """Parse the arguments of a command into its settings. Raises ValueError if they are wrong."""
+    with refusals_in_one_line(f"maskkit {name}"):
+        return tyro.cli(kind, prog=f"maskkit {name}", args=words)
 
 
 def import_modules(names: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 """The table of commands, old names, and modules with parts from outside."""
 
+import os
 import subprocess
 import sys
 
@@ -65,9 +66,41 @@ def test_wrong_words_are_one_line(words, message, capsys):
     assert code == 2 and message in err and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", [["probe"], ["embed", "run"], ["export", "run", "--layout", "nothing"]])
-def test_words_that_a_command_does_not_have_are_code_2(words, capsys):
-    assert said(capsys, *words)[0] == 2
+FLAGS = ["pretrain", "image", "--out", "o", "--data", "d"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([*FLAGS, "--no-flip"], "--no-flip (did you mean --flip?); see maskkit pretrain image --help"),
+        ([*FLAGS, "--batchh", "3"], "--batchh, 3 (did you mean --batch?); see"),
+        ([*FLAGS, "--batch", "x"], "--batch x: the value must be INT; see"),
+        ([*FLAGS, "--batch"], "Missing value for argument '--batch'"),
+        ([*FLAGS, "--size", "giant"], "invalid choice 'giant' for argument '--size'"),
+        ([*FLAGS, "--method", "simmim", "--unit", "0"], "unit must"),
+        (["pretrain", "image"], "--out, --data must be given; see maskkit pretrain image --help"),
+        (["probe"], "RUN, --data must be given; see maskkit probe --help"),
+        (["embed", "run"], "--data, --out must be given; see maskkit embed --help"),
+        (["export", "run", "--layout", "nothing"], "invalid choice 'nothing' for argument '--layout'"),
+        (["methods", "image", "--yaml"], "--yaml; see maskkit methods --help"),
+        (["bench", "step", "--nothing"], "--nothing; see maskkit bench step --help"),
+    ],
+)
+def test_flags_that_cannot_be_parsed_are_one_line(words, message, capsys):
+    code, _, err = said(capsys, *words)
+    assert code == 2 and message in err and err.startswith("maskkit: ") and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", ["--help", "bench", "methods", "pretrain image --help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_ends_early_is_no_error(words, unbuffered):
+    code = f"import sys; from maskkit.cli import main; sys.exit(main({words.split()}))"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    running.stdout.close()
+    assert running.stderr.read() == "" and running.wait() == 0
 
 
 def test_an_error_is_one_line_whatever_it_holds():
