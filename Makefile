@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-lowest check format clean
+.PHONY: demo test test-all test-lowest check format clean
 
 demo: .venv/.installed
 	OMP_WAIT_POLICY=ACTIVE $(BIN)/python examples/01_digits.py --out demo
@@ -10,6 +10,9 @@ demo: .venv/.installed
 test: .venv/.installed-test
 	$(MAKE) check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What is run before an issue is closed: all tests, the fast ones with the lowest versions, and the demo.
+test-all: test test-lowest demo
 
 # The fast tests with the lowest versions that pyproject.toml allows, in an environment of their own.
 test-lowest: .venv-lowest/.installed

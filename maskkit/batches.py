@@ -57,7 +57,7 @@ Sample = Tensor | Mapping[str, Tensor]  # output of a source: one tensor, or sev
 
 
 def input_of(batch: Batch) -> Tensor | Sequence[Tensor]:
-    """Return the input of the model: the batch itself, or the tensor ``x`` of ``Fields``.
+    """Return the input of the model: the batch itself, or the tensor ``x`` [B ...] of ``Fields``.
 
     Raises ValueError without ``x``.
     """
@@ -69,7 +69,7 @@ def input_of(batch: Batch) -> Tensor | Sequence[Tensor]:
 
 
 def tensor_of(batch: Batch) -> Tensor:
-    """Return the input of a batch as one tensor. Raises ValueError for a list of samples."""
+    """Return the input of a batch as one tensor [B ...]. Raises ValueError for a list of samples."""
     found = input_of(batch)
     if not isinstance(found, Tensor):
         raise ValueError(f"one tensor is needed, got a list of {len(found)}; pad the samples to one size")

@@ -177,7 +177,7 @@ class Schedule:
 def clip_gradients(optimizer: torch.optim.Optimizer, limit: float | None, norm: Tensor) -> None:
     """Clip gradients to the run's maximum norm, and those of groups with their own maximum norm to that.
 
-    ``norm`` is the norm of all gradients. Groups with their own limit are left out of the run's.
+    ``norm`` is a scalar, the norm of all gradients. Groups with their own limit are left out of the run's.
     """
     rows = optimizer.param_groups
     own = [row for row in rows if row["group"] is not None and row["group"].clip is not None]

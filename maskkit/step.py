@@ -34,7 +34,7 @@ class World(Protocol):
         """The number of processes."""
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Return the sum of a tensor over all processes, which must all call it. It passes no gradient."""
+        """Return the sum of a tensor of any shape over all processes, which must all call it. It passes no gradient."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class OneProcess:
     size: int = 1
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Return the tensor itself, detached."""
+        """Return the tensor itself, of any shape, detached."""
         return tensor.detach()
 
 

@@ -241,6 +241,8 @@ def _first(batch: Batch) -> Batch:
 
 
 def _same(left: Batch, right: Batch) -> bool:
+    if isinstance(left, Fields) and isinstance(right, Fields):
+        return set(left) <= set(right) and all(_same(left[name], right[name]) for name in left)
     left, right = input_of(left), input_of(right)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
         return left.shape == right.shape and torch.allclose(left.float(), right.float(), atol=1e-6)

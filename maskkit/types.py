@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 class Span:
     """The tokens of one of several kinds: indices ``start`` to ``stop`` of the token axis.
 
-    ``dim`` is the width of their contents, which may be smaller than that of ``Tokens.x``. ``grid`` is the number of
-    tokens along each axis if they fill a grid.
+    ``dim`` is the width of their contents and ``axes`` the number of their coordinates, which may be smaller than those
+    of ``Tokens.x`` and ``Tokens.pos``; None means equal. ``grid`` is the number of tokens along each axis if they fill
+    a grid.
     """
 
     start: int
     stop: int
     dim: int
     grid: tuple[int, ...] | None = None
+    axes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

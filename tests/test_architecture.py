@@ -25,7 +25,7 @@ LAYERS = (
         *("maskkit.tokenizers", "maskkit.positions", "maskkit.maskers", "maskkit.layers", "maskkit.windows"),
         *("maskkit.encoder", "maskkit.decoder", "maskkit.targets", "maskkit.losses"),
     ),
-    ("maskkit.terms",),
+    ("maskkit.terms", "maskkit.spans"),
     ("maskkit.model",),
     ("maskkit.teachers", "maskkit.optim"),
     ("maskkit.data",),

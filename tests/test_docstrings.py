@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import textwrap
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import tyro
 
 from maskkit import commands
-from maskkit.bench.__main__ import BENCHMARKS
+from maskkit.commands.bench import BENCHMARKS
 from maskkit.engine.settings import Pretrain
 from maskkit.methods import methods_of
 from maskkit.modality import find_modality, modality_names
@@ -129,6 +130,40 @@ def undocumented(tree):
                 yield from visit(child, f"{prefix}{child.name}.")
 
     return list(visit(tree, ""))
+
+
+SHAPED = re.compile(r"\[[^]]*\]|any shape|scalar")  # a shape in brackets, or the word that there is none
+# jaxtyping's kinds hold shapes; weights by name have those of the model
+SHAPED_KIND = r"(?:Float|Int|Bool|UInt8|Shaped)\[[^]]*\]|(?:Mapping|dict)\[str, Tensor\]"
+BARE = re.compile(r"\b(?:Tensor|NDArray|ndarray)\b")
+
+
+def unshaped(tree):
+    """Public functions and methods that take or return arrays whose shape neither annotation nor docstring gives."""
+    for owner in ast.walk(tree):
+        if not isinstance(owner, ast.Module | ast.ClassDef) or getattr(owner, "name", "").startswith("_"):
+            continue
+        told = ast.get_docstring(owner) or "" if isinstance(owner, ast.ClassDef) else ""
+        for child in owner.body:
+            if not isinstance(child, ast.FunctionDef) or child.name.startswith("_"):
+                continue
+            taken = [*child.args.args, *child.args.kwonlyargs]
+            kinds = [ast.unparse(kind) for kind in (*(each.annotation for each in taken), child.returns) if kind]
+            plain = [re.sub(SHAPED_KIND, "", kind) for kind in kinds]
+            if any(map(BARE.search, plain)) and not SHAPED.search(f"{told}\n{ast.get_docstring(child)}"):
+                yield child.name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_shape_of_every_public_array_is_given(path):
+    assert not list(unshaped(ast.parse(path.read_text())))
+
+
+def test_an_array_without_a_shape_is_found():
+    code = 'def f(x: Tensor, y: Float[Tensor, "B"]) -> None:\n    """{}"""\n'
+    assert list(unshaped(ast.parse(code.format("Do.")))) == ["f"]
+    assert not list(unshaped(ast.parse(code.format("Do with x [B N]."))))
+    assert not list(unshaped(ast.parse(code.replace("x: Tensor, ", "").format("Do."))))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

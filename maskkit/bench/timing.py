@@ -18,7 +18,7 @@ Precision = Literal["both", "fp32", "bf16"]
 def training_step(
     loss: "Callable[[], torch.Tensor]", optimizer: "torch.optim.Optimizer", dtype: "torch.dtype", device: str
 ) -> Run:
-    """Return what is timed: the loss, computed under autocast, its gradient and the optimiser's step."""
+    """Return what is timed: the loss (a scalar), computed under autocast, its gradient and the optimiser's step."""
     import torch
 
     def run() -> None:

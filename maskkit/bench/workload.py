@@ -44,7 +44,7 @@ class Preset:
         return model
 
     def batch(self) -> "Tensor":
-        """Return a random batch."""
+        """Return a random batch [B ...]."""
         import torch
 
         return torch.randn(self.shape)

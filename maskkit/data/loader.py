@@ -148,7 +148,7 @@ def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]
 def read_all(source: Source, *, batch: int, skips: "Skips") -> Iterator[tuple[list[int], Tensor | Fields]]:
     """Read a source once, in order, without broken samples, for probes and embeddings.
 
-    Yields the indices of up to ``batch`` samples, and these samples stacked.
+    Yields the indices of up to ``batch`` samples, and these samples stacked [B ...].
     """
     found = samples_in_order(source, lambda bad: skips.add((bad,)))
     while several := list(itertools.islice(found, batch)):

@@ -71,7 +71,7 @@ class FileSource:
 
     @property
     def order(self) -> Callable[[int, int], NDArray[np.int64]] | None:
-        """The function of an epoch's order, if the files have their own (tar shards), or None."""
+        """The function (seed, epoch) -> keys [n 3], if the files have an order of their own (tar shards), or None."""
         return getattr(self.files, "order", None)
 
 

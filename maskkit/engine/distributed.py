@@ -48,7 +48,7 @@ class World:
         return summed.tolist()
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the sum of a tensor over all processes, for parts of a model (``step.World``)."""
+        """Return the sum of a tensor of any shape over all processes, for parts of a model (``step.World``)."""
         summed = tensor.detach().clone()
         if self.size > 1:
             dist.all_reduce(summed)
@@ -139,7 +139,7 @@ def set_gradient_sync(model: nn.Module, now: bool) -> None:
 
 
 def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """Return an unsharded copy of a tensor. All processes must call it."""
+    """Return an unsharded copy of a tensor of any shape. All processes must call it."""
     return tensor.full_tensor() if isinstance(tensor, dist.tensor.DTensor) else tensor
 
 

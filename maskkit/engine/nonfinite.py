@@ -55,13 +55,13 @@ class NonFinite:
 def copy_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
     """Copy the buffers that a forward pass changes, such as BatchNorm's, to restore them after a bad step.
 
-    Returns each buffer with its copy. Modules in evaluation mode, such as teachers, are left out.
+    Returns each buffer, of any shape, with its copy. Modules in evaluation mode, such as teachers, are left out.
     """
     modules = [module for module in model.modules() if module.training]
     return [(buffer, buffer.clone()) for module in modules for buffer in module.buffers(recurse=False)]
 
 
 def restore_buffers(copies: list[tuple[Tensor, Tensor]]) -> None:
-    """Restore buffers from their copies."""
+    """Restore buffers, of any shape, from their copies."""
     for buffer, copied in copies:
         buffer.copy_(copied)

@@ -31,7 +31,7 @@ class Pass:
     """Sums and counts of terms and metrics, by name."""
 
     def add(self, name: str, value: Tensor) -> None:
-        """Add a number to the sum of its name."""
+        """Add a scalar to the sum of its name."""
         total, count = self.numbers.get(name, (torch.zeros_like(value), 0))
         self.numbers[name] = (total + value.detach(), count + 1)
 
@@ -75,11 +75,11 @@ def accumulate(
 
 
 def gradient_norm(model: MaskedModel) -> Tensor:
-    """Return the norm of all gradients, which is the same in every process."""
+    """Return the norm of all gradients, a scalar which is the same in every process."""
     return full_tensor(torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
 
 
 def update(optimizer: torch.optim.Optimizer, norm: Tensor, clip: float | None) -> None:
-    """Clip the gradients and update the weights."""
+    """Clip the gradients to a norm of ``clip`` and update the weights. ``norm`` is a scalar, that of all gradients."""
     clip_gradients(optimizer, clip, norm)
     optimizer.step()

@@ -115,7 +115,7 @@ def split(
     seed: int = 0,
     test: bool = True,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return training and test indices, drawn per class. Samples without a label are in neither.
+    """Return training and test indices into ``labels`` [n], drawn per class. Samples without a label are in neither.
 
     ``per_class`` labels are fitted to and all others tested on, or a ``share`` of each class is fitted to. Raises
     ValueError if no sample is left to test on, unless ``test`` is False.

@@ -15,9 +15,10 @@ from maskkit.types import take
 def errors(model: MaskedModel, batches: Iterable[Tensor], *, seed: int = 0) -> tuple[float, float]:
     """Return the mean squared error of the prediction, and that of the mean of the visible tokens.
 
-    The mean over visible tokens is taken per sample and per element of a token (pixel of a patch). Both errors are in
-    units of normalised contents. Predictions of normalised targets are given the true mean and deviation of the token,
-    so errors of such models are comparable only with each other. Raises ValueError if the target predicts no contents.
+    ``batches`` are tensors [B ...]. The mean over visible tokens is taken per sample and per element of a token (pixel
+    of a patch). Both errors are in units of normalised contents. Predictions of normalised targets are given the true
+    mean and deviation of the token, so errors of such models are comparable only with each other. Raises ValueError if
+    the target predicts no contents.
     """
     ours, filled, count = 0.0, 0.0, 0
     rng = generator(seed)

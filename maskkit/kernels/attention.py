@@ -16,7 +16,10 @@ from maskkit.kernels.linear import SLOW_BFLOAT16
 def plain_attention(
     q: Float[Tensor, "B H N D"], k: Float[Tensor, "B H M D"], v: Float[Tensor, "B H M D"], bias: Tensor | None = None
 ) -> Float[Tensor, "B H N D"]:
-    """Compute the reference: two matrix products around a softmax. Vaswani et al. 2017, equation 1."""
+    """Compute the reference: two matrix products around a softmax. Vaswani et al. 2017, equation 1.
+
+    ``bias`` is added to the scores [B H N M] and may have axes of size 1.
+    """
     # Scaling q (N x D) costs less than scaling the scores (N x M).
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if bias is not None:
@@ -41,7 +44,9 @@ def attention(
 
 
 def use_plain(q: Tensor, k: Tensor) -> bool:
-    """Return whether plain products are faster than torch's fused attention (measured by `maskkit bench kernels`).
+    """Return whether plain products are faster than torch's fused attention for q [B H N D] and k [B H M D].
+
+    Measured by `maskkit bench kernels`.
 
     In bfloat16 on CPUs the fused form takes 4 times as long at 50 tokens and 2 times at 197; from 512 to 784 the two
     meet, and at 1568, where the table of scores outgrows the caches, it takes 0.87 of the time and a fraction of the

@@ -33,7 +33,10 @@ class Linear(nn.Linear):
 def linear(
     x: Float[Tensor, "*B K"], weight: Float[Tensor, "D K"], bias: Tensor | None = None, *, gelu: bool = False
 ) -> Float[Tensor, "*B D"]:
-    """Return ``x weight^T + bias``, or ``gelu(x) weight^T + bias``; bfloat16 under autocast, however it is computed."""
+    """Return ``x weight^T + bias`` with a bias [D], or ``gelu(x) weight^T + bias``.
+
+    Under autocast the result is bfloat16, however it is computed.
+    """
     if widens(x):
         product: Tensor = _Widened.apply(x, weight, bias, gelu)
         return product
@@ -41,7 +44,7 @@ def linear(
 
 
 def widens(x: Tensor) -> bool:
-    """Return whether bfloat16 autocast is on and this device multiplies float32 faster."""
+    """Return whether bfloat16 autocast is on and the device of ``x`` (any shape) multiplies float32 faster."""
     return (
         SLOW_BFLOAT16
         and x.device.type == "cpu"

@@ -79,7 +79,7 @@ def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, T
     if _is_video(model):
         return hf_videomae.from_maskkit(state, model)
     apart: dict[str, Tensor] = {}
-    for name, tensor in mae.from_maskkit(state, model).items():
+    for name, tensor in mae.from_maskkit(state, model, "hf").items():
         apart |= split_qkv(name, tensor) if ".qkv." in name else {name: tensor}
     return {
         replace_first(replace_first(name, FROM_BLOCK), FROM_MAE): tensor.contiguous() for name, tensor in apart.items()

@@ -107,7 +107,7 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
 def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
     """Return weights with the names of transformers' files. Their decoder's last norm has an epsilon of 1e-5."""
     apart: dict[str, Tensor] = {}
-    for name, tensor in videomae.from_maskkit(state, model).items():
+    for name, tensor in videomae.from_maskkit(state, model, "hf").items():
         apart |= split_qkv(name, tensor) if ".qkv." in name else {name: tensor}
     return {
         replace_first(replace_first(name, FROM_BLOCK), FROM_VIDEOMAE): tensor.contiguous()

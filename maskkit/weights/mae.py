@@ -59,13 +59,13 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
     return translation
 
 
-def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Return weights with the names of ``models_mae.py``, including the tables."""
+def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel, layout: str = "mae") -> dict[str, Tensor]:
+    """Return weights with the names of ``models_mae.py``, including the tables. ``layout`` is named in errors."""
     if any(name.startswith("decoder.blocks.0.attn.tau") for name in state):
-        raise ValueError("layout mae has no place for a windowed decoder; choose layout audiomae")
-    renamed = named(state, model, "mae")
+        raise ValueError(f"layout {layout} has no place for a windowed decoder; choose layout audiomae")
+    renamed = named(state, model, layout)
     if "decoder_embed.weight" in renamed:
-        tokenizer = patch_tokenizer(model, "mae")
+        tokenizer = patch_tokenizer(model, layout)
         decoder = grid_decoder(model)
         keeps_prefix = isinstance(decoder, JointDecoder) and decoder.keep_prefix
         num_prefix = transformer(model).prefix.shape[1] if keeps_prefix else 0

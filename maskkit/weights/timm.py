@@ -48,4 +48,4 @@ def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, T
         raise ValueError(
             f"layout timm writes one class token, this encoder has {transformer(model).prefix.shape[1]} prefix tokens"
         )
-    return mae.from_maskkit(encoder, model)
+    return mae.from_maskkit(encoder, model, "timm")

@@ -105,7 +105,7 @@ def linear_to_kernel(weight: Float[Tensor, "D content"], tokenizer: Patches) -> 
 
 
 def split_qkv(name: str, fused: Tensor) -> dict[str, Tensor]:
-    """Split ``...qkv.weight`` into ``...q.weight``, ``...k.weight`` and ``...v.weight``."""
+    """Split ``...qkv.weight`` [3*D C] into ``...q.weight``, ``...k.weight`` and ``...v.weight`` [D C], or a bias."""
     stem, kind = name.rsplit("qkv.", 1)
     return {f"{stem}{letter}.{kind}": tensor for letter, tensor in zip("qkv", fused.chunk(3), strict=True)}
 
@@ -135,7 +135,7 @@ def position_table(positions: nn.Module, tokenizer: Patches, num_prefix: int) ->
 def read_table(
     translation: Translation, model: MaskedModel, part: str, table: Tensor, *, resize: bool, source: str
 ) -> None:
-    """Check that a checkpoint's position table equals the model's positions, or adapt the model to it.
+    """Check that a checkpoint's position table [1 R+N D] equals the model's positions, or adapt the model to it.
 
     A sine-cosine table of the model's grid needs no change. One of another grid raises ValueError, unless ``resize``.
     Any other table replaces the model's positions. Vectors of prefix tokens are added to those tokens.

@@ -51,15 +51,15 @@ def to_maskkit(state: Mapping[str, Tensor], model: MaskedModel, *, resize_positi
     return Translation(state=with_key_bias(renamed), unused=unknown)
 
 
-def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, Tensor]:
-    """Return weights with the names of ``modeling_pretrain.py``."""
-    tokenizer = patch_tokenizer(model, "videomae")
+def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel, layout: str = "videomae") -> dict[str, Tensor]:
+    """Return weights with the names of ``modeling_pretrain.py``. ``layout`` is named in errors."""
+    tokenizer = patch_tokenizer(model, layout)
     if transformer(model).prefix.numel():
-        raise ValueError("layout videomae has no place for class or register tokens; choose layout maskkit")
+        raise ValueError(f"layout {layout} has no place for class or register tokens; choose layout maskkit")
     state = {name: tensor for name, tensor in state.items() if name != "encoder.prefix"}
     renamed, unknown = rename(without_key_bias(state), {ours: theirs for theirs, ours in NAMES.items()})
     if unknown:
-        raise ValueError(f"layout videomae has no place for {', '.join(unknown[:4])}; choose layout maskkit")
+        raise ValueError(f"layout {layout} has no place for {', '.join(unknown[:4])}; choose layout maskkit")
     if "encoder.patch_embed.proj.weight" in renamed:
         kernel = linear_to_kernel(renamed["encoder.patch_embed.proj.weight"], tokenizer)
         renamed["encoder.patch_embed.proj.weight"] = kernel

@@ -27,12 +27,12 @@ DECIBEL = 10 / np.log(10)  # of a natural logarithm of power
 
 
 def draw(batch: Tensor, output: Output, model: MaskedModel, path: Path) -> None:
-    """Write a PNG with one row per sample: input, what the encoder saw, what the model predicted."""
+    """Write a PNG with one row per sample [1 frames mels]: input, what the encoder saw, what the model predicted."""
     spectrograms(batch, output, model).savefig(path)
 
 
 def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
-    """Return the figure.
+    """Return the figure of a batch [B 1 frames mels].
 
     All spectrograms of a row share their axes and colours: seconds from the start of the excerpt, hertz on the mel
     scale, decibels. White patches are hidden or do not exist; in the reconstruction, they are in neither set.

@@ -105,7 +105,7 @@ def _blocks(opened: _SoundFile) -> Iterator[Float[Tensor, "S"]]:
 
 
 def finite(values: Tensor, path: str) -> Tensor:
-    """Return the values. Raises BadSampleError if one of them is NaN or infinite."""
+    """Return the values, of any shape. Raises BadSampleError if one of them is NaN or infinite."""
     if not bool(values.isfinite().all()):
         raise BadSampleError(path, "holds NaN or infinite values")
     return values

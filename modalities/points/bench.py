@@ -36,7 +36,7 @@ def peer(dtype: torch.dtype, device: str) -> Run:
 
 
 def clouds(device: str) -> Tensor:
-    """Return points on spheres, which fill the unit sphere as normalised data do."""
+    """Return points [B P 3] on spheres, which fill the unit sphere as normalised data do."""
     return nn.functional.normalize(torch.randn(BATCH, 1024, 3, device=device), dim=2)
 
 
@@ -62,7 +62,7 @@ class PlainPort(nn.Module):
         self.head = nn.Conv1d(dim, 3 * size, 1)
 
     def forward(self, clouds: Tensor) -> Tensor:
-        """Return the loss."""
+        """Return the loss, a scalar, of clouds [B P 3]."""
         centres, groups = self.group(clouds)
         batch, num_groups = groups.shape[:2]
         order = torch.rand(batch, num_groups, device=clouds.device).argsort(dim=1)
@@ -96,7 +96,7 @@ class PlainPort(nn.Module):
         return centres, groups - centres[:, :, None]
 
     def embed(self, groups: Tensor) -> Tensor:
-        """Return a vector for each group."""
+        """Return a vector [B N D] for each group [B N K 3]."""
         batch, num_groups, size, _ = groups.shape
         x = self.rise(groups.reshape(-1, size, 3).transpose(1, 2))
         x = self.mix(torch.cat([x.max(dim=2, keepdim=True).values.expand(-1, -1, size), x], dim=1))

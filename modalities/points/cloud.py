@@ -93,6 +93,6 @@ def keep_finite(cloud: Cloud) -> Cloud:
 
 
 def scale_colours(values: NDArray[np.generic]) -> Array:
-    """Return colours in 0..1: 16-bit values are divided by 65535, other integers by 255, floats are kept."""
+    """Return colours [P 3] in 0..1: 16-bit values are divided by 65535, other integers by 255, floats are kept."""
     full = 65535.0 if values.dtype == np.uint16 else 255.0 if values.dtype.kind in "iu" else 1.0
     return values.astype(np.float64) / full

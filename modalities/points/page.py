@@ -26,14 +26,14 @@ class View:
 
 
 def frame(points: Float[np.ndarray, "P 3"]) -> tuple[NDArray[np.float32], float]:
-    """Return the middle of a cloud and how far it reaches from there."""
+    """Return the middle [3] of a cloud and how far it reaches from there."""
     low, high = points.min(axis=0), points.max(axis=0)
     middle: NDArray[np.float32] = (low + high) / 2
     return middle, float(np.linalg.norm(points - middle, axis=1).max()) * 0.85 or 1.0
 
 
 def upright(points: NDArray[np.float32], up: Up) -> NDArray[np.float32]:
-    """Return coordinates whose third points up, right-handed."""
+    """Return coordinates [P 3] whose third points up, right-handed."""
     return points if up == "z" else np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)
 
 

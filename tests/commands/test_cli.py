@@ -75,7 +75,7 @@ FLAGS = ["pretrain", "image", "--out", "o", "--data", "d"]
         ([*FLAGS, "--no-flip"], "--no-flip (did you mean --flip?); see maskkit pretrain image --help"),
         ([*FLAGS, "--batchh", "3"], "--batchh, 3 (did you mean --batch?); see"),
         ([*FLAGS, "--batch", "x"], "--batch x: the value must be INT; see"),
-        ([*FLAGS, "--batch"], "Missing value for argument '--batch'"),
+        ([*FLAGS, "--batch"], "Missing value for argument"),
         ([*FLAGS, "--size", "giant"], "invalid choice 'giant' for argument '--size'"),
         ([*FLAGS, "--method", "simmim", "--unit", "0"], "unit must"),
         (["pretrain", "image"], "--out, --data must be given; see maskkit pretrain image --help"),

@@ -16,6 +16,7 @@ from maskkit.modalities import image
 from maskkit.optim import AdamW, Group
 from maskkit.parts import part
 from maskkit.positions import SinCos
+from maskkit.spans import InSpan, PerSpan, SideBySide, SpanPositions, Streams
 from maskkit.step import Result, Step
 from maskkit.targets import Contents
 from maskkit.teachers import FrozenTeacher, Teacher
@@ -23,6 +24,7 @@ from maskkit.terms import Classify, Predict
 from maskkit.types import Mask, Tokens
 
 DIM, WIDTH = 32, 4
+TOKENIZER = image.patches(2, 1, mean=(0.5,), std=(0.5,), image_size=8)
 
 
 @part
@@ -84,6 +86,12 @@ def _decoder(output=WIDTH):
     return JointDecoder(latent=DIM, dim=DIM, depth=1, heads=2, output=output, positions=SinCos(dim=DIM, axes=2))
 
 
+def _span_decoder():
+    places = {name: SinCos(dim=DIM, axes=2) for name in ("x", "small")}
+    positions = SpanPositions(dim=DIM, positions=places)
+    return JointDecoder(latent=DIM, dim=DIM, depth=1, heads=2, output=WIDTH, positions=positions)
+
+
 def _visible():
     return Predict(decoder=LinearDecoder(latent=DIM, output=WIDTH), target=Contents(), on="visible", weight=0.5)
 
@@ -117,6 +125,15 @@ KINDS = {
         "also": {"shallow": Predict(decoder=AtLevel(decoder=_decoder(), level=0), target=Contents())},
     },
     "blocks": lambda: {"masker": TwoBlocks(), "decoder": PerBlock(decoder=_decoder())},
+    "two kinds of token": lambda: {
+        "tokenizer": SideBySide(tokenizers={"x": TOKENIZER, "small": TOKENIZER}),
+        "masker": PerSpan(maskers={"x": Uniform(ratio=0.75), "small": Uniform(ratio=0.5)}),
+        "encoder": Streams(encoders={"x": _encoder(), "small": _encoder()}, depth=1, heads=2),
+        "decoder": _span_decoder(),
+        "target": InSpan(name="x", target=Contents()),
+        "on": "x",
+        "also": {"small": Predict(decoder=_span_decoder(), target=InSpan(name="small", target=Contents()), on="small")},
+    },
     "dense and joint": lambda: {"encoder": _encoder(DenseEncoder)},
 }
 
@@ -131,7 +148,7 @@ class Contract:
 
     def build(self) -> MaskedModel:
         parts = {
-            "tokenizer": image.patches(2, 1, mean=(0.5,), std=(0.5,), image_size=8),
+            "tokenizer": TOKENIZER,
             "masker": Uniform(ratio=0.75),
             "target": Contents(),
             **KINDS[self.kind](),
@@ -154,6 +171,22 @@ class LabelledImages:
 
     def open(self, tokenizer, *, train):
         return Labelled(image.Data(root=self.root, min_scale=1, flip=False).open(tokenizer, train=train))
+
+
+class WithSmall(Labelled):
+    """Images with their class and a small copy: samples of three tensors."""
+
+    def read(self, key, rng):
+        sample = super().read(key, rng)
+        return {**sample, "small": sample["x"][:, ::2, ::2].contiguous()}
+
+
+@dataclass(frozen=True)
+class TwoImages(LabelledImages):
+    """Images beside small copies of themselves."""
+
+    def open(self, tokenizer, *, train):
+        return WithSmall(image.Data(root=self.root, min_scale=1, flip=False).open(TOKENIZER, train=train))
 
 
 SLOW_DECODER = AdamW(

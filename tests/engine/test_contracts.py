@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contracts import KINDS, SLOW_DECODER, Contract, LabelledImages
+from contracts import KINDS, SLOW_DECODER, Contract, LabelledImages, TwoImages
 from processes import run_one, run_ranks
 from safetensors.torch import load_file
 from small import metrics, same_weights
@@ -16,7 +16,8 @@ from maskkit.optim import AdamW
 
 
 def run_of(settings, kind, out, **changes):
-    data = LabelledImages(root=settings.data.root) if kind == "labels" else settings.data
+    kinds = {"labels": LabelledImages, "two kinds of token": TwoImages}
+    data = kinds[kind](root=settings.data.root) if kind in kinds else settings.data
     optim = SLOW_DECODER if kind == "a group" else AdamW(lr=1e-3)
     kind = "two terms" if kind == "a group" else kind
     return replace(settings, model=Contract(kind), data=data, optim=optim, out=out, **changes)

@@ -5,7 +5,7 @@ import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from maskkit import Mask, weights
-from maskkit.modalities import image
+from maskkit.modalities import image, video
 
 TINY = {
     "hidden_size": 48,
@@ -104,3 +104,12 @@ def test_what_transformers_writes_we_open(tmp_path):
     assert weights.load(model, tmp_path).layout == "hf"
     weights.load(other, reference.state_dict(), layout="hf")
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_an_error_names_the_layout_that_was_asked_for(tmp_path):
+    with pytest.raises(ValueError, match=r"layout hf has no place for encoder.mask_token; choose layout maskkit"):
+        weights.save(image.model("simmim", "tiny", image_size=16, patch_size=4), tmp_path / "out", layout="hf")
+    with pytest.raises(ValueError, match="layout hf has no place for encoder.mask_token"):
+        weights.save(
+            video.model("simmim", "tiny", frames=4, image_size=16, patch_size=8), tmp_path / "clip", layout="hf"
+        )

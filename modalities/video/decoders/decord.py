@@ -55,12 +55,12 @@ class DecordVideo(Video):
         return len(self._reader)
 
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds at which each frame begins."""
+        """Return the seconds [n] at which each frame begins."""
         stamps = self._decoded(lambda: self._reader.get_frame_timestamp(range(len(self))))
         return np.asarray(stamps, dtype=np.float64)[:, 0]
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """Decode frames, going through the file once."""
+        """Decode frames [k height width 3], going through the file once."""
         found: dict[int, Pixels] = {}
         wanted = sorted({int(n) for n in numbers})
         for number in wanted:

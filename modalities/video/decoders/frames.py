@@ -28,11 +28,11 @@ class FrameFolder(Video):
         return len(self._files)
 
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds at which each frame begins, at 25 frames per second: a folder does not say."""
+        """Return the seconds [n] at which each frame begins, at 25 frames per second: a folder does not say."""
         return np.arange(len(self._files)) / self._rate
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """Read frames."""
+        """Read frames [k height width 3]."""
         found = {int(n): self._picture(self._files[int(n)]) for n in dict.fromkeys(int(n) for n in numbers)}
         sizes = sorted({pixels.shape for pixels in found.values()})
         if len(sizes) > 1:

@@ -24,11 +24,11 @@ class AnimatedPicture(Video):
         return len(self._durations)
 
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds at which each frame begins; a duration of zero is shown for a hundredth of a second."""
+        """Return the seconds [n] at which each frame begins; a duration of zero is shown for 0.01 seconds."""
         return np.concatenate([[0.0], np.cumsum(self._durations)[:-1]]) / 1000
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """Decode frames, going through the file once."""
+        """Decode frames [k height width 3], going through the file once."""
         wanted = {int(n) for n in numbers}
         found = {}
         for number, image in enumerate(self._frames()):

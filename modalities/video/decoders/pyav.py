@@ -39,12 +39,12 @@ class PyavVideo(Video):
         return len(self._stamps)
 
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds at which each frame begins, from the first."""
+        """Return the seconds [n] at which each frame begins, from the first."""
         seconds: NDArray[np.float64] = (self._stamps - self._stamps[0]) * float(self._stream.time_base)
         return seconds
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """Decode frames, in the order of their times; only those asked for are scaled and turned into RGB."""
+        """Decode frames [k height width 3], in the order of their times; only these are scaled and converted to RGB."""
         found = {}
         with self._one_bad_sample():
             for number in sorted({int(n) for n in numbers}):

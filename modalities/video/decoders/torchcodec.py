@@ -34,11 +34,11 @@ class TorchcodecVideo(Video):
         return self._count
 
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds at which each frame begins. torchcodec tells them with frames only, so all are decoded."""
+        """Return the seconds [n] at which each frame begins. They come with frames only, so all are read."""
         return np.concatenate([block.pts_seconds.numpy() for _, block in self._blocks(self._count)]).astype(np.float64)
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """Decode frames; scaled after decoding, since torchcodec scales to fixed sizes only."""
+        """Decode frames [k height width 3]; scaled after decoding, since torchcodec scales to fixed sizes only."""
         wanted = [int(n) for n in numbers]
         try:
             pixels = self._decoder.get_frames_at(wanted).data.numpy()

@@ -26,10 +26,10 @@ class Video(Protocol):
     def __len__(self) -> int: ...
 
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds at which each frame begins, ascending. Some decoders go through the whole file for it."""
+        """Return the seconds [n] at which each frame begins, ascending. Some decoders read the whole file for it."""
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """Decode the frames with these numbers, in their order; a number may occur more than once."""
+        """Decode the frames [k height width 3] with these numbers, in their order; a number may occur twice."""
 
     def close(self) -> None:
         """Let go of the file, where one is held open."""
