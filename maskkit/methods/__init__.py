@@ -6,7 +6,7 @@ whose value is such a class.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import entry_points
 from typing import ClassVar, Protocol, cast
@@ -55,6 +55,26 @@ def all_methods() -> dict[str, type[Method]]:
 def methods_of(modality: Modality) -> Mapping[str, type[MethodSettings]]:
     """Return the settings classes of a modality's methods by name: its published presets first, then all others."""
     return {**modality.presets, **{name: on(method, modality) for name, method in all_methods().items()}}
+
+
+@dataclass(frozen=True)
+class Methods(Mapping[str, type[MethodSettings]]):
+    """The methods of a modality by name, looked up on access, since installed packages can add some."""
+
+    modality: Modality
+
+    def __getitem__(self, name: str) -> type[MethodSettings]:
+        return methods_of(self.modality)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(methods_of(self.modality))
+
+    def __len__(self) -> int:
+        return len(methods_of(self.modality))
+
+    def model(self, name: str, size: str | None = None, **settings: object) -> MaskedModel:
+        """Build a model by the names of its method and size. Raises ValueError for unknown names and settings."""
+        return build_model(self.modality, name, size, **settings)
 
 
 @functools.cache

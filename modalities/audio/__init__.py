@@ -1,8 +1,6 @@
 """Audio as spectrograms ``[B 1 time mels]``: inputs of methods, Audio-MAE, readers, figures and settings."""
 
-from collections.abc import Mapping
-
-from maskkit.methods import build_model, methods_of
+from maskkit.methods import Methods
 from maskkit.modalities.audio.audiomae import AudioMAE, audiomae, masker
 from maskkit.modalities.audio.data import Data, open_audio, samples
 from maskkit.modalities.audio.drawing import draw, write_sound
@@ -14,8 +12,7 @@ from maskkit.modalities.audio.requirements import findings
 from maskkit.modalities.audio.sample import sample, speak, tiny
 from maskkit.modalities.audio.survey import measure
 from maskkit.modalities.audio.transforms import Clip
-from maskkit.modality import MethodSettings, Modality
-from maskkit.model import MaskedModel
+from maskkit.modality import Modality
 
 MODALITY = Modality(
     name="audio",
@@ -33,12 +30,15 @@ MODALITY = Modality(
     bench="maskkit.modalities.audio.bench",
 )
 open_data = open_audio
+METHODS = Methods(MODALITY)
+model = METHODS.model
 
 __all__ = [
     "AudioMAE",
     "Clip",
     "Data",
     "Inputs",
+    "METHODS",
     "MODALITY",
     "SUFFIXES",
     "audiomae",
@@ -61,18 +61,3 @@ __all__ = [
     "waveform",
     "write_sound",
 ]
-
-
-def model(name: str, size: str | None = None, **settings: object) -> MaskedModel:
-    """Build a model from the names of its method and size. ``METHODS`` lists the methods and their settings.
-
-    Raises ValueError for a method, size or setting that does not exist.
-    """
-    return build_model(MODALITY, name, size, **settings)
-
-
-def __getattr__(name: str) -> Mapping[str, type[MethodSettings]]:
-    """Look up ``METHODS`` on access, since installed packages can add methods."""
-    if name == "METHODS":
-        return methods_of(MODALITY)
-    raise AttributeError(f"module {__name__} has no attribute {name!r}")

@@ -1,8 +1,6 @@
 """Images ``[B C H W]``: inputs of methods, MAE, readers, figures and settings."""
 
-from collections.abc import Mapping
-
-from maskkit.methods import build_model, methods_of
+from maskkit.methods import Methods
 from maskkit.modalities.image.data import Data, open_images, samples
 from maskkit.modalities.image.drawing import draw
 from maskkit.modalities.image.fit import fit
@@ -11,8 +9,7 @@ from maskkit.modalities.image.mae import MAE, mae
 from maskkit.modalities.image.reader import SUFFIXES
 from maskkit.modalities.image.requirements import findings
 from maskkit.modalities.image.sample import digits, sample, tiny
-from maskkit.modality import MethodSettings, Modality
-from maskkit.model import MaskedModel
+from maskkit.modality import Modality
 
 MODALITY = Modality(
     name="image",
@@ -30,11 +27,14 @@ MODALITY = Modality(
     bench="maskkit.modalities.image.bench",
 )
 open_data = open_images
+METHODS = Methods(MODALITY)
+model = METHODS.model
 
 __all__ = [
     "Data",
     "Inputs",
     "MAE",
+    "METHODS",
     "MODALITY",
     "SUFFIXES",
     "digits",
@@ -50,18 +50,3 @@ __all__ = [
     "samples",
     "tiny",
 ]
-
-
-def model(name: str, size: str | None = None, **settings: object) -> MaskedModel:
-    """Build a model from the names of its method and size. ``METHODS`` lists the methods and their settings.
-
-    Raises ValueError for a method, size or setting that does not exist.
-    """
-    return build_model(MODALITY, name, size, **settings)
-
-
-def __getattr__(name: str) -> Mapping[str, type[MethodSettings]]:
-    """Look up ``METHODS`` on access, since installed packages can add methods."""
-    if name == "METHODS":
-        return methods_of(MODALITY)
-    raise AttributeError(f"module {__name__} has no attribute {name!r}")

@@ -11,6 +11,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as v2f
 
+from maskkit.data.crop import check_ranges, check_size, random_resized_crop
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCrop:
@@ -28,25 +30,21 @@ class TrainCrop:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale must be two shares of the area, 0 < least <= most <= 1, got {self.scale}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio must be two positive numbers, the lesser first, got {self.ratio}")
+        check_size(self.size)
+        check_ranges(self.scale, self.ratio)
 
     def __call__(self, picture: Shaped[Tensor, "C H W"], rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
         """Return the crop. One number is drawn from ``rng``."""
-        seed = int(torch.randint(2**63 - 1, (), generator=rng))
-        height, width = self.size
-        ratio = (self.ratio[0] * width / height, self.ratio[1] * width / height)
-        crop = v2.RandomResizedCrop(
-            list(self.size), scale=self.scale, ratio=ratio, interpolation=v2.InterpolationMode.BICUBIC, antialias=True
+        return random_resized_crop(
+            picture,
+            rng,
+            size=self.size,
+            scale=self.scale,
+            ratio=self.ratio,
+            flip=self.flip,
+            interpolation=v2.InterpolationMode.BICUBIC,
+            antialias=True,
         )
-        # torchvision draws from torch's global generator only, whose state is restored afterwards.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
-            picture = crop(picture)
-            return v2.RandomHorizontalFlip(0.5)(picture) if self.flip else picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +60,7 @@ class EvalCrop:
     resize_ratio: float = 256 / 224
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
+        check_size(self.size)
         if self.resize_ratio < 1:
             raise ValueError(f"resize_ratio must be at least 1, got {self.resize_ratio}; the crop would not fit")
 
@@ -97,8 +95,3 @@ def train_transform(size: tuple[int, int], *, scale: tuple[float, float] = (0.2,
 def eval_transform(size: tuple[int, int], *, resize_ratio: float = 256 / 224) -> EvalCrop:
     """Return MAE's transform for evaluation: the centre crop."""
     return EvalCrop(size=size, resize_ratio=resize_ratio)
-
-
-def _check_size(size: tuple[int, int]) -> None:
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"size must be (height, width) in pixels, both positive, got {size}")

@@ -1,8 +1,6 @@
 """Videos ``[B C T H W]``: inputs of methods, VideoMAE and MAE-ST, readers, figures and settings."""
 
-from collections.abc import Mapping
-
-from maskkit.methods import build_model, methods_of
+from maskkit.methods import Methods
 from maskkit.modalities.video import transcode as cache
 from maskkit.modalities.video.data import Data, open_videos, samples
 from maskkit.modalities.video.decoders import VIDEO_SUFFIXES, find_decoder, findings, open_video
@@ -13,8 +11,7 @@ from maskkit.modalities.video.mae_st import MAEST, mae_st
 from maskkit.modalities.video.sample import moving_digits, sample, tiny
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.videomae import NO_DECAY, VideoMAE, videomae
-from maskkit.modality import MethodSettings, Modality
-from maskkit.model import MaskedModel
+from maskkit.modality import Modality
 
 SUFFIXES = VIDEO_SUFFIXES
 
@@ -46,11 +43,14 @@ MODALITY = Modality(
     bench="maskkit.modalities.video.bench",
 )
 open_data = open_videos
+METHODS = Methods(MODALITY)
+model = METHODS.model
 
 __all__ = [
     "Data",
     "Inputs",
     "MAEST",
+    "METHODS",
     "MODALITY",
     "NO_DECAY",
     "SUFFIXES",
@@ -74,18 +74,3 @@ __all__ = [
     "tiny",
     "videomae",
 ]
-
-
-def model(name: str, size: str | None = None, **settings: object) -> MaskedModel:
-    """Build a model from the names of its method and size. ``METHODS`` lists the methods and their settings.
-
-    Raises ValueError for a method, size or setting that does not exist.
-    """
-    return build_model(MODALITY, name, size, **settings)
-
-
-def __getattr__(name: str) -> Mapping[str, type[MethodSettings]]:
-    """Look up ``METHODS`` on access, since installed packages can add methods."""
-    if name == "METHODS":
-        return methods_of(MODALITY)
-    raise AttributeError(f"module {__name__} has no attribute {name!r}")

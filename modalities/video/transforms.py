@@ -12,6 +12,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as v2f
 
+from maskkit.data.crop import check_ranges, check_size, random_resized_crop
+
 Clip = Shaped[Tensor, "T C H W"]
 
 
@@ -29,7 +31,7 @@ class MultiScaleCrop:
     max_distort: int = 1
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
+        check_size(self.size)
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"scales must lie in (0, 1], got {self.scales}")
 
@@ -82,11 +84,8 @@ class ResizedCrop:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale must be two shares of the area, 0 < least <= most <= 1, got {self.scale}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio must be two positive numbers, the lesser first, got {self.ratio}")
+        check_size(self.size)
+        check_ranges(self.scale, self.ratio)
 
     @property
     def short_side(self) -> int:
@@ -95,17 +94,16 @@ class ResizedCrop:
 
     def __call__(self, clip: Clip, rng: torch.Generator) -> Shaped[Tensor, "T C h w"]:
         """Crop; what comes out depends on the clip and on ``rng``, from which one number is drawn."""
-        seed = int(torch.randint(2**63 - 1, (), generator=rng))
-        height, width = self.size
-        ratio = (self.ratio[0] * width / height, self.ratio[1] * width / height)
-        crop = v2.RandomResizedCrop(
-            list(self.size), scale=self.scale, ratio=ratio, interpolation=v2.InterpolationMode.BILINEAR, antialias=False
+        return random_resized_crop(
+            clip,
+            rng,
+            size=self.size,
+            scale=self.scale,
+            ratio=self.ratio,
+            flip=self.flip,
+            interpolation=v2.InterpolationMode.BILINEAR,
+            antialias=False,
         )
-        # torchvision draws from torch's global generator only, whose state is restored afterwards.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            clip = crop(clip)
-            return v2.RandomHorizontalFlip(0.5)(clip) if self.flip else clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +116,7 @@ class CentreCrop:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
+        check_size(self.size)
 
     @property
     def short_side(self) -> int:
@@ -140,8 +138,3 @@ class CentreCrop:
 
 def _choice(options: list[tuple[int, int]], rng: torch.Generator) -> tuple[int, int]:
     return options[int(torch.randint(len(options), (), generator=rng))]
-
-
-def _check_size(size: tuple[int, int]) -> None:
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"size must be (height, width) in pixels, both positive, got {size}")
