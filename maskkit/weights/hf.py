@@ -1,8 +1,8 @@
 """The layout of transformers' ViTMAEForPreTraining. Video models are handled by ``hf_videomae``.
 
-There are two sets of names: files have those of transformers 4 (``vit.encoder.layer.0.attention.attention.query``), and
-modules of transformers 5 have new ones (``vit.layers.0.attention.q_proj``). Both are read. The names of files are
-written, because both versions of ``from_pretrained`` accept them.
+Modules have other names in transformers 4 (``vit.encoder.layer.0.attention.attention.query``) and 5
+(``vit.layers.0.attention.q_proj``), and files that version 5 writes have a third set (``decoder.decoder_encoder``). All
+are read. The names of version 4 are written, because ``from_pretrained`` of every version accepts them.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ FROM_MAE = [
     (r"^patch_embed\.proj\.", "vit.embeddings.patch_embeddings.projection."),
     (r"^blocks\.", "vit.encoder.layer."),
     (r"^norm\.", "vit.layernorm."),
-    (r"^decoder_blocks\.", "decoder.decoder_encoder.layer."),
+    (r"^decoder_blocks\.", "decoder.decoder_layers."),
     (r"^(mask_token|decoder_pos_embed|decoder_embed|decoder_norm|decoder_pred)", r"decoder.\1"),
 ]
 FROM_BLOCK = [
