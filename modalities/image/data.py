@@ -1,6 +1,6 @@
 """Data sets of images: their settings, and sources that read and crop them.
 
-Shapes: Shapes: C channels, h w height and width of a sample in pixels.
+Shapes: C channels, h w height and width of a sample in pixels.
 """
 
 import os

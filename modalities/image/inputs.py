@@ -1,6 +1,6 @@
 """The inputs of methods on images: patches, positions, the default masker and target.
 
-Shapes: B images, Shapes: Shapes: C channels, H W height and width in pixels.
+Shapes: B images, C channels, H W height and width in pixels.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Reading of an image file as a uint8 tensor [C H W], and of its header.
 
-Shapes: Shapes: C channels, H W height and width in pixels.
+Shapes: C channels, H W height and width in pixels.
 """
 
 import warnings

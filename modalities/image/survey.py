@@ -1,6 +1,6 @@
 """Statistics of some images of a data set: sizes, channels, mean and standard deviation.
 
-Shapes: Shapes: C channels, H W height and width in pixels.
+Shapes: C channels, H W height and width in pixels.
 """
 
 import os
