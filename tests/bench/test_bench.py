@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from maskkit.bench.__main__ import BENCHMARKS, main
 from maskkit.bench.data import throughput
 from maskkit.bench.loop import Loop
 from maskkit.bench.revisions import Worker, alternate_workers, checkout, compare, find_presets
 from maskkit.bench.step import Step
 from maskkit.bench.timing import alternate, count_flops, training_step, write_record
 from maskkit.bench.workload import Preset, Workload, find_workload
+from maskkit.commands.bench import BENCHMARKS, main
 from maskkit.modalities import image
 from maskkit.modality import find_modality, modality_names
 
