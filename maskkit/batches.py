@@ -19,7 +19,7 @@ class Fields(Mapping[str, Tensor]):
     def __init__(self, **tensors: Tensor) -> None:
         if not tensors:
             raise ValueError("a batch of named tensors needs at least one tensor")
-        sizes = {name: len(tensor) for name, tensor in tensors.items()}
+        sizes = {name: tensor.shape[0] for name, tensor in tensors.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"all tensors of a batch need the same number of samples, got {sizes}")
         self._tensors = tensors
@@ -39,7 +39,7 @@ class Fields(Mapping[str, Tensor]):
     @property
     def shape(self) -> tuple[int]:
         """The batch size as a tuple of one number."""
-        return (len(next(iter(self._tensors.values()))),)
+        return (next(iter(self._tensors.values())).shape[0],)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Fields":
         """Return the tensors on a device."""

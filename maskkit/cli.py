@@ -63,8 +63,10 @@ def _run(words: list[str], debug: bool) -> int:
     except BrokenPipeError:
         raise
     except SystemExit as exit_:
-        return exit_.code if isinstance(exit_.code, int) else 2
+        return _exit_code(exit_)
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        if isinstance(error, ImportError) and (error.name or "").startswith("maskkit"):
+            raise  # a defect of maskkit, and no missing library
         if debug:
             traceback.print_exc()
         return _refuse(one_line(error))
@@ -72,13 +74,20 @@ def _run(words: list[str], debug: bool) -> int:
         return _refuse("interrupted")
 
 
+def _exit_code(exit_: SystemExit) -> int:
+    """Return the exit code as Python itself does, and print a message instead of one."""
+    if exit_.code is None or isinstance(exit_.code, int):
+        return exit_.code or 0
+    return _refuse(str(exit_.code))
+
+
 def _broken_pipe(error: BrokenPipeError) -> int:
-    """Return 0 if the reader of our output, such as ``head``, has ended. Report the broken pipes of other processes."""
+    """Return 141, as for SIGPIPE, if the reader of our output, such as ``head``, has ended. Report all other cases."""
     try:
         print(flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its exit
-        return 0
+        return 141
     return _refuse(one_line(error))
 
 

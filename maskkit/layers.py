@@ -6,7 +6,7 @@ Block, DropPath and LayerNorm are timm's. Attention and linear layers are ours (
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar, overload, runtime_checkable
 
 import torch
@@ -118,10 +118,30 @@ class CrossBlock(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-class CrossBlocks(nn.ModuleList):
-    """A stack of ``CrossBlock`` modules (a ``BlockStack``). Each block has its own context, or all share one."""
+class Stack(nn.ModuleList):
+    """The common base of stacks of blocks (a ``BlockStack``)."""
 
     recompute = False  # set by engine/distributed.py
+
+    @overload
+    def __getitem__(self, idx: slice) -> nn.ModuleList: ...
+    @overload
+    def __getitem__(self, idx: int) -> nn.Module: ...
+    def __getitem__(self, idx: int | slice) -> nn.Module | nn.ModuleList:
+        """Return a block, or a plain list for a slice. torch would build a stack without the settings of this one."""
+        chosen = list(self)[idx]
+        return nn.ModuleList(chosen) if isinstance(chosen, list) else chosen
+
+
+def check_names(names: Iterable[str], what: str) -> None:
+    """Raise ValueError for names that cannot be those of modules inside a module, or keys of a description."""
+    for name in names:
+        if not name.isidentifier() or name == "part" or hasattr(nn.ModuleDict, name):
+            raise ValueError(f"{what} cannot be called {name!r}; choose another word of letters, digits and _")
+
+
+class CrossBlocks(Stack):
+    """A stack of ``CrossBlock`` modules (a ``BlockStack``). Each block has its own context, or all share one."""
 
     def __init__(
         self,
@@ -162,7 +182,7 @@ class CrossBlocks(nn.ModuleList):
         return x
 
 
-class Blocks(nn.ModuleList):
+class Blocks(Stack):
     """A stack of pre-norm transformer blocks (a ``BlockStack``). Stochastic depth grows linearly up to ``drop_path``.
 
     With ``recompute`` only the input of a block is kept, and the block is recomputed in the backward pass, which takes
@@ -170,8 +190,6 @@ class Blocks(nn.ModuleList):
     tokens to ``levels``: 0 is the input of the first block, ``depth`` the output of the last. Under autocast the
     residual stream and the norms stay float32, because positions enter as float32. Raises ValueError for other numbers.
     """
-
-    recompute = False  # set by engine/distributed.py
 
     def __init__(
         self,
@@ -202,15 +220,6 @@ class Blocks(nn.ModuleList):
             for rate in rates
         )
         self.keep = tuple(keep)
-
-    @overload
-    def __getitem__(self, idx: slice) -> nn.ModuleList: ...
-    @overload
-    def __getitem__(self, idx: int) -> nn.Module: ...
-    def __getitem__(self, idx: int | slice) -> nn.Module | nn.ModuleList:
-        """Return a block, or a plain list for a slice. torch would build a stack without the settings of this one."""
-        chosen = list(self)[idx]
-        return nn.ModuleList(chosen) if isinstance(chosen, list) else chosen
 
     def forward(
         self,

@@ -103,6 +103,13 @@ class Fit:
     """Short description of the model."""
 
 
+class Command(Protocol):
+    """Settings of a command, a dataclass whose fields are its flags."""
+
+    def run(self) -> None:
+        """Run the command."""
+
+
 class Open(Protocol):
     """Opens data with the modality's default settings."""
 
@@ -146,8 +153,8 @@ class Modality:
     """Returns the method and the settings of a run by an earlier version, whose ``config.json`` names no method."""
     findings: Callable[[], Iterable[Row]] | None = None
     """Yields rows for ``maskkit doctor``."""
-    transcode: Callable[[list[str]], int] | None = None
-    """Runs ``maskkit transcode NAME`` with its arguments and returns the exit code."""
+    transcode: type[Command] | None = None
+    """Settings class of ``maskkit transcode NAME``."""
     bench: str | None = None
     """Name of the module with the ``WORKLOAD`` of ``maskkit bench``. Only benchmarks import it."""
 

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from maskkit.batches import Batch
 from maskkit.decoder import Decoder
 from maskkit.encoder import Encoder
+from maskkit.layers import check_names
 from maskkit.losses import Loss, MeanSquared
 from maskkit.maskers import Masker
-from maskkit.parts import part
+from maskkit.parts import inner_parts, part
 from maskkit.step import OneProcess, Result, Step, World, call
 from maskkit.targets import Painted, Target
 from maskkit.terms import Term, predict
 from maskkit.tokenizers import Tokenizer
-from maskkit.types import Latent, Mask, Output, Tokens
+from maskkit.types import Latent, Mask, Output, Tokens, take
 
 FIRST = "predict"  # name of the first term
 
@@ -53,7 +54,11 @@ class MaskedModel(nn.Module):
         if FIRST in (also or {}):
             raise ValueError(f"{FIRST!r} is the name of the first term; call a further term something else")
         self.further: dict[str, Term] = dict(also or {})
+        check_names(self.further, "a term")
         self.also = nn.ModuleDict({name: term for name, term in self.further.items() if isinstance(term, nn.Module)})
+        held = dict(self._modules_in_plain_parts())
+        if held:  # modules are only found inside modules; a masker may be none and hold one that scores tokens
+            self.held = nn.ModuleDict(held)
         self.progress = 0.0  # completed share of the run, in [0, 1]; the engine sets it before each pass
         self.world: World = OneProcess()
         self.setup()
@@ -75,6 +80,10 @@ class MaskedModel(nn.Module):
             for name, term in self.further.items():
                 view.results[name] = term(view)
         return self._output(step, views)
+
+    def masks(self, batch: Batch, rng: torch.Generator | None = None) -> tuple[Mask, ...]:
+        """Return the masks that a forward pass with the same state of ``rng`` draws."""
+        return self._masks(Step(self, batch, self.tokenizer(batch), rng, self.progress, self.world), None)
 
     def encode(self, batch: Batch) -> Latent:
         """Return the latents of a batch with nothing hidden, with tokens in their own order."""
@@ -98,7 +107,8 @@ class MaskedModel(nn.Module):
                     f"{type(self.target).__name__} predicts no contents of tokens, so there is no reconstruction"
                 )
             contents = self.target.contents(output.prediction.float(), output.tokens, output.mask)
-        return self.tokenizer.to_input(self.tokenizer.paint(output.tokens, output.mask.hidden, contents), batch)
+        index, contents = _without_padding(output.mask, contents)
+        return self.tokenizer.to_input(self.tokenizer.paint(output.tokens, index, contents), batch)
 
     def setup(self) -> None:
         """Call ``setup`` of all parts, which may copy other parts. Call it again after weights were replaced."""
@@ -116,10 +126,28 @@ class MaskedModel(nn.Module):
 
     def _parts(self) -> Iterator[object]:
         """Yield all modules except this one, and all parts that are no modules."""
-        modules = [module for module in self.modules() if module is not self]
-        others = (self.tokenizer, self.masker, self.loss, *self.further.values())
-        yield from modules
-        yield from (each for each in others if not isinstance(each, nn.Module))
+        yield from (module for module in self.modules() if module is not self)
+        seen = set[int]()
+        for _, each in self._plain_parts():
+            if id(each) not in seen:
+                seen.add(id(each))
+                yield each
+
+    def _plain_parts(self) -> Iterator[tuple[str, object]]:
+        """Yield the parts that are no modules with their paths, those inside modules included."""
+        names = ("tokenizer", "masker", "encoder", "decoder", "target", "loss")
+        every = {name: getattr(self, name) for name in names} | self.further
+        for name, each in every.items():
+            yield from ((path, one) for path, one in ((name, each), *inner_parts(each, name)) if not _is_module(one))
+
+    def _modules_in_plain_parts(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield modules that only parts which are no modules hold, with their paths."""
+        known = set(self.modules())
+        for path, each in self._plain_parts():
+            for inside, module in inner_parts(each, path):
+                if isinstance(module, nn.Module) and module not in known:
+                    known |= set(module.modules())
+                    yield inside, module
 
     def _masks(self, step: Step, given: Mask | Sequence[Mask] | None) -> tuple[Mask, ...]:
         """Return the masks of a pass: the given masks after a check, or those of the masker."""
@@ -127,6 +155,8 @@ class MaskedModel(nn.Module):
             drawn = call(self.masker, step.tokens, step.rng, step=step)
             return (drawn,) if isinstance(drawn, Mask) else tuple(drawn)
         masks = (given,) if isinstance(given, Mask) else tuple(given)
+        if not masks:
+            raise ValueError("the sequence of masks is empty; give at least one mask, or None to draw one")
         masks = tuple(mask.to(step.device) for mask in masks)
         for mask in masks:
             mask.check(step.tokens)
@@ -134,16 +164,26 @@ class MaskedModel(nn.Module):
 
     def _encode(self, tokens: Tokens, masks: tuple[Mask, ...]) -> tuple[Latent, ...]:
         """Encode under each mask. Masks of one shape share a pass, unless a module keeps statistics of its batch."""
-        alone = len(masks) == 1 or len({mask.visible.shape for mask in masks}) > 1
-        if alone or any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in self.modules()):
+        if len(masks) == 1 or any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in self.modules()):
             return tuple(self.encoder(tokens, mask) for mask in masks)
+        shapes = [(mask.visible.shape, mask.hidden.shape) for mask in masks]
+        found: dict[int, Latent] = {}
+        for shape in dict.fromkeys(shapes):
+            places = [place for place, each in enumerate(shapes) if each == shape]
+            found |= zip(places, self._encode_alike(tokens, [masks[place] for place in places]), strict=True)
+        return tuple(found[place] for place in range(len(masks)))
+
+    def _encode_alike(self, tokens: Tokens, masks: list[Mask]) -> tuple[Latent, ...]:
+        """Encode under masks of one shape in one pass."""
         count = len(masks)
+        if count == 1:
+            return (self.encoder(tokens, masks[0]),)
         repeated = tokens.replace(
             x=tokens.x.repeat(count, 1, 1),
             pos=tokens.pos if tokens.pos.shape[0] == 1 else tokens.pos.repeat(count, 1, 1),
             valid=None if tokens.valid is None else tokens.valid.repeat(count, 1),
         )
-        visible, hidden = torch.cat([mask.visible for mask in masks]), masks[0].hidden.repeat(count, 1)
+        visible, hidden = (torch.cat([getattr(mask, name) for mask in masks]) for name in ("visible", "hidden"))
         return self.encoder(repeated, Mask(visible=visible, hidden=hidden)).split(count)
 
     def _output(self, step: Step, views: list[Step]) -> Output:
@@ -167,6 +207,20 @@ class MaskedModel(nn.Module):
             metrics={name: _mean(values) for name, values in step.metrics.items()},
             views=tuple(view.results for view in views),
         )
+
+
+def _without_padding(mask: Mask, contents: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the indices and contents [B H D] of hidden tokens, with a weight of 0 replaced by a token that counts."""
+    if mask.weight is None:
+        return mask.hidden, contents
+    counts = mask.weight > 0
+    own = torch.arange(counts.shape[1], device=counts.device).expand_as(counts)
+    place = torch.where(counts, own, counts.int().argmax(dim=1, keepdim=True))
+    return mask.hidden.gather(1, place), take(contents, place)
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, nn.Module)
 
 
 def _mean(values: list[Tensor]) -> Tensor:

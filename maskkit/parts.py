@@ -10,7 +10,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TypeVar, cast
 
@@ -71,6 +71,28 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
         object.__setattr__(self, "_arguments", arguments)
 
     return wrapped
+
+
+def inner_parts(owner: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the arguments of a part that are no plain values, and theirs, each with its path, such as ``masker_score``.
+
+    A plain value is a number, a string, a boolean or None.
+    """
+    if isinstance(owner, Mapping):
+        held: Mapping[str, object] = owner
+    elif isinstance(owner, list | tuple):
+        held = {str(number): item for number, item in enumerate(owner)}
+    elif dataclasses.is_dataclass(owner) and not isinstance(owner, type):
+        held = {each.name: getattr(owner, each.name, None) for each in dataclasses.fields(owner)}
+    else:
+        held = getattr(owner, "_arguments", {})
+    for name, value in held.items():
+        if value is None or isinstance(value, bool | int | float | str):
+            continue
+        where = f"{path}_{name}" if path else name
+        if not isinstance(value, Mapping | list | tuple):
+            yield where, value
+        yield from inner_parts(value, where)
 
 
 def describe(value: object) -> Plain:

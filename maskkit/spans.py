@@ -7,7 +7,7 @@ a joint one (CAV-MAE, arXiv:2210.07839, section 3.3) or only its own embedding (
 Shapes: B samples, N tokens, V visible, H hidden, D width, T width of a target.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from maskkit.batches import Batch, Fields
 from maskkit.encoder import Encoder
-from maskkit.layers import Blocks
+from maskkit.layers import Blocks, check_names
 from maskkit.maskers.protocol import Masker
 from maskkit.parts import part
 from maskkit.positions import Positions
@@ -36,7 +36,7 @@ def span_of(tokens: Tokens, name: str) -> Tokens:
     inside = slice(span.start, span.stop)
     return Tokens(
         x=tokens.x[:, inside, : span.dim],
-        pos=tokens.pos[:, inside, : span.axes],
+        pos=tokens.pos[:, inside, : span.axes] if span.pos is None else span.pos,
         valid=None if tokens.valid is None else tokens.valid[:, inside],
         grid=span.grid,
     )
@@ -72,7 +72,7 @@ class SideBySide:
             valid = torch.cat([v if t.valid is None else t.valid for t, v in zip(found, every, strict=True)], dim=1)
         spans, start = dict[str, Span](), 0
         for name, tokens in zip(self.tokenizers, found, strict=True):
-            spans[name] = Span(start, start + tokens.shape[1], tokens.x.shape[-1], tokens.grid, tokens.pos.shape[-1])
+            spans[name] = Span(start, start + tokens.shape[1], tokens.x.shape[-1], tokens.grid, *_places(tokens))
             start += tokens.shape[1]
         pos = pos if shared else [each.expand(batch_size, -1, -1) for each in pos]
         return Tokens(x=torch.cat(x, dim=1), pos=torch.cat(pos, dim=1), valid=valid, spans=spans)
@@ -100,6 +100,17 @@ class SideBySide:
         return [batch[name] for name in self.tokenizers]
 
 
+def _places(tokens: Tokens) -> tuple[int, Tensor | None]:
+    """Return the number of axes, and the coordinates if all samples share them."""
+    return tokens.pos.shape[-1], tokens.pos if tokens.pos.shape[0] == 1 else None
+
+
+def _check_kinds(kinds: Iterable[str], tokens: Tokens, what: str) -> None:
+    """Raise ValueError unless there is one part for each kind of token."""
+    if set(kinds) != set(tokens.spans):
+        raise ValueError(f"{what} are for {', '.join(kinds)}, tokens have {', '.join(tokens.spans)}")
+
+
 def _tensor(batch: Batch, name: str) -> Tensor:
     if not isinstance(batch, Tensor):
         raise ValueError(f"{name} is a list of samples; pad them to one size, since batches are named tensors")
@@ -112,20 +123,25 @@ class PerSpan:
     """Mask each kind of token by its own masker. CAV-MAE masks 75 % of both (arXiv:2210.07839, section 3.3).
 
     The hidden tokens of each kind are also a named set of the mask, for a term that predicts this kind. Visible and
-    hidden tokens follow the order of the kinds. Raises ValueError for maskers that do not fit the kinds of token.
+    hidden tokens follow the order of the kinds. A masker sees the tokens of its kind only, and ``step`` those of all.
+    Raises ValueError for maskers that do not fit the kinds of token.
     """
 
     maskers: Mapping[str, Masker]
 
+    @property
+    def varies(self) -> bool:
+        """Whether counts change between calls."""
+        return any(getattr(each, "varies", False) for each in self.maskers.values())
+
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None, *, step: Step) -> Mask:
         """Draw the masks of all kinds one after another from ``rng``."""
-        if set(self.maskers) != set(tokens.spans):
-            raise ValueError(f"maskers are for {', '.join(self.maskers)}, tokens have {', '.join(tokens.spans)}")
+        _check_kinds(self.maskers, tokens, "maskers")
         visible, hidden, sets = list[Tensor](), list[Tensor](), dict[str, Query]()
         for name, span in tokens.spans.items():
             mask = call(self.maskers[name], span_of(tokens, name), rng, step=step)
-            if not isinstance(mask, Mask) or mask.blocks > 1 or mask.weight is not None:
-                raise ValueError(f"the masker of {name} must draw one mask of one block without weights")
+            if not isinstance(mask, Mask) or mask.blocks > 1 or mask.weight is not None or mask.sets:
+                raise ValueError(f"the masker of {name} must draw one mask of one block, without weights and sets")
             visible.append(mask.visible + span.start)
             hidden.append(mask.hidden + span.start)
             sets[name] = Query(hidden[-1])
@@ -141,12 +157,14 @@ class SpanPositions(nn.Module):
 
     def __init__(self, *, dim: int, positions: Mapping[str, Positions]) -> None:
         super().__init__()
+        check_names(positions, "a kind of token")
         self.places = dict(positions)
         self.positions = nn.ModuleDict({name: each for name, each in positions.items() if isinstance(each, nn.Module)})
         self.kinds = nn.ParameterDict({name: torch.empty(1, 1, dim).normal_(std=0.02) for name in positions})
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B|1 N D"]:
         """Return one vector per token."""
+        _check_kinds(self.places, tokens, "positions")
         found = [self.places[name](span_of(tokens, name)) + self.kinds[name] for name in tokens.spans]
         size = max(each.shape[0] for each in found)
         return torch.cat([each.expand(size, -1, -1) for each in found], dim=1)
@@ -174,6 +192,7 @@ class Streams(nn.Module):
         keep: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
+        check_names(encoders, "a kind of token")
         widths = {name: each.dim for name, each in encoders.items()}
         if len(set(widths.values())) != 1:
             raise ValueError(f"encoders of streams must have one width, got {widths}")
@@ -185,6 +204,7 @@ class Streams(nn.Module):
 
     def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
         """Encode the visible tokens [B V D], in the order of ``mask.visible``, or all tokens [B N D] without a mask."""
+        _check_kinds(self.streams, tokens, "encoders")
         counts = [0] * len(tokens.spans) if mask is None else self._counts(tokens, mask)
         parts, start = list[Latent](), 0
         for (name, span), count in zip(tokens.spans.items(), counts, strict=True):
@@ -220,7 +240,8 @@ class Streams(nn.Module):
 class InSpan(nn.Module):
     """Apply a target to the tokens of one kind: its tokens, its tensor of the batch, and its part of the mask.
 
-    It is the target of a term on the set ``name`` of a mask of ``PerSpan``.
+    It is the target of a term on the set ``name`` of a mask of ``PerSpan``. A target that runs the model's encoder,
+    such as ``Teacher``, needs the tokens of all kinds, and is used without ``InSpan``.
     """
 
     def __init__(self, *, name: str, target: Target) -> None:
@@ -240,5 +261,8 @@ class InSpan(nn.Module):
         return F.pad(found, (0, tokens.x.shape[-1] - found.shape[-1]))
 
     def _inside(self, tokens: Tokens, mask: Mask) -> Mask:
-        start = tokens.spans[self.name].start
+        start, stop = tokens.spans[self.name].start, tokens.spans[self.name].stop
+        asked = mask.hidden
+        if not asked.is_cuda and asked.numel() and not start <= int(asked.min()) <= int(asked.max()) < stop:
+            raise ValueError(f"the predicted tokens are not of kind {self.name!r}; predict on={self.name!r}")
         return Mask(visible=mask.visible[:, :0], hidden=mask.hidden - start, blocks=mask.blocks, weight=mask.weight)

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+RESERVED = frozenset(  # names of the engine's own numbers in a row of metrics.jsonl
+    ("step", "epoch", "samples", "loss", "lr", "grad_norm", "skipped", "not_finite", "rewinds", "checkpoint_seconds")
+)
+
+
 class World(Protocol):
     """The processes of a run. ``rank`` is the number of this process, ``size`` the number of processes."""
 
@@ -139,7 +144,12 @@ class Step:
         return cast(T, self._shared[key])
 
     def log(self, name: str, value: Tensor | float) -> None:
-        """Record a number in addition to the loss. The engine logs its mean under this name."""
+        """Record a number in addition to the loss. The engine logs its mean under this name.
+
+        Raises ValueError for a name that the engine's own numbers have.
+        """
+        if name in RESERVED or name.startswith("loss/"):
+            raise ValueError(f"{name!r} is the name of a number that the engine logs; choose another")
         noted = torch.as_tensor(value, dtype=torch.float32, device=self.device).detach()
         self.metrics.setdefault(name, []).append(noted)
 
@@ -153,7 +163,7 @@ class Step:
         return torch.autocast(self.device.type, enabled=False)
 
 
-def call(owner: Callable[..., T], *inputs: object, step: Step) -> T:
+def call(owner: Callable[..., T], *inputs: object, step: Step | None) -> T:
     """Call a part with its arguments, and with ``step`` if its signature declares it."""
     return owner(*inputs, step=step) if takes_step(type(owner)) else owner(*inputs)
 

@@ -8,7 +8,7 @@ from typing import Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from maskkit.batches import Batch
@@ -69,15 +69,19 @@ class EncoderTarget(nn.Module):
             latent = cast(Encoder, self.encoder)(tokens)
         num_prefix = latent.prefix.shape[1]
         levels = [level[:, num_prefix:] for level in latent.levels] if self.layers else [latent.tokens]
-        values = [self._normalised(level.float()) for level in levels]
+        values = [self._normalised(level.float(), tokens.valid) for level in levels]
         if len(values) == 1:
             return values[0]
         mean = torch.stack(values).mean(dim=0)
         return mean if self.norm == "none" else F.layer_norm(mean, mean.shape[-1:])
 
-    def _normalised(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+    def _normalised(self, x: Float[Tensor, "B N D"], valid: Bool[Tensor, "B N"] | None) -> Float[Tensor, "B N D"]:
         if self.norm == "layer":
             return F.layer_norm(x, x.shape[-1:])
+        if self.norm == "instance" and valid is not None:  # statistics without padding
+            weight = valid[..., None] / valid.sum(dim=1)[:, None, None]
+            centred = x - (x * weight).sum(dim=1, keepdim=True)
+            return centred * ((centred.square() * weight).sum(dim=1, keepdim=True) + 1e-5).rsqrt()
         if self.norm == "instance":
             return F.instance_norm(x.transpose(1, 2)).transpose(1, 2)
         return x

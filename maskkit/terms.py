@@ -69,8 +69,8 @@ class Classify(nn.Module):
 
     The batch is ``Fields`` with int64 classes ``[B]`` under ``name``. A class of -1 stands for a sample without a
     label, which is ignored. ``pool`` is the "mean" of the tokens or the first "prefix" token. The share of labelled
-    samples that are classified correctly is logged as ``accuracy``. ``maskkit.data.labelled.Labelled`` provides the
-    labels. Raises ValueError for a batch without labels.
+    samples that are classified correctly is logged as ``accuracy``, or ``accuracy/NAME`` for another ``name``.
+    ``maskkit.data.labelled.Labelled`` provides the labels. Raises ValueError for a batch without labels.
     """
 
     def __init__(
@@ -99,5 +99,5 @@ class Classify(nn.Module):
             total = F.cross_entropy(scores, labels, ignore_index=-1, reduction="sum")
             count = known.sum().clamp(min=1)
         right = (scores.argmax(dim=1) == labels) & known
-        step.log("accuracy", right.sum() / count)
+        step.log("accuracy" if self.name == "label" else f"accuracy/{self.name}", right.sum() / count)
         return Result(total / count, scores, labels)

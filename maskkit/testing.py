@@ -3,7 +3,10 @@
 Call these functions from a test. They raise AssertionError with one line that names the violated property.
 """
 
+import importlib.util
 import tempfile
+from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +18,8 @@ from maskkit.maskers import Masker
 from maskkit.modality import Modality, as_modality
 from maskkit.model import FIRST, MaskedModel
 from maskkit.parts import build_as, describe
-from maskkit.step import Step, call
+from maskkit.step import Result, Step, call
+from maskkit.terms import Predict
 from maskkit.tokenizers import Tokenizer
 from maskkit.types import Mask, Output, Tokens, put, take
 
@@ -131,13 +135,13 @@ def check_model(model: MaskedModel, batch: Batch) -> None:
     out = model(batch, rng=torch.Generator().manual_seed(0))
     _check_output(model, out)
 
-    given = model.on == "hidden"  # otherwise out.mask is the predicted set and not the drawn mask
-    masks = [result.mask for view in out.views if (result := view[FIRST]).mask is not None]
-    if given:
-        again = model(batch, mask=masks)
-        _law(torch.equal(again.prediction, out.prediction), "a mask given from outside is obeyed", again.prediction)
-    if given and not getattr(model.decoder, "reads_hidden", False):
-        _check_leaks(model, batch, tokens, out)
+    masks = model.masks(batch, rng=torch.Generator().manual_seed(0))
+    again = model(batch, mask=masks)
+    _law(torch.equal(again.prediction, out.prediction), "a mask given from outside is obeyed", again.prediction)
+    for number, mask in enumerate(masks):
+        _check_leaks(model, batch, tokens, mask, out.views[number])
+    if not getattr(model.decoder, "reads_hidden", False):
+        _check_leaks_of_batch(model, batch, tokens, masks[0])
 
     torch.manual_seed(0)
     out.loss.backward()
@@ -170,19 +174,41 @@ def _check_output(model: MaskedModel, out: Output) -> None:
     _law(close, "the loss is the weighted sum of the terms", out.loss)
 
 
-def _check_leaks(model: MaskedModel, batch: Batch, tokens: Tokens, out: Output) -> None:
-    """Check that predictions are equal, bit for bit, if hidden contents change."""
-    noise = torch.randn(tokens.x.shape, generator=torch.Generator().manual_seed(1)).to(tokens.x)
-    poisoned = tokens.replace(x=put(tokens.x, out.mask.hidden, take(noise, out.mask.hidden)))
-    step = Step(model, batch, poisoned)
-    view = step.under(out.mask, model.encoder(poisoned, out.mask))
-    blind = call(model.decoder, view.latent, poisoned, out.mask, step=view)
-    _law(torch.equal(blind, out.prediction), "hidden contents do not leak", blind)
-    changed = model.tokenizer.paint(tokens, out.mask.hidden, take(noise, out.mask.hidden))
+def _check_leaks(model: MaskedModel, batch: Batch, tokens: Tokens, mask: Mask, results: Mapping[str, Result]) -> None:
+    """Check that all predictions are equal, bit for bit, if contents change that are not visible."""
+    index = _not_visible(tokens, mask)
+    poisoned = tokens.replace(x=put(tokens.x, index, _noise(tokens, index)))
+    step = Step(model, batch, poisoned).under(mask, model.encoder(poisoned, mask))
+    terms = [(FIRST, model.decoder, model.on)]
+    terms += [(name, term.decoder, term.on) for name, term in model.further.items() if isinstance(term, Predict)]
+    for name, decoder, on in terms:
+        if not getattr(decoder, "reads_hidden", False):
+            blind = call(decoder, step.latent, poisoned, mask.asking(on), step=step)
+            seen = results[name].prediction
+            _law(seen is not None and torch.equal(blind, seen), f"hidden contents do not leak (term {name})", blind)
+
+
+def _check_leaks_of_batch(model: MaskedModel, batch: Batch, tokens: Tokens, mask: Mask) -> None:
+    """Check the same with the tokenizer, if hidden contents can be painted into the batch."""
+    index = _not_visible(tokens, mask)
+    changed = model.tokenizer.paint(tokens, index, _noise(tokens, index))
     if _floats(changed) and not isinstance(batch, Fields) and getattr(model.tokenizer, "partition", True):
-        before = model(model.tokenizer.paint(tokens, out.mask.hidden[:, :0], noise[:, :0]), mask=out.mask)
-        after = model(changed, mask=out.mask)
+        before = model(model.tokenizer.paint(tokens, index[:, :0], tokens.x[:, :0]), mask=mask)
+        after = model(changed, mask=mask)
         _law(torch.equal(before.prediction, after.prediction), "hidden contents do not leak", after.prediction)
+
+
+def _not_visible(tokens: Tokens, mask: Mask) -> Tensor:
+    """Return the indices [B N-V] of all tokens that are not visible."""
+    if mask.visible.shape[1]:
+        return Mask.hide(mask.visible, tokens.shape[1]).visible
+    return torch.arange(tokens.shape[1], device=tokens.x.device).expand(tokens.shape)
+
+
+def _noise(tokens: Tokens, index: Tensor) -> Tensor:
+    """Return random contents [B K D] of tokens."""
+    rng = torch.Generator().manual_seed(1)
+    return torch.randn(*index.shape, tokens.x.shape[-1], generator=rng).to(tokens.x)
 
 
 def _check_description(model: MaskedModel, batch: Batch, out: Output) -> None:
@@ -198,7 +224,8 @@ def check_modality(modality: Modality | ModuleType) -> None:
 
     ``modality`` is a ``Modality``, a module with an attribute ``MODALITY``, or a module with ``NAME``, ``sample`` and
     ``tiny`` only. The model, its tokenizer and its masker are checked. For a ``Modality``, ``draw`` must write a
-    figure, the data settings must have ``at`` and ``open``, and ``findings`` must yield rows.
+    figure, the data settings must have ``at`` and ``open``, settings must be dataclasses, and ``findings`` must yield
+    rows.
     """
     if isinstance(modality, ModuleType) and not hasattr(modality, "MODALITY"):
         for name in ("NAME", "sample", "tiny"):
@@ -214,6 +241,17 @@ def check_modality(modality: Modality | ModuleType) -> None:
         _law(path.exists() and path.stat().st_size > 0, f"draw of {found.name} writes a picture", None)
     for name in ("at", "open"):
         _law(callable(getattr(found.data, name, None)), f"data of {found.name} has {name}", None)
+    for name in ("open", "fit", "inputs"):
+        _law(callable(getattr(found, name)), f"{name} of {found.name} can be called", None)
+    settings = {"inputs": found.input_settings, "data": found.data, **found.presets}
+    for name, kind in settings.items():
+        _law(isinstance(kind, type) and is_dataclass(kind), f"settings {name} of {found.name} are a dataclass", None)
+    for name, preset in found.presets.items():
+        _law(callable(getattr(preset, "build", None)), f"preset {name} of {found.name} has build", None)
+    if found.bench is not None:
+        _law(importlib.util.find_spec(found.bench) is not None, f"{found.bench} exists", None)
+    if found.transcode is not None:
+        _law(callable(getattr(found.transcode, "run", None)), f"transcode of {found.name} has run", None)
     rows = list(found.findings()) if found.findings is not None else []
     kinds = [tuple(type(cell) for cell in row) for row in rows]
     _law(kinds == [(str, bool, str, str)] * len(rows), f"findings of {found.name} are (text, bool, text, text)", None)
@@ -221,7 +259,7 @@ def check_modality(modality: Modality | ModuleType) -> None:
 
 def _check_tiny(model: MaskedModel, batch: Batch) -> None:
     tokens = check_tokenizer(model.tokenizer, batch)
-    check_masker(model.masker, tokens)
+    check_masker(model.masker, tokens, step=Step(model, batch, tokens))
     check_model(model, batch)
 
 

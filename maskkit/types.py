@@ -22,7 +22,7 @@ class Span:
 
     ``dim`` is the width of their contents and ``axes`` the number of their coordinates, which may be smaller than those
     of ``Tokens.x`` and ``Tokens.pos``; None means equal. ``grid`` is the number of tokens along each axis if they fill
-    a grid.
+    a grid. ``pos`` are the coordinates of these tokens if all samples share them; position tables are cached by them.
     """
 
     start: int
@@ -30,6 +30,7 @@ class Span:
     dim: int
     grid: tuple[int, ...] | None = None
     axes: int | None = None
+    pos: Float[Tensor, "1 n A"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

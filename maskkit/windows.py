@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from maskkit.cached import cached
 from maskkit.kernels.linear import Linear
-from maskkit.layers import Mlp
+from maskkit.layers import Mlp, Stack
 
 Pair = tuple[int, int]
 
@@ -91,15 +91,13 @@ class WindowBlock(nn.Module):
         return x + self.norm2(self.mlp(x).float())
 
 
-class WindowBlocks(nn.ModuleList):
+class WindowBlocks(Stack):
     """A stack of window blocks, of which every second one is shifted.
 
     ``window`` and ``shift`` are in rows and columns. Audio-MAE shifts by (2, 0), along time only. An axis that is not
     longer than the window is one window and is not shifted. Other axes are padded to whole windows. Raises ValueError
     for a shift outside [0, window).
     """
-
-    recompute = False  # set by engine/distributed.py
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from maskkit.layers import Blocks, BlockStack, CrossBlocks, init_mae_weights
+from maskkit.windows import WindowBlocks
 
 
 def stack(**settings):
@@ -119,3 +120,10 @@ def test_mae_starts_linear_layers_by_xavier():
     module = init_mae_weights(nn.Sequential(nn.Linear(200, 100), nn.LayerNorm(100)))
     bound = (6 / 300) ** 0.5
     assert not module[0].bias.any() and 0.95 * bound < module[0].weight.abs().max() <= bound
+
+
+def test_slices_of_all_stacks_are_plain_lists():
+    cross = CrossBlocks(dim=16, context=8, depth=3, heads=2)
+    window = WindowBlocks(dim=16, depth=3, heads=2)
+    for blocks in (cross, window):
+        assert type(blocks[-2:]) is nn.ModuleList and blocks[-2:][1] is blocks[2]

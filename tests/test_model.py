@@ -10,9 +10,9 @@ from maskkit import Mask, MaskedModel
 from maskkit.decoder import JointDecoder, LinearDecoder
 from maskkit.encoder import DenseEncoder, SparseEncoder
 from maskkit.layers import Blocks
-from maskkit.maskers import Several, Uniform
+from maskkit.maskers import ByScore, Several, Uniform
 from maskkit.modalities import image
-from maskkit.parts import build, describe
+from maskkit.parts import build, build_as, describe, part
 from maskkit.positions import SinCos
 from maskkit.targets import Contents
 from maskkit.teachers import Teacher
@@ -310,3 +310,57 @@ def test_several_masks_given_from_outside_are_each_checked():
     assert len(model(signals(2), mask=[good, good]).views) == 2
     with pytest.raises(ValueError, match=r"mask.hidden must lie in \[0, 12\)"):
         model(signals(2), mask=[good, Mask(visible=good.visible, hidden=torch.tensor([[12], [0]]))])
+
+
+def test_masks_of_one_shape_share_a_pass_beside_others():
+    seen = []
+
+    class Counting(SparseEncoder):
+        def forward(self, tokens, mask=None):
+            if mask is not None:
+                assert not (mask.visible[:, :, None] == mask.hidden[:, None]).any()  # each with its own hidden tokens
+                seen.append(len(mask.visible))
+            return super().forward(tokens, mask)
+
+    model = several(masker=Several(maskers=(Uniform(ratio=0.5), Uniform(ratio=0.75)), times=2))
+    model.encoder.__class__ = Counting
+    out = model(signals(3), rng=torch.Generator().manual_seed(0))
+    assert seen == [6, 6] and [view["predict"].prediction.shape[1] for view in out.views] == [6, 6, 9, 9]
+    alone = [model(signals(3), mask=view["predict"].mask).prediction for view in out.views]
+    for view, prediction in zip(out.views, alone, strict=True):
+        torch.testing.assert_close(view["predict"].prediction, prediction, rtol=1e-5, atol=1e-6)
+
+
+@part
+class LearnedScore(torch.nn.Module):
+    """A score with weights, as AdaMAE's."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(8, 1)
+        self.steps = 0
+
+    def forward(self, tokens, rng=None):
+        return self.layer(tokens.x)[..., 0]
+
+    def after_step(self, model, progress):
+        self.steps += 1
+
+
+def test_a_module_inside_a_masker_belongs_to_the_model():
+    score = LearnedScore()
+    model = several(masker=ByScore(score=score, ratio=0.5))
+    assert "held.masker_score.layer.weight" in model.state_dict()
+    model.after_step(0.5)
+    assert score.steps == 1
+    again = build_as(MaskedModel, describe(model))
+    again.load_state_dict(model.state_dict())
+    assert again.masker.score is not score and torch.equal(again.masker.score.layer.weight, score.layer.weight)
+
+
+def test_no_masks_and_names_that_modules_cannot_have_are_refused():
+    with pytest.raises(ValueError, match="the sequence of masks is empty"):
+        several(0.5)(signals(2), mask=())
+    for name in ("keys", "a.b", "part", "type"):
+        with pytest.raises(ValueError, match="a term cannot be called"):
+            several(0.5, also={name: Predict(decoder=several(0.5).decoder, target=Contents())})

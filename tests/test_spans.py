@@ -16,7 +16,7 @@ from maskkit.teachers import Teacher
 from maskkit.terms import Predict
 from maskkit.testing import check_masker, check_model, check_tokenizer
 from maskkit.tokenizers import Patches
-from maskkit.types import Mask
+from maskkit.types import Mask, take
 
 DIM = 24
 SIZES = {"image": (2, 2), "clip": (2, 4, 4)}
@@ -90,6 +90,17 @@ def test_each_kind_is_masked_by_its_own_masker():
 @pytest.mark.parametrize("kind", [SparseEncoder, DenseEncoder])
 def test_models_of_two_kinds_keep_the_laws(kind, depth):
     check_model(model(kind, depth, prefix=depth), batch())
+
+
+def test_a_leak_on_a_named_set_is_found():
+    class Peeking(JointDecoder):
+        def forward(self, latent, tokens, mask):
+            return super().forward(latent, tokens, mask) + 1e-3 * take(tokens.x, mask.hidden).mean()
+
+    leaky = model()
+    leaky.decoder.__class__ = Peeking
+    with pytest.raises(AssertionError, match="do not leak .term predict."):
+        check_model(leaky, batch())
 
 
 def test_two_terms_train_every_weight():
@@ -179,5 +190,11 @@ def test_what_does_not_fit_is_said():
     with pytest.raises(ValueError, match="one width"):
         wide = SparseEncoder(content=4, dim=32, depth=1, heads=2, positions=SinCos(dim=32, axes=2))
         Streams(encoders={**encoders(), "image": wide}, depth=1, heads=2)
+    with pytest.raises(ValueError, match="not of kind 'image'; predict on='image'"):
+        model(on="hidden")(batch())
+    with pytest.raises(ValueError, match="encoders are for image, tokens have image, clip"):
+        Streams(encoders={"image": encoders()["image"]}, depth=1, heads=2)(tokens)
+    with pytest.raises(ValueError, match="a kind of token cannot be called 'keys'"):
+        SpanPositions(dim=16, positions={"keys": SinCos(dim=16, axes=2)})
     with pytest.raises(ValueError, match="same number of each kind"):
         model()(batch(), mask=Mask.hide(torch.tensor([[0, 1], [0, 20], [20, 21]]), 24))

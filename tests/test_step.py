@@ -6,7 +6,7 @@ import torch
 from maskkit.maskers import Uniform
 from maskkit.modalities import image
 from maskkit.step import OneProcess, Result, Step, call, takes_step
-from maskkit.types import Latent, Mask
+from maskkit.types import Latent, Mask, Tokens
 
 
 def step_of(batch=2):
@@ -105,3 +105,9 @@ def test_one_process_sums_nothing_and_lets_no_gradient_through():
     world = OneProcess()
     assert (world.rank, world.size) == (0, 1)
     assert torch.equal(world.sum(x), x) and not world.sum(x).requires_grad
+
+
+@pytest.mark.parametrize("name", ["loss", "lr", "loss/predict"])
+def test_the_names_of_the_engines_own_numbers_are_refused(name):
+    with pytest.raises(ValueError, match="the name of a number that the engine logs"):
+        Step(model=None, batch=torch.zeros(1), tokens=Tokens(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))).log(name, 1.0)

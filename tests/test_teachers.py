@@ -197,3 +197,14 @@ def test_a_frozen_teacher_refuses_what_it_cannot_keep(tmp_path):
         frozen(tmp_path, layers=(4,))
     with pytest.raises(ValueError, match="norm must be layer, instance or none, got 'batch'"):
         frozen(tmp_path, norm="batch")
+
+
+def test_instance_norm_leaves_padding_out():
+    model = model_with(Teacher(norm="instance", layers=(1, 2)))
+    whole = model.tokenizer(image.sample(2))
+    alone = whole.replace(x=whole.x[:, :10], pos=whole.pos[:, :10], grid=None)
+    valid = torch.zeros(2, 16, dtype=torch.bool)
+    valid[:, :10] = True
+    step = Step(model, image.sample(2), whole)
+    padded = model.target.values(whole.replace(valid=valid, grid=None), step)
+    torch.testing.assert_close(padded[:, :10], model.target.values(alone, step), rtol=1e-4, atol=1e-5)

@@ -2,7 +2,8 @@
 
 import importlib
 
-from maskkit.commands.words import Settings, read_words
+from maskkit.commands.words import read_words
+from maskkit.modality import Command
 
 # name: module, class and description; a module is imported when its benchmark runs
 BENCHMARKS = {
@@ -26,6 +27,6 @@ def main(words: list[str]) -> int:
     if words[0] not in BENCHMARKS:
         raise ValueError(f"there is no benchmark {words[0]!r}; there are {', '.join(BENCHMARKS)}")
     module, kind, _ = BENCHMARKS[words[0]]
-    settings: type[Settings] = getattr(importlib.import_module(module), kind)
+    settings: type[Command] = getattr(importlib.import_module(module), kind)
     read_words(settings, f"bench {words[0]}", words[1:]).run()
     return 0

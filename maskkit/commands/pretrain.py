@@ -1,11 +1,35 @@
 """``maskkit pretrain MODALITY``: train with settings from flags, a configuration file or an earlier run."""
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO, cast
 
 from maskkit.commands.flags import take_flags
 from maskkit.commands.words import import_modules, say
 from maskkit.modality import find_modality, modality_names
+
+
+class UnbrokenText:
+    """A text stream that drops what is written once nobody reads it. A run goes on if ``head`` or a terminal ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text, or drop it."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream if somebody reads it."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
 
 
 def main(words: Sequence[str]) -> int:
@@ -25,10 +49,11 @@ def main(words: Sequence[str]) -> int:
         rest, module = take_flags(rest, ("--import",))
         import_modules((module["--import"] or "",))
     modality = find_modality(words[0])
-    settings = parse(modality, rest, taken)
-    if taken["--save-config"] is not None:
-        save_settings(settings, modality, Path(taken["--save-config"]))
-        return 0
-    out = pretrain(settings, modality)
-    say(f"done: model {out / 'model.safetensors'}, pictures {out / 'pictures'}, metrics {out / 'metrics.jsonl'}")
+    with contextlib.redirect_stderr(cast(TextIO, UnbrokenText(sys.stderr))):
+        settings = parse(modality, rest, taken)
+        if taken["--save-config"] is not None:
+            save_settings(settings, modality, Path(taken["--save-config"]))
+            return 0
+        out = pretrain(settings, modality)
+        say(f"done: model {out / 'model.safetensors'}, pictures {out / 'pictures'}, metrics {out / 'metrics.jsonl'}")
     return 0

@@ -30,7 +30,7 @@ def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) ->
         before = restore_settings(folder, modality)
         asked = _asked(modality, words, replace(before, out=folder.path))
         asked.check()
-        _say_vain_method(modality, before, taken)
+        _say_vain(before, taken)
         return resumed(before, asked, say)
     settings = _asked(modality, words, _default(modality, taken))
     settings.check()
@@ -63,7 +63,7 @@ def _asked(modality: Modality, words: list[str], default: Settings) -> Settings:
         f"Pretrain on {modality.name} with method {name}. Values of None are chosen to fit data and machine.\n\n"
         f"--method NAME selects a method, whose settings are listed below: {listed}. --config FILE reads settings "
         "from a run's config.json; flags override them. --save-config FILE writes the settings and does not train. "
-        "--import MODULE imports (runs) a module that defines parts or methods."
+        "--import MODULE imports (runs) a module that defines parts."
     )
     subscript = getattr(Pretrain, "__class_getitem__")  # noqa: B009  # its parameters are known only now
     kind: type[Settings] = subscript((type(default.model), type(default.data)))
@@ -105,11 +105,13 @@ def _run_of(words: Sequence[str]) -> str | None:
     return take_flags(words, ("--out",))[1]["--out"]
 
 
-def _say_vain_method(modality: Modality, run: Settings, taken: dict[str, str | None]) -> None:
-    """Report a --method that differs from that of the resumed run."""
+def _say_vain(run: Settings, taken: dict[str, str | None]) -> None:
+    """Report a --method that differs from that of the resumed run, and flags that only a new run uses."""
     name = getattr(run.model, "name", None)
-    if taken["--method"] not in (None, name):
-        say(f"a run keeps its method; not used: --method {taken['--method']} (the run has {name})")
+    vain = [f"--method {taken['--method']} (the run has {name})"] if taken["--method"] not in (None, name) else []
+    vain += [f"{flag} {taken[flag]}" for flag in ("--config", "--preset") if taken[flag] is not None]
+    if vain:
+        say(f"a run keeps its settings; not used: {', '.join(vain)}")
 
 
 def save_settings(settings: Settings, modality: Modality, file: Path) -> None:

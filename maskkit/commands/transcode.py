@@ -1,5 +1,6 @@
 """``maskkit transcode``: copy a data set into a form that training reads faster, by a modality's own command."""
 
+from maskkit.commands.words import read_words
 from maskkit.modality import find_modality, modality_names
 
 
@@ -16,4 +17,5 @@ def main(words: list[str]) -> int:
     transcode = find_modality(words[0]).transcode
     if transcode is None:
         raise ValueError(f"{words[0]} files are not transcoded; it serves modalities whose files are slow to read")
-    return transcode(words[1:])
+    read_words(transcode, f"transcode {words[0]}", words[1:]).run()
+    return 0

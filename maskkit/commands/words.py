@@ -3,11 +3,12 @@
 import importlib
 import os
 import sys
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, TypeVar
 
 import tyro
 
 from maskkit.commands.flags import refusals_in_one_line
+from maskkit.modality import Command
 
 Modules = Annotated[
     tuple[str, ...],
@@ -20,14 +21,7 @@ Modules = Annotated[
 ]
 
 
-class Settings(Protocol):
-    """Settings of a command."""
-
-    def run(self) -> None:
-        """Run the command."""
-
-
-Kind = TypeVar("Kind", bound=Settings)
+Kind = TypeVar("Kind", bound=Command)
 
 
 def read_words(kind: type[Kind], name: str, words: list[str]) -> Kind:

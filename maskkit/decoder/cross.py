@@ -62,6 +62,8 @@ class CrossDecoder(nn.Module):
 
     def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B K T"]:
         """Return predictions [B K T] in the order of ``mask.hidden``."""
+        if not mask.visible.shape[1] + (latent.prefix.shape[1] if self.keep_prefix else 0):
+            raise ValueError("CrossDecoder needs a visible or a prefix token to attend to, and the mask shows none")
         query = self.mask_token + take(self.positions(tokens), mask.hidden)
         x = self.blocks(query, self._contexts(latent, tokens, mask))
         return self.head(self.norm(x))

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from timm.layers import LayerNorm
 from torch import Tensor, nn
 
@@ -90,5 +90,13 @@ class JointDecoder(nn.Module):
             again = F.pad(pos, (0, 0, sum(part.shape[1] for part in prefix), 0))  # prefix tokens have no position
         else:
             x = x + pos
-        x = self.blocks(torch.cat([*prefix, x], dim=1), again=again)
+        x = torch.cat([*prefix, x], dim=1)
+        x = self.blocks(x, _counting(mask, x.shape[1]), again)
         return self.head(self.norm(x[:, -mask.hidden.shape[1] :]))
+
+
+def _counting(mask: Mask, length: int) -> Bool[Tensor, "B length"] | None:
+    """Return which of the tokens count; None if all do. Hidden tokens, which come last, count if they have a weight."""
+    if mask.weight is None:
+        return None
+    return F.pad(mask.weight > 0, (length - mask.weight.shape[1], 0), value=True)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from maskkit.decoder.protocol import Decoder
 from maskkit.parts import part
+from maskkit.step import Step, call
 from maskkit.types import Latent, Mask, Tokens
 
 
@@ -20,10 +21,12 @@ class PerBlock(nn.Module):
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B K T"]:
+    def forward(
+        self, latent: Latent, tokens: Tokens, mask: Mask, *, step: Step | None = None
+    ) -> Float[Tensor, "B K T"]:
         """Return predictions in the order of ``mask.hidden``."""
         if mask.blocks == 1:
-            return self.decoder(latent, tokens, mask)
+            return call(self.decoder, latent, tokens, mask, step=step)
         blocks, hidden = mask.blocks, mask.hidden
 
         def repeated(x: Tensor) -> Tensor:
@@ -42,7 +45,7 @@ class PerBlock(nn.Module):
             valid=None if tokens.valid is None else repeated(tokens.valid),
         )
         asked = Mask(visible=repeated(mask.visible), hidden=hidden.reshape(blocks * hidden.shape[0], -1))
-        found = self.decoder(latents, places, asked)
+        found = call(self.decoder, latents, places, asked, step=step)
         return found.reshape(*hidden.shape, found.shape[-1])
 
 
@@ -57,10 +60,12 @@ class AtLevel(nn.Module):
         super().__init__()
         self.decoder, self.level = decoder, level
 
-    def forward(self, latent: Latent, tokens: Tokens, mask: Mask) -> Float[Tensor, "B K T"]:
+    def forward(
+        self, latent: Latent, tokens: Tokens, mask: Mask, *, step: Step | None = None
+    ) -> Float[Tensor, "B K T"]:
         """Return predictions from the level, in the order of ``mask.hidden``."""
         if not 0 <= self.level < len(latent.levels):
             raise ValueError(f"the encoder keeps {len(latent.levels)} levels, so there is no level {self.level}")
         level, num_prefix = latent.levels[self.level], latent.prefix.shape[1]
         chosen = Latent(level[:, num_prefix:], level[:, :num_prefix], latent.valid, (), latent.grid)
-        return self.decoder(chosen, tokens, mask)
+        return call(self.decoder, chosen, tokens, mask, step=step)

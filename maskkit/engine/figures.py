@@ -34,12 +34,11 @@ def draw_some(
     All processes run the model, because each may hold a part of the weights; the process with ``draw`` draws. Errors
     are reported in one line, and training continues.
     """
-    samples = [] if source is None else first_samples(source, NUM_SAMPLES)
-    if not samples:
-        log.say("no figure: none of the first samples can be read")
-        return
     was_training = model.training
     try:
+        samples = [] if source is None else first_samples(source, NUM_SAMPLES)
+        if not samples:
+            raise ValueError("none of the first samples can be read")
         batch = stack(samples).to(next(model.parameters()).device)
         with torch.no_grad(), autocast:
             output = model.eval()(batch, rng=generator(0, MASKS))

@@ -260,6 +260,10 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
         if norm.isfinite():  # the same number in every process
             update(state.optimizer, norm, settings.clip)
             run.nonfinite.good()
+            world.average_statistics(model)
+            model.after_step((state.step + 1) / steps)
+            if state.average is not None:
+                state.average.update(model)
         else:
             restore_buffers(buffers)
             paths = world.gather([run.source.path(index) for batch in done.seen for index in batch.indices])
@@ -269,10 +273,6 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
             batches = run.rewind()
             continue
         state.step += 1
-        world.average_statistics(model)
-        model.after_step(state.step / steps)
-        if state.average is not None:
-            state.average.update(model)
 
         last = state.step == steps or stop > 0
         if state.step % settings.log_every == 0 or last:

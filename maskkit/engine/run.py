@@ -52,9 +52,10 @@ class RunFolder:
             self._check_same(settings, description)
             return
         try:  # checked now, because otherwise the model could not be written at the end of the run
-            build_as(MaskedModel, json.loads(json.dumps(description)))
+            alone = build_as(MaskedModel, json.loads(json.dumps(description)))
         except (ValueError, TypeError) as error:
             raise ValueError(f"its description does not build the model, which could not be saved: {error}") from None
+        _check_same_weights(model, alone)
         self.path.mkdir(parents=True, exist_ok=True)
         record = {
             "maskkit": importlib.metadata.version("maskkit"),
@@ -187,3 +188,14 @@ def git_revision() -> str | None:
         return None
     result = subprocess.run([git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return result.stdout.strip() or None
+
+
+def _check_same_weights(model: MaskedModel, described: MaskedModel) -> None:
+    """Raise ValueError if a model was changed after it was built, so that its description has other weights."""
+    mine, theirs = ({name: x.shape for name, x in each.state_dict().items()} for each in (model, described))
+    changed = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+    if changed:
+        raise ValueError(
+            f"the model was changed after it was built and could not be saved: {', '.join(changed[:3])} "
+            "are not what its description builds; replace parts by replace_part, or pass them to the model"
+        )

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskkit.cached import tracing
+
 
 def farthest_points(
     xyz: Float[Tensor, "B P 3"],
@@ -34,6 +36,8 @@ def farthest_points(
     if isinstance(start, int) and not 0 <= start < num_points:
         raise ValueError(f"start must lie in [0, {num_points}), got {start}")
     xyz = xyz.detach()
+    if tracing():  # a graph holds torch's operators only
+        return reference_farthest_points(xyz, count, first, eligible)
     if xyz.is_cuda and xyz.dtype == torch.float32 and importlib.util.find_spec("triton"):
         from maskkit.kernels.fps_triton import farthest_points_triton
 
@@ -51,7 +55,7 @@ def reference_farthest_points(
     nearest = torch.full(xyz.shape[:2], torch.inf, dtype=xyz.dtype, device=xyz.device)
     if eligible is not None:
         nearest = nearest.masked_fill(~eligible, -1.0)
-    rows, last, taken = torch.arange(len(xyz), device=xyz.device), start.long(), [start.long()]
+    rows, last, taken = torch.arange(xyz.shape[0], device=xyz.device), start.long(), [start.long()]
     for _ in range(count - 1):
         away = (xyz - xyz[rows, last][:, None]).square()
         # nan_to_num: padding is NaN, and stays at -1 all the same

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from maskkit.cached import tracing
+
 _AT_ONCE = 2**19  # distances that are held at a time: two MiB stay in a core's cache
 _WIDEST = 16384  # points that the GPU kernel for k neighbours holds in a block
 
@@ -31,7 +33,9 @@ def nearest_points(
         raise ValueError("a cloud without points has no nearest one")
     found = min(count, points.shape[1])
     points, queries = points.detach(), queries.detach()
-    if _for_triton(points, queries) and points.shape[1] <= _WIDEST:
+    if tracing():  # a graph holds torch's operators only
+        distance, index = _between(points, queries, valid).topk(found, dim=2, largest=False)
+    elif _for_triton(points, queries) and points.shape[1] <= _WIDEST:
         from maskkit.kernels.neighbours_triton import nearest_points_triton
 
         index, distance = nearest_points_triton(points, queries, found, valid)
@@ -100,11 +104,17 @@ def _by_chunks(
     index = torch.empty(batch, num_queries, count, dtype=torch.int64, device=points.device)
     distance = torch.empty(batch, num_queries, count, dtype=points.dtype, device=points.device)
     for rows, some in _chunks(batch, num_queries, points.shape[1]):
-        between = squared_distances(queries[rows, some], points[rows])
-        if valid is not None:
-            between = between.masked_fill_(~valid[rows, None], torch.inf)
+        between = _between(points[rows], queries[rows, some], None if valid is None else valid[rows])
         distance[rows, some], index[rows, some] = between.topk(count, dim=2, largest=False)
     return index, distance
+
+
+def _between(
+    points: Float[Tensor, "B P A"], queries: Float[Tensor, "B Q A"], valid: Bool[Tensor, "B P"] | None
+) -> Float[Tensor, "B Q P"]:
+    """Return squared distances, infinite to points that are not valid."""
+    between = squared_distances(queries, points)
+    return between if valid is None else between.masked_fill_(~valid[:, None], torch.inf)
 
 
 def _chunks(batch: int, num_queries: int, num_points: int) -> list[tuple[slice, slice]]:

@@ -27,6 +27,11 @@ class Several:
         if not self.maskers or self.times < 1:
             raise ValueError(f"several masks need a masker and times of at least 1, got {self.times}")
 
+    @property
+    def varies(self) -> bool:
+        """Whether counts change between calls."""
+        return any(getattr(each, "varies", False) for each in self.maskers)
+
     def __call__(self, tokens: Tokens, rng: torch.Generator | None = None, *, step: Step) -> tuple[Mask, ...]:
         """Draw the masks one after another from ``rng``."""
         masks: list[Mask] = []

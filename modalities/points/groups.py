@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from maskkit.batches import Batch, input_of
+from maskkit.cached import tracing
 from maskkit.kernels.fps import farthest_points
 from maskkit.kernels.neighbours import nearest_points
 from maskkit.parts import part
@@ -22,22 +24,23 @@ from maskkit.types import Tokens, put, take
 class Groups:
     """Cut a cloud into ``num_groups`` groups: centres by farthest-point sampling, each with its nearest points.
 
-    Point-MAE (arXiv:2203.06604), section 3.1. A token's contents are ``group_size`` points in a row, nearest first,
-    the centre itself among them; x, y, z are relative to the centre and not scaled, ``features`` further numbers per
-    point (normals, colour, intensity) are taken as they are. Its place is the centre.
+    Point-MAE (arXiv:2203.06604), section 3.1. The contents of a token are ``group_size`` points, nearest first,
+    including the centre. Their x, y and z are relative to the centre and are not scaled. ``features`` further numbers
+    per point (normals, colour, intensity) are not changed. The coordinates of a token are those of its centre.
 
-    Groups overlap, and points may be in none, so painting gives the points of all groups and not the cloud.
+    Groups overlap, and a point may be in no group, so painting returns the points of all groups and not the cloud.
 
     Clouds of different sizes make one batch as a list of tensors [P_i C], or padded by points of NaN. A cloud of fewer
     points than groups has padding tokens (``Tokens.valid``), which repeat its groups in turn, so that statistics over
     all tokens (batch normalisation's) stay those of real groups. A group that finds fewer points than ``group_size``
-    repeats its centre. Groups that are large beside their cloud hold nearly all of it, visible ones too.
+    repeats its centre. If groups are large compared with the cloud, visible groups contain most of its points.
 
     ``start="first"`` begins at the cloud's first point, as the authors do, who shuffle the points before
     (docs/official.md P5). ``start="far"`` begins at the point farthest from the mean, so that the order of points does
-    not matter. ``skip_origin``: points with |p|² up to this are never centres, unless first; the authors' sampling
-    kernel (pointnet2_ops) leaves out those within 1e-3 (docs/official.md P10). Where others are fewer than groups,
-    theirs repeats centres, ours lets the near ones in. ``num_points`` is what readers deliver.
+    not matter. With ``skip_origin``, points with |p|² up to this number are not centres, unless they are first. The
+    authors' sampling kernel (pointnet2_ops) excludes those within 1e-3 (docs/official.md P10). If fewer points than
+    groups are left, theirs repeats centres, and ours uses the excluded points as well. ``num_points`` is the number of
+    points that readers return.
     """
 
     num_groups: int = 64
@@ -64,9 +67,9 @@ class Groups:
         """Numbers in the contents of one group."""
         return self.group_size * (3 + self.features)
 
-    def __call__(self, batch: Float[Tensor, "B P C"] | Sequence[Float[Tensor, "P C"]]) -> Tokens:
+    def __call__(self, batch: Batch) -> Tokens:
         """Cut ``[B P C]``, or a list of ``[P C]``, into tokens ``[B G K*C]``."""
-        points, real = self._padded(batch)
+        points, real = self._padded(input_of(batch))
         with torch.autocast(points.device.type, enabled=False):
             xyz = points[..., :3].contiguous()
             centre_index = farthest_points(xyz, self.num_groups, self._starts(xyz, real), self._eligible(xyz, real))
@@ -90,9 +93,9 @@ class Groups:
     def _padded(self, batch: Tensor | Sequence[Tensor]) -> tuple[Float[Tensor, "B P C"], Bool[Tensor, "B P"] | None]:
         """Return one tensor, and which of its points are real; None where all are."""
         width = 3 + self.features
-        if len(batch) == 0:
-            raise ValueError("batch holds no clouds; give at least one")
         if not isinstance(batch, Tensor):
+            if not batch:
+                raise ValueError("batch holds no clouds; give at least one")
             for number, cloud in enumerate(batch):
                 if cloud.ndim != 2 or cloud.shape[1] != width:
                     raise ValueError(f"cloud {number} must be [points {width}], got {list(cloud.shape)}")
@@ -104,11 +107,13 @@ class Groups:
         if not batch.is_floating_point():
             raise ValueError(f"batch must be float, got {batch.dtype}")
         batch = batch.float()
-        if bool(batch.isfinite().all()):
-            if batch.shape[1] == 0:
-                raise ValueError("batch holds clouds without points; leave them out")
-            return batch, None
+        if 0 in batch.shape:
+            raise ValueError(f"batch {list(batch.shape)} holds no clouds, or clouds without points; leave them out")
         real = ~batch.isnan().any(dim=2)
+        if tracing():  # a graph cannot branch on data
+            return batch, real
+        if bool(batch.isfinite().all()):
+            return batch, None
         if bool(batch.isinf().any()):
             raise ValueError("batch holds infinite numbers; leave such points out")
         if not bool(real.any(dim=1).all()):
@@ -119,7 +124,7 @@ class Groups:
 
     def _starts(self, xyz: Float[Tensor, "B P 3"], real: Bool[Tensor, "B P"] | None) -> Int[Tensor, "B"]:
         if self.start == "first":
-            return xyz.new_zeros(len(xyz), dtype=torch.int64) if real is None else real.int().argmax(dim=1)
+            return xyz.new_zeros(xyz.shape[0], dtype=torch.int64) if real is None else real.int().argmax(dim=1)
         known = xyz if real is None else xyz.masked_fill(~real[..., None], torch.nan)
         away = (known - known.double().nanmean(dim=1, keepdim=True)).square().sum(dim=-1)
         return away.nan_to_num(nan=-1.0).argmax(dim=1)
@@ -128,10 +133,10 @@ class Groups:
         if self.skip_origin is None:
             return real
         outside = xyz.square().sum(dim=-1) > self.skip_origin  # False for NaN
-        if bool(outside.all()):
+        if not tracing() and bool(outside.all()):
             return None
         counts = outside.sum(dim=1, keepdim=True)
-        if not bool(counts.all()):
+        if not tracing() and not bool(counts.all()):
             raise ValueError(
                 f"cloud {int(counts.argmin())} of the batch lies within {self.skip_origin**0.5:.2g} of the origin, "
                 "where no centres are; scale clouds to the unit sphere, or pass skip_origin=None"
@@ -143,7 +148,8 @@ class Groups:
         self, index: Int[Tensor, "B G"], num_points: int, real: Bool[Tensor, "B P"] | None
     ) -> tuple[Int[Tensor, "B G"], Bool[Tensor, "B G"] | None]:
         """Let padding name a cloud's own centres in turn; return them, and which are no padding (None where all)."""
-        counts = index.new_full((len(index),), num_points) if real is None else real.sum(dim=1)
-        place = torch.arange(self.num_groups, device=index.device).expand(len(index), -1)
+        counts = index.new_full((index.shape[0],), num_points) if real is None else real.sum(dim=1)
+        place = torch.arange(self.num_groups, device=index.device).expand(index.shape[0], -1)
         valid = place < counts[:, None]
-        return (index, None) if bool(valid.all()) else (index.gather(1, place % counts[:, None]), valid)
+        everything = not tracing() and bool(valid.all())
+        return (index, None) if everything else (index.gather(1, place % counts[:, None]), valid)

@@ -1,7 +1,6 @@
 """Videos ``[B C T H W]``: inputs of methods, VideoMAE and MAE-ST, readers, figures and settings."""
 
 from maskkit.methods import Methods
-from maskkit.modalities.video import transcode as cache
 from maskkit.modalities.video.data import Data, open_videos, samples
 from maskkit.modalities.video.decoders import VIDEO_SUFFIXES, find_decoder, findings, open_video
 from maskkit.modalities.video.drawing import draw
@@ -10,6 +9,7 @@ from maskkit.modalities.video.inputs import Inputs, inputs, patches
 from maskkit.modalities.video.mae_st import MAEST, mae_st
 from maskkit.modalities.video.sample import moving_digits, sample, tiny
 from maskkit.modalities.video.sampling import Sampling
+from maskkit.modalities.video.transcode import Transcode
 from maskkit.modalities.video.videomae import NO_DECAY, VideoMAE, videomae
 from maskkit.modality import Modality
 
@@ -39,7 +39,7 @@ MODALITY = Modality(
     fit=fit,
     migrate=migrate,
     findings=findings,
-    transcode=cache.main,
+    transcode=Transcode,
     bench="maskkit.modalities.video.bench",
 )
 open_data = open_videos
@@ -57,7 +57,6 @@ __all__ = [
     "Sampling",
     "VIDEO_SUFFIXES",
     "VideoMAE",
-    "cache",
     "draw",
     "find_decoder",
     "findings",

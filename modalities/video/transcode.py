@@ -10,7 +10,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from PIL import Image
@@ -20,36 +20,56 @@ from maskkit.modalities.video.decoders import open_video
 from maskkit.modalities.video.videos import find_videos
 
 
-def main(words: list[str]) -> int:
-    """Run ``maskkit transcode video``."""
-    tyro.cli(transcode, prog="maskkit transcode video", args=words)
-    return 0
+@dataclass(frozen=True, kw_only=True)
+class Transcode:
+    """Make videos smaller and seekable, so that training reads them faster.
+
+    Sub-folders, and with them classes, are kept. Existing files are not written again, so the command can be repeated.
+    Videos that cannot be read are named in OUT/skipped.txt.
+    """
+
+    source: Annotated[str, tyro.conf.Positional]
+    """Folder, glob or list of videos."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """Folder to write."""
+    short_side: int = 320
+    """Shorter side in pixels; smaller videos keep their size."""
+    quality: int = 20
+    """Quality of H.264, from 0 (best) to 51 (worst): FFmpeg's crf."""
+    store: Literal["video", "frames"] = "video"
+    """video (needs the program ffmpeg) or frames (folders of JPEGs, which need no program)."""
+    workers: int = os.cpu_count() or 1
+    """Number of videos that are transcoded at a time."""
+
+    def run(self) -> None:
+        """Write the folder."""
+        transcode(
+            self.source,
+            self.out,
+            short_side=self.short_side,
+            quality=self.quality,
+            store=self.store,
+            workers=self.workers,
+        )
 
 
 def transcode(
-    source: Annotated[str, tyro.conf.Positional],
-    out: Annotated[Path, tyro.conf.Positional],
+    source: str,
+    out: Path,
+    *,
     short_side: int = 320,
     quality: int = 20,
     store: str = "video",
     workers: int = os.cpu_count() or 1,
 ) -> None:
-    """Make videos smaller and seekable, once, so that training reads them faster.
+    """Write videos, smaller and seekable, to a folder. ``Transcode`` describes the arguments.
 
-    Sub-folders, and with them classes, are kept. What is there already is left alone, so the command can be repeated;
-    videos that cannot be read are named in OUT/skipped.txt.
-
-    Args:
-        source: Folder, glob or list of videos.
-        out: Folder to write.
-        short_side: Pixels of the shorter side; smaller videos keep their size.
-        quality: Quality of H.264, from 0 (best) to 51 (worst): FFmpeg's crf.
-        store: video (needs the program ffmpeg) or frames (folders of JPEGs, which need no program).
-        workers: Number of videos that are worked on at a time.
-
+    Raises ValueError for wrong settings.
     """
     if store not in ("video", "frames"):
         raise ValueError(f"store must be video or frames, got {store!r}")
+    if not 0 <= quality <= 51:
+        raise ValueError(f"--quality must lie in [0, 51], got {quality}")
     if store == "video" and shutil.which("ffmpeg") is None:
         raise ValueError("ffmpeg is not on the path; install it (apt install ffmpeg), or use --store frames")
     if short_side < 16 or workers < 1:

@@ -100,7 +100,7 @@ def test_a_reader_that_ends_early_is_no_error(words, unbuffered):
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
     running.stdout.close()
-    assert running.stderr.read() == "" and running.wait() == 0
+    assert running.stderr.read() == "" and running.wait() == 141
 
 
 def test_an_error_is_one_line_whatever_it_holds():

@@ -297,3 +297,30 @@ def test_float_arrays_of_many_channels_train_and_draw(tmp_path, capsys):
     assert lines[-1]["loss"] < 3  # of normalised contents
     with Image.open(tmp_path / "run" / "pictures" / "step-00000002.png") as picture:
         assert len(picture.getcolors(2**24)) > 50
+
+
+def test_a_run_survives_the_end_of_whoever_reads_its_words(digits, tmp_path):
+    words = ["pretrain", "image", "--data", str(digits), "--out", str(tmp_path / "run"), "--steps", "4", "--batch", "8"]
+    words += ["--size", "tiny", "--workers", "0", "--device", "cpu"]
+    code = f"import sys; from maskkit.cli import main; sys.exit(main({words}))"
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    running.stdout.close()
+    assert running.wait() == 0 and (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_resume_says_which_settings_of_a_new_run_it_does_not_use(digits, tmp_path, capsys):
+    words = ["pretrain", "image", "--data", str(digits), "--out", str(tmp_path / "run"), "--batch", "8"]
+    words += ["--workers", "0", "--device", "cpu"]
+    assert main([*words, "--size", "tiny", "--steps", "1"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--resume", "--config", "no.json", "--steps", "2"]) == 0
+    assert "not used: --config no.json" in capsys.readouterr().err
+    assert main([*words, "--resume", "--preset", "simmim-tiny", "--steps", "3"]) == 0
+    assert "not used: --preset simmim-tiny" in capsys.readouterr().err
+
+
+def test_an_exit_with_words_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("maskkit.commands.doctor.main", lambda words: sys.exit("install foo first"))
+    assert main(["doctor"]) == 2 and capsys.readouterr().err == "maskkit: install foo first\n"
+    monkeypatch.setattr("maskkit.commands.doctor.main", lambda words: sys.exit())
+    assert main(["doctor"]) == 0

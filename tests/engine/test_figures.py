@@ -37,6 +37,13 @@ class Broken:
         return None
 
 
+class Failing(Broken):
+    """A source that raises no error of a sample."""
+
+    def read(self, key, rng):
+        raise RuntimeError("the disk is gone")
+
+
 class Said:
     """A log that keeps what it is told."""
 
@@ -97,6 +104,7 @@ def fail(*_):
         (None, None, "no figure: none of the first samples can be read"),
         (Broken(), refuse, "no figure: nothing to draw"),
         (Broken(), fail, "no figure: KeyError"),
+        (Failing(), fail, "no figure: the disk is gone"),
         (Broken(), lambda *_: None, "no figure: [Errno 2] No such file or directory"),
     ],
 )

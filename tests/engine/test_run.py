@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 from small import Small
 
 from maskkit.decoder import JointDecoder
@@ -160,3 +161,11 @@ def test_a_field_that_is_left_out_has_its_default_and_one_too_many_is_refused():
         from_plain(Nested, {"more": 1, "much": 2})
     with pytest.raises(ValueError, match="AdamW has no setting rate"):
         from_plain(Nested, {"optim": {"rate": 2}})
+
+
+def test_a_model_that_was_changed_after_it_was_built_is_refused_before_it_trains(folder):
+    model = Small().build()
+    model.decoder.head = torch.nn.Linear(model.decoder.head.in_features, 4, bias=False)
+    with pytest.raises(ValueError, match="changed after it was built and could not be saved: decoder.head.bias"):
+        folder.open(SETTINGS, model, "image")
+    assert not folder.path.exists()
