@@ -46,4 +46,4 @@ format: .venv/.installed-test
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest build dist *.egg-info demo
+	rm -rf .venv .venv-lowest build dist *.egg-info demo demo-audio moving shapes signals.png

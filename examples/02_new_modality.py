@@ -63,9 +63,9 @@ def main(out: Path = Path("signals.png"), steps: int = 400) -> None:
         axis.plot(filled[0], color="tab:orange", label="predicted")
         axis.plot(signal[0], color="gray", linestyle=":", label="hidden")
         axis.plot(seen[0], color="black", label="visible")
-    axes[0].legend(ncols=3, loc="upper right")
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, loc="outside upper right")
     axes[-1].set_xlabel("sample")
-    figure.savefig(out, dpi=110)
+    figure.savefig(out, dpi=110, bbox_inches="tight")
     print(out)
 
 

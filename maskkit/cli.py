@@ -32,7 +32,10 @@ RENAMED = {"shard": "pack", "cache": "transcode"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 2 wrong usage or data, 3 stopped by a signal after saving."""
+    """Run a command and return its exit code: 0 done, 2 wrong usage or data, 3 stopped by a signal after saving.
+
+    130 is an interruption before anything was to be saved, and 141 a reader of our output that has ended.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -71,7 +74,8 @@ def _run(words: list[str], debug: bool) -> int:
             traceback.print_exc()
         return _refuse(one_line(error))
     except KeyboardInterrupt:
-        return _refuse("interrupted")
+        _refuse("interrupted")
+        return 130  # as shells report SIGINT
 
 
 def _exit_code(exit_: SystemExit) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from maskkit.bench.workload import Run
+from maskkit.progress import track
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,7 @@ def precisions(which: Precision) -> "dict[str, torch.dtype]":
 def alternate(contenders: Mapping[str, Run], repeats: int, device: str) -> dict[str, float]:
     """Time functions in turn; returns each one's median in seconds. Two rounds warm up and do not count."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(repeats + 2):
+    for turn in track(range(repeats + 2), "rounds"):
         for name, run in contenders.items():
             _wait(device)
             began = time.perf_counter()

@@ -39,6 +39,8 @@ class Embed:
         device = pick_device(self.device)
         import_modules(self.modules)
         opened = open_run(self.run_folder)
+        if self.out.suffix.lower() != ".npz":
+            raise ValueError(f"--out must end in .npz, got {self.out}")
         source = opened.data.at(self.data).open(opened.model.tokenizer, train=False)
         found = embed(opened.model, source, pool=self.pool, batch=self.batch, device=device, workers=self.workers)
         labels = np.array([found.classes[n] if n >= 0 else "" for n in found.labels])

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -79,6 +80,13 @@ def _one_line(box: str, prog: str) -> str:
         r"\1 \3: the value must be \2",
         "; ".join(wrong + missing),
     )
+    choices = re.search(r"\((?:'[^']*',? ?)+\)|\(choose from [^)]*\)", text)
+    if choices is not None:  # a set's order differs from call to call, and None is no word to type
+        words = sorted(set(re.findall(r"'([^']*)'", choices[0])) - {"None"})
+        text = f"{text[: choices.start()]}{', '.join(words)}{text[choices.end() :]}"
+    unknown = text.partition("Unrecognized options: ")[2].split("; ")[0].split(", ")
+    if len(unknown) > 1 and os.path.exists(unknown[0]):
+        text = f"{len(unknown)} paths follow {unknown[0]}; quote a pattern, so that the shell does not expand it"
     return f"{text}; see {prog} --help"
 
 

@@ -42,6 +42,8 @@ class Reconstruct:
             raise ValueError(f"--limit must be at least 1, got {self.limit}")
         import_modules(self.modules)
         opened = open_run(self.run_folder)
+        if self.out.suffix.lower() != ".png":
+            raise ValueError(f"--out must end in .png, got {self.out}")
         samples = self._read(opened)
         batch = stack(samples)
         with torch.no_grad():
@@ -58,6 +60,9 @@ class Reconstruct:
         samples: list[Sample] = []
         for name in self.inputs:
             source = opened.data.at(name).open(opened.model.tokenizer, train=False)
+            left = num_items(source) - (self.limit - len(samples))
+            if left > 0:
+                say(f"{name}: {left} further samples are not drawn (--limit {self.limit})")
             for index in range(min(num_items(source), self.limit - len(samples))):
                 try:
                     samples.append(source.read(Key.of(index), generator(0)))

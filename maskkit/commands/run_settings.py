@@ -24,7 +24,8 @@ def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) ->
     """Return the settings of a run from its arguments. Values that are not given are chosen to fit the data."""
     where, resumes = _run_of(words), "--resume" in words
     folder = RunFolder(Path(where)) if where is not None else None
-    if folder is not None and folder.started and not {"-h", "--help"} & set(words):
+    known = folder is not None and (folder.started or (resumes and folder.has_settings))
+    if folder is not None and known and not {"-h", "--help"} & set(words):
         if not resumes:
             raise ValueError(f"{where} already holds a run; choose another --out, or continue it with --resume")
         before = restore_settings(folder, modality)
@@ -108,10 +109,11 @@ def _run_of(words: Sequence[str]) -> str | None:
 def _say_vain(run: Settings, taken: dict[str, str | None]) -> None:
     """Report a --method that differs from that of the resumed run, and flags that only a new run uses."""
     name = getattr(run.model, "name", None)
-    vain = [f"--method {taken['--method']} (the run has {name})"] if taken["--method"] not in (None, name) else []
-    vain += [f"{flag} {taken[flag]}" for flag in ("--config", "--preset") if taken[flag] is not None]
-    if vain:
-        say(f"a run keeps its settings; not used: {', '.join(vain)}")
+    if taken["--method"] not in (None, name):
+        say(f"a run keeps its method; not used: --method {taken['--method']} (the run has {name})")
+    for flag in ("--config", "--preset"):
+        if taken[flag] is not None:
+            say(f"a run keeps its settings; not used: {flag} {taken[flag]}")
 
 
 def save_settings(settings: Settings, modality: Modality, file: Path) -> None:

@@ -38,6 +38,8 @@ def import_modules(names: tuple[str, ...]) -> None:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
+            if name.endswith(".py"):
+                raise ValueError(f"--import {name}: name the module without .py: {name[:-3]}") from error
             missing = error.name or name
             if not f"{name}.".startswith(f"{missing}."):  # the module exists, but one of its imports does not
                 raise ValueError(f"--import {name} failed: {error}") from error

@@ -106,9 +106,9 @@ def _read_some(source: Source) -> tuple[list[Sample], float]:
     """Return up to TRIALS samples, and the samples read per second. Raises ValueError if none can be read."""
     samples: list[Sample] = []
     bad: BadSampleError | None = None
-    began = time.perf_counter()
+    began = first = time.perf_counter()
     for tried, key in enumerate(trial_keys(source, 4 * TRIALS)):
-        late = tried >= 4 * TRIALS or time.perf_counter() - began > READ_SECONDS
+        late = tried >= 4 * TRIALS or (len(samples) > 1 and time.perf_counter() - first > READ_SECONDS)
         if samples and (late or len(samples) == TRIALS):
             break
         try:
@@ -116,7 +116,7 @@ def _read_some(source: Source) -> tuple[list[Sample], float]:
         except BadSampleError as error:  # unreadable samples are counted during training
             bad = bad or error
             continue
-        if len(samples) == 1:  # the first sample opens files that stay open
+        if len(samples) == 1:  # the first sample imports libraries and opens files that stay open
             first = time.perf_counter()
     if not samples:
         raise ValueError(f"none of {tried + 1} samples can be read (the first: {bad}); fix the data")

@@ -16,7 +16,7 @@ from maskkit.engine.checkpoints import Checkpoints, TrainState
 from maskkit.engine.device import check_device, keep_freed_memory
 from maskkit.engine.distributed import World, distribute, full_tensor, init_distributed
 from maskkit.engine.figures import Draw, draw_some
-from maskkit.engine.forecast import forecast
+from maskkit.engine.forecast import Forecast, forecast
 from maskkit.engine.log import Log, NullLog
 from maskkit.engine.manifest import Progress
 from maskkit.engine.meters import Meters
@@ -135,9 +135,7 @@ class Run:
                 f"the data set has {len(source)} samples, {progress.samples} when the run was saved: "
                 "their order changes here"
             )
-        for line in expected.lines(
-            steps=steps, batch=settings.batch or 1, processes=world.size, workers=settings.workers
-        ):
+        for line in _plan(expected, settings, world, state.step, steps):
             say(line)
         assert settings.optim.lr is not None and settings.min_lr is not None and settings.batch is not None
         rates = WarmupCosine(peak=settings.optim.lr, steps=steps, warmup=warmup, min_lr=settings.min_lr)
@@ -305,6 +303,15 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
             run.checkpoints.finish()
             log.say(f"stopped at step {state.step} of {steps} and saved; continue with --resume")
             raise Stopped(3)
+
+
+def _plan(expected: Forecast, settings: Settings, world: World, step: int, steps: int) -> list[str]:
+    """Return what is left to do and how long it takes, for the user."""
+    if step >= steps:
+        return [f"the run is complete: {step} of {steps} steps; raise --steps to train further"]
+    batch, workers = settings.batch or 1, settings.workers
+    lines = expected.lines(steps=steps - step, batch=batch, processes=world.size, workers=workers)
+    return [f"continues at step {step} of {steps}", *lines] if settings.resume else lines
 
 
 def report(text: str) -> None:

@@ -114,6 +114,11 @@ class RunFolder:
         return (self.path / "config.json").exists() and trained
 
     @property
+    def has_settings(self) -> bool:
+        """Whether the folder holds the settings of a run, even if it has not begun to train."""
+        return (self.path / "config.json").is_file()
+
+    @property
     def metrics(self) -> Path:
         """The metrics, one JSON object per logged step."""
         return self.path / "metrics.jsonl"

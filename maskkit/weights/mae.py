@@ -77,7 +77,9 @@ def named(state: Mapping[str, Tensor], model: MaskedModel, layout: str) -> dict[
     """Return weights with the authors' names and the encoder's table. The layout adds the decoder's table."""
     tokenizer = patch_tokenizer(model, layout)
     if len(tokenizer.size) != 2:
-        raise ValueError(f"layout {layout} holds models of images or spectrograms; for videos choose videomae or hf")
+        raise ValueError(
+            f"layout {layout} holds models of images or spectrograms; for videos choose videomae or hf, or maskkit"
+        )
     state = {name: tensor for name, tensor in state.items() if ".positions." not in name}
     renamed, unknown = rename(state, {ours: theirs for theirs, ours in (ENCODER | DECODER).items()})
     if unknown:

@@ -46,6 +46,7 @@ def from_maskkit(state: Mapping[str, Tensor], model: MaskedModel) -> dict[str, T
     encoder = {name: x for name, x in state.items() if name.startswith("encoder.") and name != "encoder.mask_token"}
     if transformer(model).prefix.shape[1] != 1:
         raise ValueError(
-            f"layout timm writes one class token, this encoder has {transformer(model).prefix.shape[1]} prefix tokens"
+            f"layout timm writes one class token, this encoder has {transformer(model).prefix.shape[1]} prefix tokens; "
+            "choose layout maskkit"
         )
     return mae.from_maskkit(encoder, model, "timm")

@@ -67,7 +67,8 @@ def patch_tokenizer(model: MaskedModel, layout: str) -> Patches:
     """Return the tokenizer of a model of patches. Raises ValueError for other models."""
     if not isinstance(model.tokenizer, Patches):
         raise ValueError(
-            f"layout {layout} holds patch models; this one's tokenizer is {type(model.tokenizer).__name__}"
+            f"layout {layout} holds patch models; this one's tokenizer is {type(model.tokenizer).__name__}; "
+            "choose layout maskkit"
         )
     return model.tokenizer
 

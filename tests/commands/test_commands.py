@@ -324,3 +324,32 @@ def test_an_exit_with_words_is_one_line(monkeypatch, capsys):
     assert main(["doctor"]) == 2 and capsys.readouterr().err == "maskkit: install foo first\n"
     monkeypatch.setattr("maskkit.commands.doctor.main", lambda words: sys.exit())
     assert main(["doctor"]) == 0
+
+
+def test_a_run_that_was_killed_before_its_first_row_keeps_its_settings(digits, tmp_path, capsys):
+    words = ["pretrain", "image", "--data", str(digits), "--out", str(tmp_path / "run"), "--batch", "8"]
+    words += ["--workers", "0", "--device", "cpu", "--size", "tiny", "--steps", "2", "--save-every", "100"]
+    assert main(words) == 0
+    (tmp_path / "run" / "metrics.jsonl").write_text("")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    capsys.readouterr()
+    assert main(["pretrain", "image", "--out", str(tmp_path / "run"), "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert "continues at step 0 of 2" in said and "2 steps of 8 samples" in said
+    assert main(["pretrain", "image", "--out", str(tmp_path / "run"), "--resume"]) == 0
+    assert "the run is complete: 2 of 2 steps; raise --steps" in capsys.readouterr().err
+
+
+def test_files_of_another_kind_are_refused(run, pictures, tmp_path, capsys):
+    for command, out, wanted in (("embed", "x.csv", ".npz"), ("reconstruct", "x.svg", ".png")):
+        data = ["--data", str(pictures)] if command == "embed" else [str(pictures)]
+        assert main([command, str(run), *data, "--out", str(tmp_path / out)]) == 2
+        assert f"--out must end in {wanted}" in capsys.readouterr().err
+    assert main(["embed", str(run), "--out", "x.npz", "--import", "my_parts.py", "--data", "x"]) == 2
+    assert "name the module without .py: my_parts" in capsys.readouterr().err
+
+
+def test_a_pattern_that_the_shell_expanded_is_recognised(pictures, tmp_path, capsys):
+    paths = sorted(str(path) for path in pictures.rglob("*.png"))[:4]
+    assert main(["pretrain", "image", "--out", str(tmp_path / "run"), "--data", *paths]) == 2
+    assert "3 paths follow" in capsys.readouterr().err
