@@ -30,6 +30,11 @@ class Cloud:
     features: dict[str, Array] = field(default_factory=dict)
     triangles: NDArray[np.int64] | None = None
 
+    @property
+    def is_mesh(self) -> bool:
+        """Whether there are triangles."""
+        return self.triangles is not None and len(self.triangles) > 0
+
 
 def sample_cloud(cloud: Cloud, names: Sequence[Feature], rng: torch.Generator, at_least: int) -> Float[Tensor, "P C"]:
     """Return a cloud's points as float32, moved near the origin; a mesh is sampled evenly by area, ``at_least`` times.
@@ -37,7 +42,7 @@ def sample_cloud(cloud: Cloud, names: Sequence[Feature], rng: torch.Generator, a
     A mesh's normals are those of its triangles. Raises ValueError for a feature it lacks.
     """
     offset = cloud.xyz.mean(axis=0)  # subtracted in float64: float32 would lose the digits of large coordinates
-    if cloud.triangles is None or not len(cloud.triangles):
+    if cloud.triangles is None or not cloud.is_mesh:
         parts = [cloud.xyz - offset, *(_feature(cloud, name) for name in names)]
         return torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))
     corners = (cloud.xyz - offset)[cloud.triangles]
@@ -68,17 +73,20 @@ def _feature(cloud: Cloud, name: str) -> Array:
     return cloud.features[name]
 
 
-def keep_finite(cloud: Cloud) -> Cloud:
-    """Leave out points that are not finite, and triangles that use one. Raises ValueError when too little is left.
+def keep_finite(cloud: Cloud, names: Sequence[Feature] = ()) -> Cloud:
+    """Leave out points that are not finite, and triangles that use one. Raises ValueError if too little is left.
 
-    A cloud needs at least two distinct points.
+    A point is finite if its coordinates and its features called ``names`` are; features that nobody asked for do not
+    matter, and neither do the normals of a mesh, which follow from its triangles. A cloud needs at least two distinct
+    points.
     """
     if len(cloud.xyz) == 0:
         raise ValueError("holds no points")
     # float32 ends at 3e38, and distances are squared. The comparison is False for NaN.
     good: NDArray[np.bool_] = np.all(np.abs(cloud.xyz) < 1e15, axis=1)
-    for values in cloud.features.values():
-        good &= np.isfinite(values).all(axis=1)
+    for name in names:
+        if name in cloud.features and not (name == "normals" and cloud.is_mesh):
+            good &= np.isfinite(cloud.features[name]).all(axis=1)
     if not good.any():
         raise ValueError(f"none of its {len(good)} points is finite")
     if not good.all():
@@ -92,7 +100,15 @@ def keep_finite(cloud: Cloud) -> Cloud:
     return cloud
 
 
-def scale_colours(values: NDArray[np.generic]) -> Array:
-    """Return colours [P 3] in 0..1: 16-bit values are divided by 65535, other integers by 255, floats are kept."""
-    full = 65535.0 if values.dtype == np.uint16 else 255.0 if values.dtype.kind in "iu" else 1.0
+def scale_integers(values: NDArray[np.generic]) -> Array:
+    """Return colours or intensities [P F] in 0..1. The type of the values and the greatest one tell what stands for 1.
+
+    16-bit values that all fit into 8 bits are 8-bit ones in wider fields (LAS 1.4, table 7, asks for 16 bits, and many
+    writers do not comply). Floats above 1 run to 255.
+    """
+    most = values.max(initial=0, where=np.isfinite(values)) if values.dtype.kind == "f" else values.max(initial=0)
+    if values.dtype.kind == "f":
+        full = 255.0 if 1 < most <= 255 else 65535.0 if most > 255 else 1.0
+    else:
+        full = 65535.0 if values.dtype.itemsize > 1 and most > 255 else 255.0
     return values.astype(np.float64) / full

@@ -143,11 +143,11 @@ class Clouds(FileSource):
         """Return a cloud, transformed. Raises BadSampleError."""
         path = self.path(key.index)
         if isinstance(self.files, Paths):
-            cloud = read_cloud(path, self.backend)
+            cloud = read_cloud(path, self.backend, self.features)
         else:
             with self.files.local(key.index) as copy:  # a member of a tar shard is copied: some readers take only paths
                 try:
-                    cloud = read_cloud(copy, self.backend)
+                    cloud = read_cloud(copy, self.backend, self.features)
                 except BadSampleError as error:
                     raise BadSampleError(path, error.reason) from None
         try:
@@ -177,7 +177,7 @@ class StoredCloud:
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Float[Tensor, "P C"]:
         """Return a cloud, transformed. Raises BadSampleError."""
         with one_bad_sample(path):
-            cloud = finite_points(cloud_of_columns(np.asarray(stored)), path)
+            cloud = finite_points(cloud_of_columns(np.asarray(stored)), path, self.features)
             return self.transform(sample_cloud(cloud, self.features, rng, 0), rng)
 
 

@@ -2,23 +2,26 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from maskkit.data.source import BadSampleError
-from maskkit.modalities.points.cloud import Cloud, keep_finite
-from maskkit.modalities.points.formats import las, mesh, npy, pcd, ply, text, with_open3d
+from maskkit.modalities.points.cloud import Cloud, Feature, keep_finite
+from maskkit.modalities.points.formats import kitti, las, mesh, npy, obj, pcd, ply, text, with_open3d
 
 READERS: dict[str, Callable[[str], Cloud]] = {
     ".ply": ply.read,
     ".pcd": pcd.read,
-    ".obj": mesh.read,
+    ".obj": obj.read,
     ".off": mesh.read,
     ".stl": mesh.read,
     ".xyz": text.read,
     ".pts": text.read,
+    ".asc": text.read,
+    ".txt": text.read,
+    ".bin": kitti.read,
     ".npy": npy.read,
     ".npz": npy.read,
     ".las": las.read,
@@ -28,11 +31,12 @@ SUFFIXES = tuple(READERS)
 Backend = Literal["auto", "open3d"]
 
 
-def read_cloud(path: str, backend: Backend = "auto") -> Cloud:
+def read_cloud(path: str, backend: Backend = "auto", features: Sequence[Feature] = ()) -> Cloud:
     """Read a file by the format of its suffix. Raises BadSampleError for a broken file.
 
-    Points that are not finite are left out, and so are triangles that use one. Coordinates are float64, since surveys
-    give metres from the equator. ``backend`` "open3d" reads PLY and PCD clouds by open3d, which must be installed.
+    Points whose coordinates or ``features`` are not finite are left out, and so are triangles that use one. Coordinates
+    are float64, since surveys give metres from the equator. ``backend`` "open3d" reads PLY and PCD clouds by open3d,
+    which must be installed.
     """
     suffix = Path(path).suffix.lower()
     check_file(path)
@@ -41,22 +45,28 @@ def read_cloud(path: str, backend: Backend = "auto") -> Cloud:
     with one_bad_sample(path):
         read = with_open3d.read if backend == "open3d" and _is_open3ds(path, suffix) else READERS[suffix]
         cloud = read(path)
-    return finite_points(cloud, path)
+    return finite_points(cloud, path, features)
 
 
-def finite_points(cloud: Cloud, path: str) -> Cloud:
+def finite_points(cloud: Cloud, path: str, features: Sequence[Feature] = ()) -> Cloud:
     """Remove points that are not finite. Raises BadSampleError if fewer than two distinct points are left."""
     try:
-        return keep_finite(cloud)
+        return keep_finite(cloud, features)
     except ValueError as error:
         raise BadSampleError(path, str(error)) from None
 
 
 def _is_open3ds(path: str, suffix: str) -> bool:
-    """Check the header of a PLY or PCD file, and tell whether it is a cloud that open3d may read."""
+    """Check the header of a PLY or PCD file, and tell whether it is a cloud that open3d may read.
+
+    open3d writes beyond its memory and ends the process on PCD files with fields of one name, of several numbers, or
+    with one or two of three normals (isl-org/Open3D#6437). Such files are read by numpy.
+    """
     if suffix == ".pcd":
-        pcd.read_header(path)
-        return True
+        fields = pcd.read_header(path).fields
+        names = [field.name for field in fields]
+        normals = sum(name in pcd.NORMALS for name in names)
+        return len(set(names)) == len(names) and all(field.count == 1 for field in fields) and normals in (0, 3)
     return suffix == ".ply" and not ply.read_header(path).count("face")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from maskkit.modalities.points.cloud import Cloud
+from maskkit.modalities.points.cloud import Cloud, scale_integers
 
 
 def cloud_of_columns(table: NDArray[np.generic]) -> Cloud:
@@ -25,5 +25,5 @@ def cloud_of_columns(table: NDArray[np.generic]) -> Cloud:
         if count != 7 and unit.mean() > 0.95:
             features["normals"] = three
         elif known.min() >= 0 and known.max() <= 255:
-            features["colours"] = three / (255 if known.max() > 1 else 1)
+            features["colours"] = scale_integers(three)
     return Cloud(values[:, :3], features)

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from maskkit.modalities.points.cloud import Cloud
+from maskkit.modalities.points.cloud import Cloud, scale_integers
 from maskkit.modalities.points.formats.headers import check_room, read_head
 
 
@@ -16,11 +16,14 @@ def read(path: str) -> Cloud:
         raise ImportError(f"{path}: LAS files are read by laspy; pip install 'maskkit[points]'")
     import laspy
 
+    if path.lower().endswith(".laz") and not laspy.LazBackend.detect_available():
+        raise ImportError(f"{path}: LAZ files are unpacked by lazrs; pip install 'laspy[lazrs]' or 'maskkit[points]'")
+
     check_header(path)
     las = laspy.read(path)
-    features = {"intensity": np.asarray(las.intensity, np.float64)[:, None] / 65535}
+    features = {"intensity": scale_integers(np.asarray(las.intensity)[:, None])}
     if {"red", "green", "blue"} <= set(las.point_format.dimension_names):
-        features["colours"] = np.stack([las.red, las.green, las.blue], axis=1).astype(np.float64) / 65535
+        features["colours"] = scale_integers(np.stack([las.red, las.green, las.blue], axis=1))
     return Cloud(np.stack([las.x, las.y, las.z], axis=1).astype(np.float64), features)
 
 

@@ -1,9 +1,10 @@
-"""Triangle meshes (PLY, OBJ, OFF, STL), read by trimesh."""
+"""Triangle meshes (PLY, OFF, STL), read by trimesh."""
 
 import importlib
 import importlib.util
+import io
 from pathlib import Path
-from typing import Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,11 +24,13 @@ class _Mesh(Protocol):
 
 
 class _Trimesh(Protocol):
-    def load_mesh(self, path: str, *, process: bool, skip_materials: bool) -> _Mesh: ...
+    def load_mesh(self, file: BinaryIO, *, file_type: str, process: bool) -> _Mesh: ...
 
 
-def read(path: str) -> Cloud:
-    """Read a mesh: vertices, triangles and, where vertices have them, colours. Raises ImportError without trimesh.
+def read(path: str, content: bytes | None = None) -> Cloud:
+    """Read a mesh: vertices, triangles and, where vertices have them, colours. Without triangles it is a cloud.
+
+    ``content`` is read instead of the file. Raises ImportError without trimesh, ValueError for a broken file.
 
     trimesh's errors are Python's. open3d ends the process where a polygon names a point that is not there.
     """
@@ -35,13 +38,14 @@ def read(path: str) -> Cloud:
         raise ImportError(f"{path}: meshes are read by trimesh; pip install 'maskkit[points]'")
     trimesh = cast(_Trimesh, importlib.import_module("trimesh"))
     try:
-        mesh = trimesh.load_mesh(path, process=False, skip_materials=True)
+        file = io.BytesIO(Path(path).read_bytes() if content is None else content)
+        mesh = trimesh.load_mesh(file, file_type=Path(path).suffix[1:].lower(), process=False)
         xyz, triangles = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
     except Exception as error:
         raise ValueError(f"broken, or no {Path(path).suffix[1:].upper()} file ({error})") from error
-    if len(triangles) == 0:
+    if len(triangles) == 0 and Path(path).suffix.lower() == ".stl":  # its points are those of its triangles
         raise ValueError("holds no triangles")
-    if not (0 <= triangles.min() and triangles.max() < len(xyz)):
+    if len(triangles) and not (0 <= triangles.min() and triangles.max() < len(xyz)):
         raise ValueError("a triangle names a point that is not there")
     coloured = mesh.visual.kind == "vertex"
     features = {"colours": np.asarray(mesh.visual.vertex_colors)[:, :3] / 255} if coloured else {}

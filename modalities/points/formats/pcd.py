@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskkit.modalities.points.cloud import Array, Cloud, scale_colours
+from maskkit.modalities.points.cloud import Array, Cloud, scale_integers
 from maskkit.modalities.points.formats import lzf
 from maskkit.modalities.points.formats.ascii import parse_numbers
 from maskkit.modalities.points.formats.headers import check_counts, check_room, read_head
 
-_NORMALS = ("normal_x", "normal_y", "normal_z")
+NORMALS = ("normal_x", "normal_y", "normal_z")
 _SIZES = {"F": (4, 8), "I": (1, 2, 4, 8), "U": (1, 2, 4, 8)}
 
 
@@ -142,8 +142,8 @@ def _compressed(content: bytes, header: Header) -> Columns:
 
 def _cloud(columns: Columns) -> Cloud:
     features: dict[str, Array] = {}
-    if set(_NORMALS) <= columns.keys():
-        features["normals"] = _stack(columns, _NORMALS)
+    if set(NORMALS) <= columns.keys():
+        features["normals"] = _stack(columns, NORMALS)
     packed = columns.get("rgb", columns.get("rgba"))
     if packed is not None and packed.dtype.itemsize == 4:
         features["colours"] = _unpack_colours(packed)
@@ -159,4 +159,4 @@ def _stack(columns: Columns, names: tuple[str, ...]) -> Array:
 def _unpack_colours(packed: NDArray[np.generic]) -> Array:
     """Return colours in 0..1 of 0xRRGGBB, which PCL writes as an integer or as the float with the same bits."""
     bits = np.ascontiguousarray(packed).view(np.uint32)
-    return scale_colours(np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8))
+    return scale_integers(np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8))

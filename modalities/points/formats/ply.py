@@ -6,11 +6,12 @@ A file of vertices is read by numpy, one with faces by trimesh. Turk 1994, "The 
 import os
 from dataclasses import dataclass
 from itertools import takewhile
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskkit.modalities.points.cloud import Array, Cloud, scale_colours
+from maskkit.modalities.points.cloud import Array, Cloud, scale_integers
 from maskkit.modalities.points.formats import mesh, with_open3d
 from maskkit.modalities.points.formats.ascii import parse_numbers
 from maskkit.modalities.points.formats.headers import check_counts, check_room, read_head
@@ -59,12 +60,19 @@ def read(path: str) -> Cloud:
     """Read a PLY file: a cloud, or a mesh where it has faces."""
     header = read_header(path)
     if header.count("face"):
-        return mesh.read(path)
+        return mesh.read(path, _plain(path, header))
     before = list(takewhile(lambda element: element.name != "vertex", header.elements))
     vertex = header.elements[len(before)]
     if vertex.has_lists or any(element.has_lists for element in before):
         return with_open3d.read(path)  # records of differing size before or among the vertices
     return _cloud(_binary(path, header, before, vertex) if header.byte_order else _ascii(path, header, before, vertex))
+
+
+def _plain(path: str, header: Header) -> bytes:
+    """Return the file without comments in its header: trimesh expects the format in the second line."""
+    content = Path(path).read_bytes()
+    lines = content[: header.start].splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith((b"comment", b"obj_info"))) + content[header.start :]
 
 
 def read_header(path: str) -> Header:
@@ -137,5 +145,5 @@ def _cloud(columns: dict[str, NDArray[np.generic]]) -> Cloud:
     for feature, names in _FEATURES.items():
         if set(names) <= columns.keys():
             values = np.stack([columns[name] for name in names], axis=1)
-            features[feature] = scale_colours(values) if feature == "colours" else values.astype(np.float64)
+            features[feature] = scale_integers(values) if feature == "colours" else values.astype(np.float64)
     return Cloud(np.stack([columns[name].astype(np.float64) for name in "xyz"], axis=1), features)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from maskkit.modalities.points.cloud import Array, Cloud, scale_colours
+from maskkit.modalities.points.cloud import Array, Cloud, scale_integers
 
 _NAMES = {"normals": "normals", "colours": "colors", "intensity": "intensity"}
 
@@ -28,7 +28,7 @@ def read(path: str) -> Cloud:
     for ours, theirs in _NAMES.items():
         if theirs in values:
             columns = values[theirs].reshape(len(values[theirs]), -1)
-            features[ours] = scale_colours(columns) if ours == "colours" else columns.astype(np.float64)
+            features[ours] = scale_integers(columns) if ours == "colours" else columns.astype(np.float64)
     return Cloud(values["positions"].astype(np.float64), features)
 
 

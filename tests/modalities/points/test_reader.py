@@ -127,7 +127,7 @@ def test_large_coordinates_keep_their_digits(tmp_path, write_cloud):
         ("a.off", b"OFF\n99999999 1 0\n0 0 0", "broken, or no OFF"),
         ("a.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n4 0 1 2 9\n", "broken, or no OFF|names a point that is not there"),
         ("a.stl", b"\x00" * 80 + b"\xff\xff\xff\x7f" + b"1" * 50, "no triangles"),
-        ("a.obj", b"\x00\x01garbage" * 50, "no triangles"),
+        ("a.obj", b"\x00\x01garbage" * 50, "no OBJ file"),
         ("a.xyz", b"one two three\n", "cannot be read"),
         ("a.npy", b"\x93NUMPY garbage", "cannot be read"),
         ("a.las", b"LASFgarbage" * 40, "cannot be read"),
@@ -182,3 +182,94 @@ print(ends["read"], ends["bad"])
     assert result.returncode == 0, (result.returncode, result.stderr[-600:])
     read, bad = map(int, result.stdout.split()[-2:])
     assert read > 50 and bad > 50
+
+
+MESHIO = "ply\ncomment made by meshio\nformat ascii 1.0\nelement vertex 4\n"
+AXES = "property float x\nproperty float y\nproperty float z\n"
+CORNERS = "0 0 0\n1 0 0\n0 1 0\n1 1 0\n"
+
+
+def test_a_ply_may_have_a_comment_before_its_format(tmp_path):
+    """Nschloe/meshio#906."""
+    (tmp_path / "a.ply").write_text(f"{MESHIO}{AXES}end_header\n{CORNERS}")
+    assert read_cloud(str(tmp_path / "a.ply")).xyz.shape == (4, 3)
+    faces = "element face 2\nproperty list uchar int vertex_indices\nend_header\n"
+    (tmp_path / "a.ply").write_text(f"{MESHIO}obj_info x\n{AXES}{faces}{CORNERS}3 0 1 2\n3 1 2 3\n")
+    assert read_cloud(str(tmp_path / "a.ply")).triangles.tolist() == [[0, 1, 2], [1, 2, 3]]
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".off", ".obj"])
+def test_meshes_without_faces_are_clouds(tmp_path, suffix):
+    heads = {".ply": f"ply\nformat ascii 1.0\nelement vertex 4\n{AXES}end_header\n", ".off": "OFF\n4 0 0\n", ".obj": ""}
+    lines = "".join(f"{'v ' if suffix == '.obj' else ''}{line}\n" for line in CORNERS.splitlines())
+    (tmp_path / f"a{suffix}").write_text(heads[suffix] + lines)
+    cloud = read_cloud(str(tmp_path / f"a{suffix}"))
+    assert sample_cloud(cloud, (), rng(), 100).shape == (4, 3)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pcd", ".ply", ".xyz"])
+def test_only_features_that_are_asked_for_must_be_finite(tmp_path, suffix):
+    nothing = np.full((50, 3), np.nan, dtype=np.float32)
+    nothing[:5] = UNIT[:5]
+    table = np.concatenate([XYZ, nothing], axis=1)
+    heads = {
+        ".ply": f"ply\nformat ascii 1.0\nelement vertex 50\n{AXES}"
+        "property float nx\nproperty float ny\nproperty float nz\nend_header",
+        ".pcd": "VERSION 0.7\nFIELDS x y z normal_x normal_y normal_z\nSIZE 4 4 4 4 4 4\nTYPE F F F F F F\n"
+        "COUNT 1 1 1 1 1 1\nWIDTH 50\nHEIGHT 1\nPOINTS 50\nDATA ascii",
+    }
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npy":
+        np.save(path, table)
+    else:
+        np.savetxt(path, table, header=heads.get(suffix, ""), comments="")
+    assert len(read_cloud(str(path)).xyz) == 50
+    assert len(read_cloud(str(path), features=("normals",)).xyz) == 5
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_colours_and_intensities_of_las_run_to_1(tmp_path, bits):
+    laspy = pytest.importorskip("laspy")
+    las = laspy.create(point_format=2, file_version="1.2")
+    las.x, las.y, las.z = XYZ.T.astype(np.float64)
+    full = 2**bits - 1
+    las.red = las.green = las.intensity = np.linspace(0, full, 50).round().astype(np.uint16)
+    las.write(tmp_path / "a.las")
+    cloud = read_cloud(str(tmp_path / "a.las"))
+    expected = np.linspace(0, full, 50).round() / full
+    np.testing.assert_allclose(cloud.features["colours"][:, 0], expected)
+    np.testing.assert_allclose(cloud.features["intensity"][:, 0], expected)
+
+
+def test_float_colours_up_to_255_run_to_1(tmp_path):
+    colours = "property float red\nproperty float green\nproperty float blue\n"
+    head = f"ply\nformat ascii 1.0\nelement vertex 50\n{AXES}{colours}end_header"
+    np.savetxt(tmp_path / "a.ply", np.concatenate([XYZ, BYTES], axis=1), header=head, comments="")
+    np.testing.assert_allclose(read_cloud(str(tmp_path / "a.ply")).features["colours"], BYTES / 255, atol=1e-6)
+
+
+ODD = [  # fields, sizes, types, counts of files that open3d writes beyond its memory for (isl-org/Open3D#6437)
+    ("x y z _ intensity ring _", "4 4 4 1 4 2 1", "F F F U F U U", "1 1 1 4 1 1 10"),
+    ("x y z normal_x", "4 4 4 4", "F F F F", "1 1 1 1"),
+    ("x y z normal_z normal_y", "4 4 4 4 4", "F F F F F", "1 1 1 1 1"),
+    ("x y z i i", "4 4 4 4 4", "F F F F F", "1 1 1 1 1"),
+]
+
+
+def test_pcd_files_that_open3d_dies_of_are_read(tmp_path):
+    for number, (fields, sizes, kinds, counts) in enumerate(ODD):
+        widths = [int(size) * int(count) for size, count in zip(sizes.split(), counts.split(), strict=True)]
+        records = np.zeros((50, sum(widths)), dtype=np.uint8)
+        records[:, :12] = XYZ.view(np.uint8)
+        head = f"VERSION 0.7\nFIELDS {fields}\nSIZE {sizes}\nTYPE {kinds}\nCOUNT {counts}\nWIDTH 50\nHEIGHT 1\n"
+        path = tmp_path / f"{number}.pcd"
+        path.write_bytes(f"{head}POINTS 50\nDATA binary\n".encode() + records.tobytes())
+        np.testing.assert_array_equal(read_cloud(str(path)).xyz, XYZ.astype(np.float64))
+    pytest.importorskip("open3d")
+    code = (  # in a process of its own, because open3d would end this one
+        "import sys, numpy; from maskkit.modalities.points.reader import read_cloud; "
+        "numpy.save(sys.argv[1], [read_cloud(path, 'open3d').xyz for path in sys.argv[2:]])"
+    )
+    paths = sorted(tmp_path.glob("*.pcd"))
+    subprocess.run([sys.executable, "-c", code, tmp_path / "out.npy", *paths], check=True, capture_output=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.stack([XYZ.astype(np.float64)] * len(ODD)))
