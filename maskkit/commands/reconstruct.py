@@ -54,7 +54,7 @@ class Reconstruct:
 
     def _read(self, opened: OpenRun) -> "list[Sample]":
         """Return at most ``limit`` samples. Files that cannot be read are reported and left out."""
-        from maskkit.data.source import BadSampleError, Key, num_items
+        from maskkit.data.source import BadSampleError, Key, num_items, read_sample
         from maskkit.seeds import generator
 
         samples: list[Sample] = []
@@ -65,7 +65,7 @@ class Reconstruct:
                 say(f"{name}: {left} further samples are not drawn (--limit {self.limit})")
             for index in range(min(num_items(source), self.limit - len(samples))):
                 try:
-                    samples.append(source.read(Key.of(index), generator(0)))
+                    samples.append(read_sample(source, Key.of(index), generator(0)))
                 except BadSampleError as error:
                     say(f"left out {error}")
         if not samples:

@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from maskkit.batches import Fields, Sample, stack
 from maskkit.data.samples import samples_in_order
 from maskkit.data.skips import Skips
-from maskkit.data.source import Bad, BadSampleError, Key, Source, epoch_order, num_items
+from maskkit.data.source import Bad, BadSampleError, Key, Source, epoch_order, num_items, read_sample
+from maskkit.data.workers import Reading, silence_limit, watched
 from maskkit.seeds import generator
 
 ATTEMPTS = 100  # attempts to replace a broken sample
@@ -81,6 +82,7 @@ class _Samples(Dataset[Read]):
 
     source: Source
     seed: int
+    reading: Reading
 
     def __getitem__(self, key: Key) -> Read:
         bad: list[Bad] = []
@@ -89,7 +91,9 @@ class _Samples(Dataset[Read]):
             try:
                 # Seeds do not depend on the repeat, so that the repeats of an item have the same state and
                 # replacements.
-                return key, self.source.read(wanted, generator(self.seed, key.epoch, key.index, attempt)), bad
+                with self.reading.item(wanted.index):
+                    rng = generator(self.seed, key.epoch, key.index, attempt)
+                    return key, read_sample(self.source, wanted, rng), bad
             except BadSampleError as error:
                 bad.append((error.path, error.reason))
             redraw = generator(self.seed, key.epoch, key.index, attempt, 1)
@@ -124,22 +128,25 @@ def _leave_group(worker: int) -> None:
 def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]:
     """Read the micro-batches of a stream in ``workers`` processes.
 
-    Raises ValueError if too many samples in a row cannot be read, or samples do not stack.
+    Raises ValueError if too many samples in a row cannot be read, or samples do not stack, and LoaderDiedError if a
+    process dies or gives nothing.
     """
+    reading = Reading(workers)
     loader: DataLoader[Batch] = DataLoader(
-        _Samples(source, stream.seed),  # type: ignore[arg-type]  # Dataset cannot say that keys are no integers
+        _Samples(source, stream.seed, reading),  # type: ignore[arg-type]  # Dataset cannot say that keys are no integers
         batch_sampler=stream,
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        timeout=silence_limit() if workers else 0,
         # Children of this process end when it is killed. Those of a fork server (the default of Python 3.14) watch the
         # server and stay.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         worker_init_fn=_leave_group,
         generator=generator(stream.seed),  # otherwise starting the workers would draw from torch's global generator
     )
-    for batch in loader:
+    for batch in watched(loader, source, reading):
         if batch.failure:
             raise ValueError(batch.failure)
         yield batch

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from maskkit.batches import Sample
-from maskkit.data.source import Bad, BadSampleError, Key, Source, keys_in_order, num_items
+from maskkit.data.source import Bad, BadSampleError, Key, Source, keys_in_order, num_items, read_sample
 from maskkit.seeds import generator
 
 TRIES = 1000  # maximum number of attempts to find readable samples
@@ -23,7 +23,7 @@ def samples_in_order(source: Source, bad: Callable[[Bad], object]) -> Iterator[t
     """
     for key in keys_in_order(source):
         try:
-            sample = source.read(key, generator(0, key.index))
+            sample = read_sample(source, key, generator(0, key.index))
         except BadSampleError as error:
             bad((error.path, error.reason))
         else:
@@ -40,7 +40,7 @@ def first_samples(source: Source, count: int) -> list[Sample]:
         if len(found) == count:
             break
         try:
-            found.append(source.read(Key.of(index), generator(0, index)))
+            found.append(read_sample(source, Key.of(index), generator(0, index)))
         except BadSampleError:
             continue
     return found

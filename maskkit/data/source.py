@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from maskkit.batches import Sample
+from maskkit.data.limits import TooSlowError, time_limit
 from maskkit.files import BadSampleError as BadSampleError
+from maskkit.files import short_reason
 from maskkit.seeds import generator
 
 Bad = tuple[str, str]  # path, reason
@@ -61,6 +63,25 @@ class Source(Protocol):
 
     def label(self, index: int) -> str | None:
         """Return the class of an item, or None if it has no class."""
+
+
+def read_sample(source: Source, key: Key, rng: torch.Generator) -> Sample:
+    """Read a sample. Whatever a file makes a reader do becomes a BadSampleError of that file with a short reason.
+
+    Errors of decoders are of any class, and a damaged file can bring each about. Missing libraries (ImportError) are no
+    fault of a file. ``time_limit`` holds.
+    """
+    try:
+        with time_limit():
+            return source.read(key, rng)
+    except (BadSampleError, ImportError):
+        raise
+    except MemoryError:
+        raise BadSampleError(source.path(key.index), "needs more memory than there is") from None
+    except TooSlowError as error:
+        raise BadSampleError(source.path(key.index), str(error)) from None
+    except Exception as error:
+        raise BadSampleError(source.path(key.index), f"cannot be read: {short_reason(error)}") from error
 
 
 def num_items(source: Source) -> int:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskkit.batches import Fields, Sample, stack
 from maskkit.data.samples import trial_keys
-from maskkit.data.source import BadSampleError, Source
+from maskkit.data.source import BadSampleError, Source, read_sample
 from maskkit.kernels.linear import linear
 from maskkit.model import MaskedModel
 from maskkit.progress import clock
@@ -112,7 +112,7 @@ def _read_some(source: Source) -> tuple[list[Sample], float]:
         if samples and (late or len(samples) == TRIALS):
             break
         try:
-            samples.append(source.read(key, generator(0, key.index)))
+            samples.append(read_sample(source, key, generator(0, key.index)))
         except BadSampleError as error:  # unreadable samples are counted during training
             bad = bad or error
             continue

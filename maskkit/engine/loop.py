@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -12,6 +13,7 @@ from maskkit import weights
 from maskkit.data.loader import Batch, Stream, load
 from maskkit.data.skips import Skips
 from maskkit.data.source import Source, num_items
+from maskkit.data.workers import LoaderDiedError
 from maskkit.engine.checkpoints import Checkpoints, TrainState
 from maskkit.engine.device import check_device, keep_freed_memory
 from maskkit.engine.distributed import World, distribute, full_tensor, init_distributed
@@ -100,6 +102,8 @@ class Run:
     log: Log | NullLog
     meters: Meters
     autocast: torch.autocast
+    died: str = ""
+    """Why a loader process died, if one did."""
 
     @classmethod
     def begin(cls, model: MaskedModel, source: Source, settings: Settings, world: World, modality: str) -> "Run":
@@ -172,10 +176,23 @@ class Run:
         return seed_of(seed, rewinds) if rewinds else seed
 
     def batches(self) -> Iterator[Batch]:
-        """Yield this process's share of the micro-batches from the current step on."""
+        """Yield this process's share of the micro-batches from the current step on.
+
+        If a loader process dies, ``died`` says why, and a new one reads the rest of the step, so that the run can stop
+        after it as it does on a signal. All processes of the run then have the same step to save. If the new one dies,
+        too, LoaderDiedError is raised.
+        """
         first = self.state.step * self.num_micro_batches + self.world.rank
         stream = Stream(self.source, self.progress.micro_batch, self.run_seed, first=first, stride=self.world.size)
-        return load(self.source, stream, workers=self.settings.workers)
+        done = 0
+        try:
+            for batch in load(self.source, stream, workers=self.settings.workers):
+                done += 1
+                yield batch
+        except LoaderDiedError as error:
+            self.died = str(error)
+        rest = replace(stream, first=first + done * self.world.size)
+        yield from load(self.source, rest, workers=1)
 
     def rewind(self) -> Iterator[Batch]:
         """Return to the last checkpoint, and yield the data in a new order from there."""
@@ -216,6 +233,21 @@ class Run:
             seconds = self.checkpoints.seconds
             self.say(f"a checkpoint takes {seconds:.2f} s (see --save-every, --save-in-background)")
 
+    def stop(self, steps: int) -> NoReturn:
+        """End a run that was saved, with exit code 3."""
+        self.checkpoints.finish()
+        for reason in filter(None, self.world.gather(self.died)):
+            self.say(reason)
+        self.say(f"stopped at step {self.state.step} of {steps} and saved; continue with --resume")
+        raise Stopped(3)
+
+    def stop_unfinished(self, steps: int) -> None:
+        """Save and end a run whose step cannot be finished. Several processes cannot save without each other."""
+        if self.world.size == 1:
+            self.state.optimizer.zero_grad()
+            self.save()
+            self.stop(steps)
+
     def save_models(self) -> None:
         """Write the final model, and its average if there is one, to files that can be used without the run folder."""
         finished = {self.folder.model: self.model.state_dict()}
@@ -239,20 +271,25 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
         rate = run.schedule.set(state.step)
         model.progress = state.step / steps
         buffers = copy_buffers(model)
-        done = accumulate(
-            model,
-            batches,
-            num_micro_batches=run.num_micro_batches,
-            run_seed=run.run_seed,
-            step=state.step,
-            world=world,
-            autocast=run.autocast,
-        )
+        try:
+            done = accumulate(
+                model,
+                batches,
+                num_micro_batches=run.num_micro_batches,
+                run_seed=run.run_seed,
+                step=state.step,
+                world=world,
+                autocast=run.autocast,
+            )
+        except LoaderDiedError:
+            restore_buffers(buffers)
+            run.stop_unfinished(steps)
+            raise
         run.meters.waited += done.waited
 
         norm = gradient_norm(model)
         broken = [batch.bad for batch in done.seen]
-        loss, unread, stop = world.total([done.loss.item(), sum(map(len, broken)), interrupted()])
+        loss, unread, stop = world.total([done.loss.item(), sum(map(len, broken)), bool(run.died) or interrupted()])
         if unread:
             run.skips.add(pair for each in world.gather(broken) for bad in each for pair in bad)
         if norm.isfinite():  # the same number in every process
@@ -300,9 +337,7 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
                 model, figures.source, path, figures.draw if world.is_main else None, run.autocast, log, state.step
             )
         if stop and state.step < steps:
-            run.checkpoints.finish()
-            log.say(f"stopped at step {state.step} of {steps} and saved; continue with --resume")
-            raise Stopped(3)
+            run.stop(steps)
 
 
 def _plan(expected: Forecast, settings: Settings, world: World, step: int, steps: int) -> list[str]:

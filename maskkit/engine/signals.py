@@ -5,6 +5,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 
+# SIGHUP comes when a terminal is closed. Windows lacks the last two.
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
+
 
 class Stopped(SystemExit):  # noqa: N818  # not an error: the run was saved and can be resumed
     """A signal stopped the run after it was saved; exit code 3."""
@@ -12,7 +15,7 @@ class Stopped(SystemExit):  # noqa: N818  # not an error: the run was saved and 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Let SIGINT, SIGTERM and SIGUSR1 stop the run after the step. A second signal stops it at once."""
+    """Let SIGINT, SIGTERM, SIGUSR1 and SIGHUP stop the run after the step. A second signal stops it at once."""
     caught: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -22,7 +25,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         print(f"\n{signal.Signals(number).name}: saving after this step", file=sys.stderr)
 
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+        # nohup ignores SIGHUP, and so do we under it.
+        heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, note) for number in heard}
     except ValueError:  # outside of the main thread, the caller handles signals
         before = {}
     try:

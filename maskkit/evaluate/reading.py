@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from maskkit.batches import Fields, Sample, stack
-from maskkit.data.source import Bad, BadSampleError, Key, Source, num_items
+from maskkit.data.source import Bad, BadSampleError, Key, Source, num_items, read_sample
+from maskkit.data.workers import Reading, silence_limit, watched
 from maskkit.seeds import generator
 
 Read = tuple[int, Sample | None, Bad | None]  # index, and a sample or the reason why it cannot be read
@@ -30,13 +31,15 @@ class _Numbered(Dataset[Read]):
     """Reads a sample by its index, with random numbers that depend on the index."""
 
     source: Source
+    reading: Reading
 
     def __len__(self) -> int:
         return num_items(self.source)
 
     def __getitem__(self, index: int) -> Read:
         try:
-            return index, self.source.read(Key.of(index), generator(0, index)), None
+            with self.reading.item(index):
+                return index, read_sample(self.source, Key.of(index), generator(0, index)), None
         except BadSampleError as error:
             return index, None, (error.path, error.reason)
 
@@ -44,20 +47,24 @@ class _Numbered(Dataset[Read]):
 def read_in_order(source: Source, *, batch: int, workers: int = 0) -> Iterator[InOrder]:
     """Yield all samples of a source in order, ``batch`` at a time, without unreadable ones.
 
-    A batch is smaller if it has unreadable samples. Raises ValueError if samples do not stack.
+    A batch is smaller if it has unreadable samples. Raises ValueError if samples do not stack, and
+    LoaderDiedError if a loader process dies.
     """
-    numbered = _Numbered(source)
+    workers = min(workers, -(-num_items(source) // batch))
+    reading = Reading(workers)
+    numbered = _Numbered(source, reading)
     loader: DataLoader[InOrder] = DataLoader(
         numbered,  # type: ignore[arg-type]  # collate makes batches of another type than the samples
         batch_size=batch,
         shuffle=False,
-        num_workers=min(workers, -(-num_items(source) // batch)),
+        num_workers=workers,
+        timeout=silence_limit() if workers else 0,
         collate_fn=_collate,
         # As in maskkit.data.loader: children of this process end when it is killed.
         multiprocessing_context="fork" if workers and len(source) and sys.platform == "linux" else None,
         generator=generator(0),  # otherwise starting the workers would draw from torch's global generator
     )
-    for found in loader:
+    for found in watched(loader, source, reading):
         if found.failure:
             raise ValueError(found.failure)
         yield found

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from maskkit.data.source import Key, readable
+from maskkit.data.source import Key, read_sample, readable
 from maskkit.data.survey import look, look_at_parts, measure_parts
 from maskkit.modalities.image.arrays import Layout
 from maskkit.modalities.image.data import Pictures, open_pictures
@@ -74,7 +74,7 @@ def measure(
     def pixels(path: str) -> Iterator[Tensor]:
         source = open_pictures(path, channels=colours, transform=_as_it_is, layout=layout, min_side=256)
         rng = torch.Generator()
-        for picture in readable(source.spread(limit), lambda index: source.read(Key.of(index), rng)):
+        for picture in readable(source.spread(limit), lambda index: read_sample(source, Key.of(index), rng)):
             assert isinstance(picture, Tensor)
             yield picture.flatten(1).double() / (255 if picture.dtype == torch.uint8 else 1)
 

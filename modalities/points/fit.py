@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 
-from maskkit.data.source import Key, readable
+from maskkit.data.source import Key, read_sample, readable
 from maskkit.modalities.points.cloud import WIDTHS
 from maskkit.modalities.points.data import Data
 from maskkit.modalities.points.groups import Groups
@@ -29,7 +29,7 @@ def fit(model: MethodSettings, data: DataSettings, say: Callable[[str], None]) -
     found: MethodSettings = replace(model, **chosen)  # type: ignore[arg-type]  # fields of a settings class
     assert isinstance(found, Inputs)
     source = data.open(cast(Groups, found.spec().tokenizer), train=False)
-    next(readable(range(min(len(source), 20)), lambda index: source.read(Key.of(index), generator(0))), None)
+    next(readable(range(min(len(source), 20)), lambda index: read_sample(source, Key.of(index), generator(0))), None)
     say(f"{len(source)} clouds or meshes, {model.num_points} points of each")
     name, size = model.name, chosen.get("size", getattr(model, "size", None))
     summary = f"{name}{f'-{size}' if size else ''}, {model.groups} groups of {model.points_of_group}"
