@@ -18,10 +18,11 @@ from maskkit.data.arrays import ArraySource, is_array_file
 from maskkit.data.find import find_files
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import FileSource
+from maskkit.data.pictures import decode
 from maskkit.data.samples import EvaluationSamples
 from maskkit.data.source import Key, Source
 from maskkit.modalities.image.arrays import Layout, StoredPicture, Transform, open_array
-from maskkit.modalities.image.reader import SUFFIXES, check_channels, decode
+from maskkit.modalities.image.reader import SUFFIXES, check_channels
 from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
 from maskkit.tokenizers import Patches
 

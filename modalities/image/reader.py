@@ -1,57 +1,24 @@
-"""Reading of an image file as a uint8 tensor [C H W], and of its header.
+"""Image files: their suffixes, and the reading of one as a uint8 tensor [C H W].
 
 Shapes: C channels, H W height and width in pixels.
 """
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO
-
-import numpy as np
-import torch
 from jaxtyping import UInt8
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from maskkit.data.paths import open_file
-from maskkit.files import BadSampleError, short_reason
+from maskkit.data.pictures import decode
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib"),
     *(".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi"),
 )
 
-# The content of a file determines its format. Excluded are formats of Pillow that start another program (EPS) and those
-# without a signature (TGA), which would accept any file.
-_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "QOI")
-
-# Transforms of EXIF orientations. ImageOps.exif_transpose does the same, but fails if it cannot write EXIF back.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ORIENTATION = 0x0112
-
-# Pillow warns about large images and invalid metadata at every read, which would fill a training log. Images above
-# twice Image.MAX_IMAGE_PIXELS (179 million pixels) raise an error and are bad samples.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
 
 def read_picture(path: str, channels: int = 3, *, min_side: int | None = None) -> UInt8[Tensor, "C H W"]:
-    """Read an image file as uint8 [C H W]: 1 channel is luminance (ITU-R 601), 3 are RGB, 4 are RGBA.
+    """Read an image file as uint8 [C H W]: 1 channel is luminance, 3 are RGB, 4 are RGBA.
 
-    The image is rotated according to EXIF. An animation gives its first frame, a TIFF its first page. For 1 and 3
-    channels, transparent parts are composited on white: the stored colours of such pixels are arbitrary, often black,
-    and dropping alpha, as ``convert("RGB")`` does, would show them. 16-bit values are scaled by 1/257, so 65535 becomes
-    255 (colour: Pillow keeps the high byte). 32-bit integers and floats have no defined range, so each image is scaled
-    from its minimum (0) to its maximum (255). Use arrays (.npy, .npz) if units matter.
+    ``data.pictures.decode`` reads it. Use arrays (.npy, .npz) if units matter.
 
     ``min_side`` (pixels) allows JPEGs to be decoded at 1/2, 1/4 or 1/8 of their size, several times faster, as long as
     both sides stay at least twice ``min_side``. MAE's smallest crop, a fifth of the area, is 0.45 of the side and then
@@ -61,20 +28,6 @@ def read_picture(path: str, channels: int = 3, *, min_side: int | None = None) -
     return decode(open_file(path, "picture"), path, channels, min_side)
 
 
-def decode(file: BinaryIO, path: str, channels: int, min_side: int | None) -> UInt8[Tensor, "C H W"]:
-    """Read and close an open file, as ``read_picture`` does. ``path`` names it in errors. Raises BadSampleError."""
-    with _opened(file, path) as image:
-        if min_side is not None:
-            image.draft(None, (2 * min_side, 2 * min_side))
-        image.load()
-        turn = _TURNS.get(_orientation(image))
-        image = _with_channels(_eight_bit(image, path), channels)
-        pixels = np.array(image.transpose(turn) if turn is not None else image)
-    tensor = torch.from_numpy(pixels)
-    # A view with interleaved pixels, as Pillow stores them: torchvision resizes it faster, and no copy is made.
-    return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
-
-
 def check_channels(channels: int) -> None:
     """Raise ValueError for a number of channels that image files do not support."""
     if channels not in (1, 3, 4):
@@ -82,84 +35,3 @@ def check_channels(channels: int) -> None:
             f"channels must be 1, 3 or 4 for image files, got {channels}; "
             "store images with other channels in arrays (.npy or .npz)"
         )
-
-
-@contextmanager
-def _opened(file: BinaryIO, path: str) -> Iterator[Image.Image]:
-    """Open an image and close its file. Any error becomes a BadSampleError with a short reason."""
-    try:
-        # By handle: Pillow memory-maps an uncompressed TIFF that it opens by name, and corrupts it if EXIF rotates it.
-        with file, Image.open(file, formats=_formats()) as image:
-            yield image
-    except BadSampleError:
-        raise
-    except Image.UnidentifiedImageError:
-        raise BadSampleError(path, "not an image, or in a format that Pillow does not know") from None
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        reason = f"more than {limit:.4g} million pixels; shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS"
-        raise BadSampleError(path, reason) from None
-    except Exception as error:  # on broken files Pillow raises OSError, SyntaxError, struct.error and others
-        raise BadSampleError(path, _reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    message = short_reason(error)
-    if isinstance(error, OSError) and error.strerror:
-        return message  # "input/output error"
-    return f"truncated: {message}" if "truncated" in message.lower() else f"cannot be decoded: {message}"
-
-
-def _formats() -> tuple[str, ...]:
-    Image.init()  # registers all formats of this build (not all have AVIF); does nothing the second time
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # broken metadata does not make an image unreadable
-        return 1
-
-
-def _eight_bit(image: Image.Image, path: str) -> Image.Image:
-    # Pillow opens 16-bit PGM, scaled to 0..65535 whatever its maximum, as 32-bit integers; old versions PNG too.
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # rounded: (v + 257 / 2) / 257
-    if image.mode in ("I", "F"):
-        stretched = _stretched(np.asarray(image).astype(np.float64), path)
-        return Image.fromarray(stretched)
-    return image
-
-
-def _stretched(values: NDArray[np.float64], path: str) -> NDArray[np.uint8]:
-    low, high = values.min(), values.max()
-    if not np.isfinite(high - low):  # NaN goes through min and max
-        raise BadSampleError(path, "holds NaN or infinite values")
-    span = high - low if high > low else 1.0  # a constant image is black
-    stretched: NDArray[np.float64] = (values - low) * (255 / span)
-    return stretched.round().astype(np.uint8)
-
-
-def _with_channels(image: Image.Image, channels: int) -> Image.Image:
-    if channels == 4:
-        return image.convert("RGBA")
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        if layered.getchannel("A").getextrema()[0] < 255:
-            image = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
-        elif image.mode in ("P", "PA"):
-            image = layered
-    wanted = "L" if channels == 1 else "RGB"
-    return image if image.mode == wanted else image.convert(wanted)
-
-
-def read_header(file: BinaryIO, path: str) -> tuple[int, int, bool]:
-    """Return height and width (pixels) of an image as it will be read, and whether it is grey. Closes the file."""
-    with _opened(file, path) as image:
-        width, height = image.size
-        # Pillow gives the size of a TIFF after its rotation.
-        if _orientation(image) >= 5 and image.format != "TIFF":
-            width, height = height, width
-        return height, width, image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")

@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from maskkit.data.pictures import read_header
 from maskkit.data.source import Key, read_sample, readable
 from maskkit.data.survey import look, look_at_parts, measure_parts
 from maskkit.modalities.image.arrays import Layout
 from maskkit.modalities.image.data import Pictures, open_pictures
-from maskkit.modalities.image.reader import read_header
 
 
 @dataclass(frozen=True, kw_only=True)

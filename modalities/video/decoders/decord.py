@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, scaled
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, scaled, stacked
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class DecordVideo(Video):
             self._go_to(number)
             found[number] = _three_channels(self._decoded(lambda: self._reader.next().asnumpy()))
             self._position = number + 1
-        return np.stack([found[int(n)] for n in numbers])
+        return stacked(found, numbers, self.name)
 
     def _go_to(self, number: int) -> None:
         """Move to a frame: by seeking in files made of keyframes only, in others frame by frame from the start.

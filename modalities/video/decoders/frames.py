@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from maskkit.data.paths import open_file
+from maskkit.data.pictures import decode
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import FRAME_RATE, Picture, Pixels, Video, decoding_reason, shrunk
+from maskkit.modalities.video.decoders.video import FRAME_RATE, Picture, Pixels, Video, shrunk, stacked
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
@@ -34,20 +35,17 @@ class FrameFolder(Video):
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """Read frames [k height width 3]."""
         found = {int(n): self._picture(self._files[int(n)]) for n in dict.fromkeys(int(n) for n in numbers)}
-        sizes = sorted({pixels.shape for pixels in found.values()})
-        if len(sizes) > 1:
-            raise BadSampleError(self.name, f"frames of different sizes: {sizes[0][:2]} and {sizes[-1][:2]}")
-        return np.stack([found[int(n)] for n in numbers])
+        return stacked(found, numbers, self.name)
 
     def _picture(self, file: str) -> Picture:
+        # JPEGs are decoded at 1/2, 1/4 or 1/8 of their size; decode keeps sides of twice the number that it is given.
+        side = None if self._short_side is None else max(1, self._short_side // 2)
         try:
-            with Image.open(file) as image:
-                if self._short_side is not None:
-                    image.draft("RGB", (self._short_side, self._short_side))  # JPEGs at 1/2, 1/4 or 1/8 of their size
-                return shrunk(np.asarray(image.convert("RGB")), self._short_side)
-        except Exception as error:  # noqa: BLE001
+            pixels = decode(open_file(file, "frame"), file, 3, side)
+        except BadSampleError as error:
             # The folder is the sample: its frames, were they named as samples, would count as many bad ones.
-            raise BadSampleError(self.name, f"{os.path.basename(file)} {decoding_reason(error)}") from None
+            raise BadSampleError(self.name, f"{os.path.basename(file)}: {error.reason}") from None
+        return shrunk(pixels.permute(1, 2, 0).numpy(), self._short_side)
 
 
 def _by_number(name: str) -> list[tuple[int, int | str]]:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
+from maskkit.data.pictures import in_channels
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk, stacked
 
 
 class AnimatedPicture(Video):
@@ -33,10 +34,10 @@ class AnimatedPicture(Video):
         found = {}
         for number, image in enumerate(self._frames()):
             if number in wanted:
-                found[number] = shrunk(np.asarray(image.convert("RGB")), self._short_side)
+                found[number] = shrunk(np.asarray(in_channels(image, self.name, 3)), self._short_side)
             if len(found) == len(wanted):
                 break
-        return np.stack([found[int(n)] for n in numbers])
+        return stacked(found, numbers, self.name)
 
     def _frames(self) -> Iterator[Image.Image]:
         try:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import Picture, Pixels, Video, VideoFile, decoding_reason, scaled
+from maskkit.modalities.video.decoders.video import Picture, Pixels, Video, VideoFile, decoding_reason, scaled, stacked
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -21,7 +22,11 @@ _BEFORE_ALL = -(2**62)  # a time stamp
 
 
 class PyavVideo(Video):
-    """A file read by PyAV. Frames are known by their time stamps, and reached from the keyframe before them."""
+    """A file read by PyAV. Frames are known by their time stamps, and reached from the keyframe before them.
+
+    AVI stores no time stamps but those of decoding. Frames of an AVI with B-frames, which are shown in another order,
+    are counted as they are decoded, from the start of the file.
+    """
 
     def __init__(self, source: VideoFile, *, name: str, short_side: int | None = None) -> None:
         self.name, self._short_side = name, short_side
@@ -30,6 +35,7 @@ class PyavVideo(Video):
         self._frames: Iterator[VideoFrame] = iter(())
         with self._one_bad_sample():
             self._open()
+            self._counts = self._stores_no_times()
             self._stamps, self._keys = self._index()
             if len(self._stamps) == 0:
                 raise BadSampleError(name, "holds no frames")
@@ -40,7 +46,8 @@ class PyavVideo(Video):
 
     def times(self) -> NDArray[np.float64]:
         """Return the seconds [n] at which each frame begins, from the first."""
-        seconds: NDArray[np.float64] = (self._stamps - self._stamps[0]) * float(self._stream.time_base)
+        unit = 1 / float(self._stream.average_rate) if self._counts else float(self._stream.time_base)
+        seconds: NDArray[np.float64] = (self._stamps - self._stamps[0]) * unit
         return seconds
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
@@ -49,7 +56,7 @@ class PyavVideo(Video):
         with self._one_bad_sample():
             for number in sorted({int(n) for n in numbers}):
                 found[number] = self._pixels(self._frame(number))
-        return np.stack([found[int(n)] for n in numbers])
+        return stacked(found, numbers, self.name)
 
     def _open(self) -> None:
         """Open the file, to decode it from its start."""
@@ -70,9 +77,17 @@ class PyavVideo(Video):
             self._frames = iter(())
             self._container.close()
 
+    def _stores_no_times(self) -> bool:
+        """Return whether the file's time stamps are not those at which frames are shown."""
+        assert self._container is not None
+        return self._container.format.name == "avi" and bool(self._stream.codec_context.has_b_frames)
+
     def _index(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the time stamps of all frames and those of keyframes, ascending; from packets, which is quick."""
         assert self._container is not None
+        if self._counts:
+            count = sum(1 for _ in self._frames)
+            return np.arange(count), np.arange(0)
         packets = [p for p in self._container.demux(self._stream) if p.size and not p.is_discard]
         if all(packet.pts is not None for packet in packets):
             stamps, keys = ([p.pts for p in some] for some in (packets, [p for p in packets if p.is_keyframe]))
@@ -103,9 +118,9 @@ class PyavVideo(Video):
     def _decoded_to(self, wanted: int) -> "VideoFrame | None":
         """Return the frame with this time stamp, None where decoding goes past it."""
         for frame in self._frames:
-            self._last = frame.pts
-            if frame.pts >= wanted:
-                return frame if frame.pts == wanted else None
+            self._last = frame.pts if not self._counts else 0 if self._last == _BEFORE_ALL else self._last + 1
+            if self._last >= wanted:
+                return frame if self._last == wanted else None
         return None
 
     def _go_back_to(self, stamp: int) -> None:
@@ -115,11 +130,14 @@ class PyavVideo(Video):
         self._frames, self._last = self._container.decode(self._stream), _BEFORE_ALL
 
     def _pixels(self, frame: "VideoFrame") -> Picture:
-        height, width = frame.height, frame.width
+        aspect = float(self._stream.sample_aspect_ratio or 1)
+        # Sizes that were rounded when a video was scaled leave pixels that are not quite square; nobody shows those wide.
+        height, width = frame.height, frame.width if abs(aspect - 1) < 0.05 else max(1, round(frame.width * aspect))
+        check_decoded(self.name, height * width * 3, f"{width} x {height} pixels in a frame")
         if self._short_side is not None and min(height, width) > self._short_side:
             height, width = scaled(height, width, self._short_side)
         pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+        return np.ascontiguousarray(_as_shown(pixels, frame))
 
     @contextmanager
     def _one_bad_sample(self) -> Iterator[None]:
@@ -130,3 +148,18 @@ class PyavVideo(Video):
             raise
         except Exception as error:  # noqa: BLE001  # av raises its own errors, ValueError, OSError and others
             raise BadSampleError(self.name, decoding_reason(error)) from None
+
+
+def _as_shown(pixels: Picture, frame: "VideoFrame") -> Picture:
+    """Turn and mirror a frame by its display matrix, as players do. ISO/IEC 14496-12, section 6.2.2.
+
+    The matrix maps the stored x and y to those that are shown: ``x' = a x + c y``, ``y' = b x + d y``.
+    """
+    matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(matrix, dtype=np.int32)[:5]
+    if abs(int(b)) + abs(int(c)) > abs(int(a)) + abs(int(d)):  # x and y change places
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    pixels = pixels[:, ::-1] if a < 0 else pixels
+    return pixels[::-1] if d < 0 else pixels

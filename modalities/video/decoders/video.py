@@ -4,7 +4,7 @@ n frames, H W height and width in pixels as a player shows them: rotation is app
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
+
+from maskkit.files import BadSampleError
 
 VideoFile = str | Path | BinaryIO
 Pixels = UInt8[NDArray[np.uint8], "n H W 3"]
@@ -50,6 +52,16 @@ def shrunk(pixels: Picture, short_side: int | None) -> Picture:
         return pixels
     rows, columns = scaled(height, width, short_side)
     return np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BILINEAR))
+
+
+def stacked(found: Mapping[int, Picture], numbers: Sequence[int] | NDArray[np.int64], name: str) -> Pixels:
+    """Return the frames [k H W 3] with some numbers. Raises BadSampleError if their sizes differ."""
+    sizes = sorted({pixels.shape[:2] for pixels in found.values()})
+    if len(sizes) > 1:
+        (height, width), (other_height, other_width) = sizes[0], sizes[-1]
+        sizes_text = f"{width} x {height} and {other_width} x {other_height}"
+        raise BadSampleError(name, f"frames of different sizes: {sizes_text} pixels; cut it where they change")
+    return np.stack([found[int(n)] for n in numbers])
 
 
 def decoding_reason(error: Exception) -> str:

@@ -33,6 +33,8 @@ FILES = {
     "hevc_10_bit.mp4": (*X265, "log-level=error:keyint=12", "-pix_fmt", "yuv420p10le"),
     "vp9.webm": ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", 8, "-g", 12),
     "mpeg4.avi": ("-c:v", "mpeg4", "-q:v", 3),
+    "h264_b_frames.avi": (*X264, "-bf", 3, "-g", 12),
+    "mpeg4_b_frames.avi": ("-c:v", "mpeg4", "-bf", 2, "-q:v", 3, "-g", 12),
     "mpeg4_b_frames.mp4": ("-c:v", "mpeg4", "-bf", 2, "-q:v", 3, "-g", 12),
     "mpeg2.mpg": ("-c:v", "mpeg2video", "-bf", 2, "-g", 12),
     "mjpeg.mov": ("-c:v", "mjpeg", "-q:v", 3, "-pix_fmt", "yuvj420p"),
