@@ -35,14 +35,18 @@ LAYOUTS: dict[str, ModuleType] = {
     "timm": timm,
 }
 
-_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # prefixes of DDP and torch.compile, in either order
+# What DDP, torch.compile, FSDP and activation checkpointing put into names: the first in front, the others anywhere.
+_WRAPPERS = re.compile(r"^(?:module\.)+|(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.(?:module\.)?")
 
 __all__ = ["LAYOUTS", "Report", "convert", "load", "open_model", "save"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The result of ``load``: names of the model (loaded, missing) and of the source (unused)."""
+    """The result of ``load``: names of the model (loaded, missing) and of the source (unused).
+
+    Missing are those of a whole part, such as the decoder, that the source's layout does not hold.
+    """
 
     layout: str
     loaded: tuple[str, ...]
@@ -89,6 +93,7 @@ def load(
         for name, tensor in wanted.items()
         if name in found and found[name].shape != tensor.shape
     ]
+    _check_numbers({name: found[name] for name in wanted if name in found}, where)
     if wrong:
         raise ValueError(f"{where} holds another architecture: {_some(wrong)}; build the model with its sizes")
     if surplus:
@@ -105,7 +110,27 @@ def load(
     translation.apply()
     model.load_state_dict({name: found[name] for name in wanted}, strict=False)
     skipped = tuple(name for name in translation.state if name not in found)
-    return Report(chosen, tuple(wanted), (), (*translation.unused, *skipped), tuple(translation.notes))
+    # A layout may hold one part only, such as timm's. What stays as it was is then named.
+    held = tuple(translation.replaced) + tuple(wanted)
+    kept = tuple(name for name in model.state_dict() if part == "model" and name not in held)
+    notes = (*translation.notes, *_absent_parts(kept))
+    return Report(chosen, tuple(wanted), kept, (*translation.unused, *skipped), notes)
+
+
+def _check_numbers(state: State, where: str) -> None:
+    """Raise ValueError for weights that are no floats, or not finite: damaged, or quantised."""
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() and tensor.ndim:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ValueError(f"{where}: {name} is {kind}; weights must be floats, so convert quantised ones first")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ValueError(f"{where}: {name} holds NaN or infinite numbers: damaged, or training diverged")
+
+
+def _absent_parts(absent: tuple[str, ...]) -> list[str]:
+    """Return a line about the parts of a model that a source without them leaves as they were."""
+    parts = sorted({name.split(".")[0] for name in absent})
+    return [f"the source has no {' and no '.join(parts)}, which keeps its weights"] if parts else []
 
 
 def convert(model: MaskedModel, layout: str = "maskkit", part: Part = "model") -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,11 @@ from maskkit.files import short_reason, whole_file
 from maskkit.weights import point_mae
 
 KEYS = {"point-mae": point_mae.KEY}  # key of the weights in the authors' files, if it is not "model"
+# Keys under which training scripts keep the weights of the model, in the order of preference.
+HOLDERS = (
+    *("model", "state_dict", "module", "base_model", "model_state", "model_state_dict", "net", "network", "weights"),
+    *("model_ema", "state_dict_ema", "ema", "ema_state_dict", "encoder", "target_encoder", "teacher", "student"),
+)
 PICKLED = (".pth", ".pt", ".bin")
 
 
@@ -69,19 +73,29 @@ def _resolve(path: Path) -> list[Path]:
         raise ValueError(f"{path} does not exist; give a .safetensors or .pth file, or a folder with one")
     index = path / "model.safetensors.index.json"
     if index.is_file():
-        shards = json.loads(index.read_text())["weight_map"].values()
-        return [path / name for name in sorted(set(shards))]
+        return [path / name for name in _shards(index)]
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (path / name).is_file():
             return [path / name]
     raise ValueError(f"{path} holds no model.safetensors and no pytorch_model.bin; name the file itself")
 
 
+def _shards(index: Path) -> list[str]:
+    """Return the names of the files of an index. Raises ValueError if it is broken or names other folders."""
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{index} is no index of weights: {short_reason(error)}; download it again") from None
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise ValueError(f"{index} names no files in its own folder; download it again")
+    return names
+
+
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(file))
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file} is not a whole safetensors file: {error}") from error
+    except Exception as error:  # safetensors raises its own errors, and torch's for types and shapes
+        raise ValueError(f"{file} is not a whole safetensors file: {short_reason(error)}; download it again") from error
 
 
 def _read_pickle(file: Path) -> dict[str, Tensor]:
@@ -89,12 +103,24 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
     with torch.serialization.safe_globals([argparse.Namespace]):
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        except Exception as error:  # a damaged pickle raises nearly anything
             reason = short_reason(error)
             raise ValueError(f"{file} is no checkpoint that can be read without running code: {reason}") from error
-    for key in ("model", "state_dict", "module", "base_model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} holds a {type(content).__name__}, not a state dict")
-    return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+    return _state_in(content, file)
+
+
+def _state_in(content: object, file: Path) -> dict[str, Tensor]:
+    """Return the state dict in a checkpoint: under the first of ``HOLDERS`` that it has, or the checkpoint itself."""
+    while isinstance(content, dict):
+        tensors = {name: x for name, x in content.items() if isinstance(name, str) and isinstance(x, Tensor)}
+        inner = next((content[key] for key in HOLDERS if isinstance(content.get(key), dict)), None)
+        if inner is None and tensors:
+            return tensors
+        if inner is None:
+            inside = [str(key) for key, value in content.items() if isinstance(value, dict)] or list(map(str, content))
+            raise ValueError(
+                f"{file} has no weights under a known key; it holds {', '.join(inside[:8]) or 'nothing'}; "
+                "load it yourself, and pass the state dict"
+            )
+        content = inner
+    raise ValueError(f"{file} holds a {type(content).__name__}, not a state dict")

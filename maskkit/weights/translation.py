@@ -149,7 +149,7 @@ def read_table(
         _add_to_prefix(translation, part, rows, source)
     positions = module.positions
     if isinstance(positions, SinCos):
-        _check_orientation(table.float().cpu(), positions, model, source)
+        _check_orientation(table, positions, model, source)
         their_grid = _sincos_grid(table, positions, prefer=grid)
         if their_grid == grid:
             return
@@ -206,9 +206,10 @@ def _check_orientation(table: Tensor, positions: SinCos, model: MaskedModel, nam
 
 
 def _same(table: Tensor, positions: SinCos, grid: tuple[int, ...]) -> bool:
-    """Return whether a table equals these positions for a grid."""
+    """Return whether a table [1 N D] equals these positions for a grid, to what the type of its numbers can hold."""
     ours = positions.table(grid_coordinates(grid, torch.device("cpu")))
-    return ours.shape == table.shape and torch.allclose(ours, table, atol=1e-3)
+    tolerance = max(1e-3, 2 * torch.finfo(table.dtype).eps)  # sines lie in [-1, 1]; bfloat16 has 8 bits
+    return ours.shape == table.shape and torch.allclose(ours, table.float().cpu(), atol=tolerance)
 
 
 def _add_to_prefix(translation: Translation, part: str, rows: Tensor, source: str) -> None:
@@ -257,11 +258,7 @@ def _factorings(cells: int, axes: int) -> list[tuple[int, ...]]:
 def _sincos_grid(table: Tensor, positions: SinCos, prefer: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return the grid whose sine-cosine table this is, or None."""
     grids = sorted(_factorings(table.shape[1], positions.axes), key=lambda grid: grid != prefer)
-    for grid in grids:
-        ours = positions.table(grid_coordinates(grid, torch.device("cpu")))
-        if ours.shape == table.shape and torch.allclose(ours, table.float().cpu(), atol=1e-3):
-            return grid
-    return None
+    return next((grid for grid in grids if _same(table, positions, grid)), None)
 
 
 def _guess_grid(cells: int, ours: tuple[int, ...]) -> tuple[int, ...]:
