@@ -131,7 +131,7 @@ class PyavVideo(Video):
 
     def _pixels(self, frame: "VideoFrame") -> Picture:
         aspect = float(self._stream.sample_aspect_ratio or 1)
-        # A size that was rounded when a video was scaled leaves pixels that are almost square; they are taken as square.
+        # A size that was rounded when a video was scaled leaves pixels that are almost square; taken as square.
         height, width = frame.height, frame.width if abs(aspect - 1) < 0.05 else max(1, round(frame.width * aspect))
         check_decoded(self.name, height * width * 3, f"{width} x {height} pixels in a frame")
         if self._short_side is not None and min(height, width) > self._short_side:
