@@ -24,12 +24,17 @@ class Log:
 
     def __init__(self, metrics: Path, board: Path, *, steps: int, start: int, keep_bytes: int = 0) -> None:
         self._file = metrics.open("a")
-        self._file.truncate(keep_bytes)  # lines that were written after the checkpoint are written again
+        size = os.fstat(self._file.fileno()).st_size
+        self._lost = max(0, keep_bytes - size)  # bytes that somebody deleted
+        # Lines that were written after the checkpoint are written again. A file is never made longer.
+        self._file.truncate(_whole_lines(metrics) if self._lost else keep_bytes)
         self._board: SummaryWriter | None = None
         self._board_path, self._steps, self._start = board, steps, start
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._said = self._began = time.perf_counter()
+        if self._lost:
+            self.say(f"{metrics} lacks {self._lost} bytes that it had when the run was saved; earlier rows are missing")
 
     def __enter__(self) -> Self:
         """Start the bar and TensorBoard's writer."""
@@ -97,9 +102,14 @@ class Log:
 
     def rewind(self, step: int, keep_bytes: int) -> None:
         """Delete what was written after a checkpoint."""
-        self._file.truncate(keep_bytes)
+        self._file.truncate(min(keep_bytes, os.fstat(self._file.fileno()).st_size))
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
+
+
+def _whole_lines(file: Path) -> int:
+    """Return the length in bytes of all lines of a file that end."""
+    return file.read_bytes().rfind(b"\n") + 1
 
 
 class NullLog:

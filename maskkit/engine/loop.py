@@ -66,7 +66,7 @@ def train(
         raise ValueError("the data set is empty; give a path with at least one sample")
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:  # torchrun has restarted the run
         settings = replace(settings, resume=True)
-    with init_distributed(settings.device, settings.sharding) as world:
+    with init_distributed(settings.device, settings.sharding) as world, RunFolder(settings.out).locked(world):
         run = Run.begin(model, source, settings.completed(len(source)), world, modality)
         figures = Figures(draw, pictures_from)
         with run.log, run.checkpoints, interruptible() as interrupted:

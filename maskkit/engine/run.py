@@ -1,5 +1,6 @@
 """The folder of a run, and conversion of settings to plain JSON and back."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -7,10 +8,13 @@ import shutil
 import subprocess
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
+
+from filelock import FileLock, Timeout
 
 from maskkit.engine.distributed import World
 from maskkit.engine.settings import DataSettings, ModelSettings, Pretrain
@@ -28,6 +32,35 @@ class RunFolder:
     """The files of a run. ``config.json`` holds its settings, versions and command."""
 
     path: Path
+
+    @contextmanager
+    def locked(self, world: World) -> Iterator[None]:
+        """Hold the folder against other runs. The lock ends with this process, however it ends.
+
+        All processes raise ValueError if another run holds it.
+        """
+        lock = FileLock(self.path / ".lock")
+        problem = None
+        if world.is_main:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
+            except Timeout:
+                problem = f"{self.path} is in use by another run; wait until it ends, or choose another --out"
+            except OSError as error:
+                problem = f"{error.filename or self.path}: {error.strerror or error}; choose another --out"
+        for text in world.gather(problem):
+            if text:
+                raise ValueError(text)
+        try:
+            yield
+        finally:
+            if world.is_main:
+                with contextlib.suppress(OSError):
+                    Path(lock.lock_file).unlink()
+                lock.release()
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()  # empty, if nothing came of the run
 
     def open_in_all(
         self, settings: Pretrain[ModelSettings, DataSettings], model: MaskedModel, modality: str, world: World

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import run_one, start
 from safetensors.torch import load_file
 from small import Small, metrics, same_weights
 
@@ -349,3 +350,35 @@ def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, to_all):
     assert process.returncode == 3
     assert "saved; continue with --resume" in said
     assert len(all_checkpoints(out / "checkpoints")) == 1
+
+
+def test_a_folder_that_a_run_uses_is_refused_to_another(settings, tmp_path):
+    first = start(run_one, replace(settings, steps=10_000, out=tmp_path / "run"))
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists() or not (tmp_path / "run" / "metrics.jsonl").read_text():
+        assert time.monotonic() < deadline and first.exitcode is None
+        time.sleep(0.05)
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text()
+    for resume in (False, True):
+        with pytest.raises(ValueError, match="is in use by another run; wait until it ends, or choose another --out"):
+            pretrain(replace(settings, out=tmp_path / "run", resume=resume), image)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().startswith(rows)
+    os.kill(first.pid, signal.SIGKILL)
+    first.join(60)
+    pretrain(replace(settings, out=tmp_path / "run", resume=True), image)  # the lock ended with its owner
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut", "cut inside a row"])
+def test_metrics_that_somebody_shortened_stay_lines(settings, tmp_path, damage, capsys):
+    run = replace(settings, out=tmp_path / "run", save_every=2)
+    process = start(run_one, run, 4)
+    process.join(60)
+    assert process.exitcode == 3
+    file = run.out / "metrics.jsonl"
+    rows = file.read_text().splitlines(keepends=True)
+    file.write_text({"deleted": "", "cut": rows[0], "cut inside a row": rows[0] + rows[1][:9]}[damage])
+    pretrain(replace(run, resume=True), image)
+    steps = [json.loads(line)["step"] for line in file.read_text().splitlines()]
+    assert steps == [*([] if damage == "deleted" else [1]), 5, 6]
+    assert "earlier rows are missing" in capsys.readouterr().err
