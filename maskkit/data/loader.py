@@ -19,7 +19,7 @@ from maskkit.batches import Fields, Sample, stack
 from maskkit.data.samples import samples_in_order
 from maskkit.data.skips import Skips
 from maskkit.data.source import Bad, BadSampleError, Key, Source, epoch_order, num_items, read_sample
-from maskkit.data.workers import Reading, silence_limit, watched
+from maskkit.data.workers import Reading, watched
 from maskkit.seeds import generator
 
 ATTEMPTS = 100  # attempts to replace a broken sample
@@ -139,7 +139,6 @@ def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
-        timeout=silence_limit() if workers else 0,
         # Children of this process end when it is killed. Those of a fork server (the default of Python 3.14) watch the
         # server and stay.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,

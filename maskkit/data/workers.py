@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
@@ -64,31 +65,64 @@ def watched(loader: DataLoader[T], source: Source, reading: Reading) -> Iterator
     if before is not None and threading.current_thread() is threading.main_thread():
         # torch would raise its error from a signal handler, in the middle of whatever runs.
         signal.signal(signal.SIGCHLD, before)
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader"):
-                raise
-            raise LoaderDiedError(_explained(processes, source, reading)) from None
-        yield batch
+    watch = _Watch(processes)
+    try:
+        while True:
+            watch.waits_since = time.monotonic()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (RuntimeError, OSError, EOFError) as error:
+                if not watch.ended_them and not str(error).startswith("DataLoader"):
+                    raise
+                raise LoaderDiedError(_explained(watch, source, reading)) from None
+            watch.waits_since = None
+            yield batch
+    finally:
+        watch.done.set()
 
 
-def _explained(processes: list[BaseProcess], source: Source, reading: Reading) -> str:
-    """Return in one line which process died of what, and what it was reading. Ends processes that hang."""
-    dead = [each for each in processes if each.exitcode]
-    named = dead or processes
-    items = reading.of([each.pid or 0 for each in named])
+class _Watch:
+    """Ends loader processes that give nothing for the limit.
+
+    torch's own timeout does not suffice: a batch of a stopped process can arrive whose memory that process must still
+    hand over, and the wait for it has no end. It ends with the process.
+    """
+
+    def __init__(self, processes: list[BaseProcess]) -> None:
+        self.processes = processes
+        self.waits_since: float | None = None
+        self.ended_them = False
+        self.done = threading.Event()
+        self.limit = silence_limit()
+        if processes:
+            threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while not self.done.wait(min(1.0, self.limit / 10)):
+            since = self.waits_since
+            if since is not None and time.monotonic() - since > self.limit:
+                self.ended_them = True
+                self.end()
+                return
+
+    def end(self) -> None:
+        """Kill the processes. A stopped one ignores the polite signal."""
+        for each in self.processes:
+            each.kill()
+
+
+def _explained(watch: _Watch, source: Source, reading: Reading) -> str:
+    """Return in one line which process died of what, and what it was reading. Ends the other processes."""
+    dead = [] if watch.ended_them else [each for each in watch.processes if each.exitcode]
+    items = reading.of([each.pid or 0 for each in dead or watch.processes])
     files = f" while reading {source.path(items[0])}" if items else ""
-    for each in processes:  # a stopped process ignores the polite signal, and would be waited for without end
-        each.kill()
+    watch.end()
     if dead:
-        code = dead[0].exitcode or 0
-        return f"loader process {dead[0].pid} {_cause(code)}{files}"
-    seconds = silence_limit()
-    return f"the loader processes gave nothing for {seconds:g} seconds{files}; raise MASKKIT_SAMPLE_SECONDS if they may"
+        return f"loader process {dead[0].pid} {_cause(dead[0].exitcode or 0)}{files}"
+    limit = f"{watch.limit:g} seconds"
+    return f"the loader processes gave nothing for {limit}{files}; raise MASKKIT_SAMPLE_SECONDS if they may"
 
 
 def _cause(code: int) -> str:

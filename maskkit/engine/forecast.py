@@ -58,6 +58,16 @@ class Forecast:
         return lines
 
 
+def plan(
+    expected: Forecast, step: int, steps: int, batch: int, processes: int, workers: int, *, resumes: bool
+) -> list[str]:
+    """Return what is left to do after ``step`` of ``steps``, and how long it takes, for the user."""
+    if step >= steps:
+        return [f"the run is complete: {step} of {steps} steps; raise --steps to train further"]
+    lines = expected.lines(steps=steps - step, batch=batch, processes=processes, workers=workers)
+    return [f"continues at step {step} of {steps}", *lines] if resumes else lines
+
+
 def forecast(
     model: MaskedModel, source: Source, device: torch.device, autocast: AbstractContextManager[object], micro: int
 ) -> Forecast:

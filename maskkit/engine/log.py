@@ -112,6 +112,15 @@ def _whole_lines(file: Path) -> int:
     return file.read_bytes().rfind(b"\n") + 1
 
 
+def report(text: str) -> None:
+    """Print a line about the run on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def report_nothing(text: str) -> None:
+    """Print nothing, in all processes except the first."""
+
+
 class NullLog:
     """The log of all processes except the first. It writes and prints nothing."""
 

@@ -1,7 +1,6 @@
 """The training loop, in one function."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +17,8 @@ from maskkit.engine.checkpoints import Checkpoints, TrainState
 from maskkit.engine.device import check_device, keep_freed_memory
 from maskkit.engine.distributed import World, distribute, full_tensor, init_distributed
 from maskkit.engine.figures import Draw, draw_some
-from maskkit.engine.forecast import Forecast, forecast
-from maskkit.engine.log import Log, NullLog
+from maskkit.engine.forecast import forecast, plan
+from maskkit.engine.log import Log, NullLog, report, report_nothing
 from maskkit.engine.manifest import Progress
 from maskkit.engine.meters import Meters
 from maskkit.engine.nonfinite import NonFinite, copy_buffers, restore_buffers
@@ -139,7 +138,8 @@ class Run:
                 f"the data set has {len(source)} samples, {progress.samples} when the run was saved: "
                 "their order changes here"
             )
-        for line in _plan(expected, settings, world, state.step, steps):
+        batch, workers = settings.batch or 1, settings.workers
+        for line in plan(expected, state.step, steps, batch, world.size, workers, resumes=settings.resume):
             say(line)
         assert settings.optim.lr is not None and settings.min_lr is not None and settings.batch is not None
         rates = WarmupCosine(peak=settings.optim.lr, steps=steps, warmup=warmup, min_lr=settings.min_lr)
@@ -178,9 +178,8 @@ class Run:
     def batches(self) -> Iterator[Batch]:
         """Yield this process's share of the micro-batches from the current step on.
 
-        If a loader process dies, ``died`` says why, and a new one reads the rest of the step, so that the run can stop
-        after it as it does on a signal. All processes of the run then have the same step to save. If the new one dies,
-        too, LoaderDiedError is raised.
+        If a loader process dies, ``died`` says why, and a new one reads the rest of the step, so that all processes of
+        the run can save the same step. Raises LoaderDiedError if the new one dies, too.
         """
         first = self.state.step * self.num_micro_batches + self.world.rank
         stream = Stream(self.source, self.progress.micro_batch, self.run_seed, first=first, stride=self.world.size)
@@ -273,13 +272,7 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
         buffers = copy_buffers(model)
         try:
             done = accumulate(
-                model,
-                batches,
-                num_micro_batches=run.num_micro_batches,
-                run_seed=run.run_seed,
-                step=state.step,
-                world=world,
-                autocast=run.autocast,
+                model, batches, run.num_micro_batches, run.run_seed, state.step, world=world, autocast=run.autocast
             )
         except LoaderDiedError:
             restore_buffers(buffers)
@@ -338,24 +331,6 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
             )
         if stop and state.step < steps:
             run.stop(steps)
-
-
-def _plan(expected: Forecast, settings: Settings, world: World, step: int, steps: int) -> list[str]:
-    """Return what is left to do and how long it takes, for the user."""
-    if step >= steps:
-        return [f"the run is complete: {step} of {steps} steps; raise --steps to train further"]
-    batch, workers = settings.batch or 1, settings.workers
-    lines = expected.lines(steps=steps - step, batch=batch, processes=world.size, workers=workers)
-    return [f"continues at step {step} of {steps}", *lines] if settings.resume else lines
-
-
-def report(text: str) -> None:
-    """Print a line about the run on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def report_nothing(text: str) -> None:
-    """Print nothing, in all processes except the first."""
 
 
 def _skips(source: Source, folder: RunFolder, settings: Settings, progress: Progress, world: World) -> Skips:

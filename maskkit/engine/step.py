@@ -46,10 +46,10 @@ class Pass:
 def accumulate(
     model: MaskedModel,
     batches: Iterator[Batch],
-    *,
     num_micro_batches: int,
     run_seed: int,
     step: int,
+    *,
     world: World,
     autocast: AbstractContextManager[object],
 ) -> Pass:

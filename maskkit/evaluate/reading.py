@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from maskkit.batches import Fields, Sample, stack
 from maskkit.data.source import Bad, BadSampleError, Key, Source, num_items, read_sample
-from maskkit.data.workers import Reading, silence_limit, watched
+from maskkit.data.workers import Reading, watched
 from maskkit.seeds import generator
 
 Read = tuple[int, Sample | None, Bad | None]  # index, and a sample or the reason why it cannot be read
@@ -58,7 +58,6 @@ def read_in_order(source: Source, *, batch: int, workers: int = 0) -> Iterator[I
         batch_size=batch,
         shuffle=False,
         num_workers=workers,
-        timeout=silence_limit() if workers else 0,
         collate_fn=_collate,
         # As in maskkit.data.loader: children of this process end when it is killed.
         multiprocessing_context="fork" if workers and len(source) and sys.platform == "linux" else None,

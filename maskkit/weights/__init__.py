@@ -107,12 +107,13 @@ def load(
         )
         raise ValueError(f"{where} ({chosen} layout) lacks {_some(missing)}{hint}")
 
+    names = tuple(model.state_dict())
     translation.apply()
     model.load_state_dict({name: found[name] for name in wanted}, strict=False)
     skipped = tuple(name for name in translation.state if name not in found)
     # A layout may hold one part only, such as timm's. What stays as it was is then named.
     held = tuple(translation.replaced) + tuple(wanted)
-    kept = tuple(name for name in model.state_dict() if part == "model" and name not in held)
+    kept = tuple(name for name in names if part == "model" and name not in held)
     notes = (*translation.notes, *_absent_parts(kept))
     return Report(chosen, tuple(wanted), kept, (*translation.unused, *skipped), notes)
 

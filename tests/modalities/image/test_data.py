@@ -1,5 +1,6 @@
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import zlib
@@ -749,3 +750,49 @@ class TestSurvey:
         assert (seen.count, seen.height, seen.width, seen.channels, seen.dtype) == (9, 16, 20, 12, "float32")
         grey = survey(store(tmp_path / "b.npy", noise(9, 16, 20)))
         assert (grey.channels, grey.dtype) == (1, "uint8")
+
+
+def png16(values, kind, clear):
+    """A PNG of 16 bits with a transparent colour, which Pillow cannot write."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    trns = struct.pack(f">{len(clear)}H", *clear)
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + b"".join(
+        chunk(name, data)
+        for name, data in ((b"IHDR", head), (b"tRNS", trns), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    )
+
+
+def test_a_transparent_colour_of_16_bits_is_put_on_white(tmp_path):
+    grey = np.array([[0, 1000], [30000, 65535]])
+    (tmp_path / "grey.png").write_bytes(png16(grey, 0, (1000,)))
+    assert read_picture(str(tmp_path / "grey.png"), 1)[0].tolist() == [[0, 255], [117, 255]]
+    assert read_picture(str(tmp_path / "grey.png"), 4)[3].tolist() == [[255, 0], [255, 255]]
+    colour = np.array([[[0, 0, 0], [1000, 2000, 3000]], [[51205, 25607, 0], [65535] * 3]])
+    (tmp_path / "colour.png").write_bytes(png16(colour, 2, (1000, 2000, 3000)))
+    assert read_picture(str(tmp_path / "colour.png"))[:, 0, 1].tolist() == [255, 255, 255]
+    assert read_picture(str(tmp_path / "colour.png"))[:, 1, 0].tolist() == [200, 100, 0]
+
+
+@pytest.mark.parametrize("bits", [12, 14, 16])
+def test_a_tiff_of_fewer_bits_keeps_its_grey_levels(tmp_path, bits):
+    values = np.linspace(0, 2**bits - 1, 64).round().astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    read = read_picture(str(tmp_path / "a.tif"), 1)[0].numpy()
+    assert np.abs(read - values / (2**bits - 1) * 255).max() <= 0.5 + 1e-9
+    Image.fromarray(values // 4).save(tmp_path / "dark.tif", tiffinfo={281: 2**bits - 1})
+    dark = read_picture(str(tmp_path / "dark.tif"), 1)[0].numpy()
+    assert np.abs(dark - values // 4 / (2**bits - 1) * 255).max() <= 0.5 + 1e-9
+
+
+def test_a_small_file_of_a_huge_image_is_one_bad_sample(tmp_path, monkeypatch):
+    monkeypatch.setenv("MASKKIT_SAMPLE_GIB", "0.001")
+    Image.new("L", (2000, 2000)).save(tmp_path / "a.png")
+    with pytest.raises(BadSampleError, match=r"decodes to 0.0112 GiB \(2000 x 2000 pixels\), more than the limit"):
+        read_picture(str(tmp_path / "a.png"))
