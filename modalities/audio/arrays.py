@@ -13,6 +13,8 @@ from torch import Tensor
 from maskkit.data.arrays import Array, ArraySource, load_arrays
 from maskkit.modalities.audio.filterbanks import RATE, num_samples
 from maskkit.modalities.audio.reader import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
     check_length,
     finite,
     is_silent,
@@ -80,7 +82,9 @@ def open_array(where: str, clip: Clip) -> ArraySource[StoredRecording]:
     """
     data, labels, rate = load_arrays(where, _DATA_KEYS, also=_RATE_KEYS)
     _check_array(data, where, clip)
-    if rate is not None and (rate.size != 1 or rate.dtype.kind not in "iuf" or not 1 <= rate.item() < 2**31):
+    if rate is not None and (
+        rate.size != 1 or rate.dtype.kind not in "iuf" or not LOWEST_RATE <= rate.item() <= HIGHEST_RATE
+    ):
         raise ValueError(f"{where}: {rate.tolist()!r} is no sample rate; save one number in hertz, as 16000")
     row = StoredRecording(
         clip=clip, rate=RATE if rate is None else int(rate.item()), holds_energies=_are_energies(data, clip)

@@ -18,7 +18,7 @@ from maskkit.data.find import find_files
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import FileSource
 from maskkit.data.samples import EvaluationSamples
-from maskkit.data.source import Key, Source
+from maskkit.data.source import BadSampleError, Key, Source
 from maskkit.modalities.audio.arrays import StoredRecording, open_array
 from maskkit.modalities.audio.reader import SUFFIXES, check_length, read_recording
 from maskkit.modalities.audio.transforms import Clip, Excerpt, Padding
@@ -37,7 +37,10 @@ class Recordings(FileSource):
         with self.files.open(key.index) as file:
             wave = read_recording(file, name=path, samples=self.clip.samples, place=place, around_sound=search)
         check_length(len(wave), path, self.clip.least)
-        return self.clip(wave, rng)
+        try:
+            return self.clip(wave, rng)
+        except ValueError as error:
+            raise BadSampleError(path, str(error)) from None
 
 
 def open_recordings(where: str | Path, clip: Clip) -> Recordings | ArraySource[StoredRecording]:

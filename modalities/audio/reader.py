@@ -16,8 +16,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError, check_readable, short_reason
 from maskkit.modalities.audio.filterbanks import RATE, num_samples
+from maskkit.modalities.audio.mp3 import lacks_length, with_length
 from maskkit.modalities.audio.resampling import resample
 
 # What libsndfile decodes without being told a format. A list may name files of any suffix; their content decides.
@@ -28,6 +30,7 @@ SUFFIXES = (
 
 SILENCE = 2**-15  # half the span of one 16-bit step: nothing that rises above its mean by less was recorded
 BLOCK = 2**18  # samples that are held at once while a long file is searched for sound
+LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # samples per second
 UNKNOWN = 2**62  # libsndfile's lengths from here upwards are those of files that do not say theirs
 MISSING = 0.1  # seconds: MP3 headers only estimate the length
 
@@ -70,6 +73,7 @@ class _SoundFile(Protocol):
     frames: int
     """Samples a channel."""
     samplerate: int
+    channels: int
 
     def tell(self) -> int: ...
 
@@ -91,6 +95,7 @@ def _part(opened: _SoundFile, path: str, start: int, wanted: int) -> Float[Tenso
     """Decode a part of an open file, at its own rate."""
     if start != opened.tell():
         opened.seek(start)
+    check_decoded(path, wanted * opened.channels * 4, f"{wanted / opened.samplerate:.4g} seconds")
     sound, rate = opened.read(wanted, dtype="float32", always_2d=True), opened.samplerate
     if len(sound) < wanted - MISSING * rate or len(sound) == 0:
         raise BadSampleError(path, f"truncated: {len(sound) / rate:.2f} of {wanted / rate:.2f} seconds can be decoded")
@@ -152,13 +157,26 @@ def _opened(file: str | BinaryIO, path: str) -> Iterator["_SoundFile"]:
     """Open a file with libsndfile and close it. Any error in between becomes a BadSampleError with a short reason."""
     module = soundfile()
     try:
-        # Bytes, since a name may hold what is no UTF-8.
-        with module.SoundFile(os.fsencode(file) if isinstance(file, str) else file) as opened:
+        with module.SoundFile(_with_length(file)) as opened:
+            if not LOWEST_RATE <= opened.samplerate <= HIGHEST_RATE:
+                raise BadSampleError(path, f"{opened.samplerate} samples per second are those of no recording")
             yield opened
     except BadSampleError:
         raise
     except Exception as error:  # libsndfile's own errors, TypeError for formats without a header, seek's ValueError ...
         raise BadSampleError(path, _reason(error)) from None
+
+
+def _with_length(file: str | BinaryIO) -> bytes | BinaryIO:
+    """Return what libsndfile opens: the file, or a copy of an MP3 whose header does not say its length."""
+    if isinstance(file, str):
+        with open(file, "rb") as opened:
+            mended = with_length(opened.read()) if lacks_length(opened) else None
+        # Bytes, since a name may hold what is no UTF-8.
+        return os.fsencode(file) if mended is None else mended
+    mended = with_length(file.read()) if lacks_length(file) else None
+    file.seek(0)
+    return file if mended is None else mended
 
 
 def soundfile() -> ModuleType:

@@ -53,13 +53,16 @@ class Clip:
         return 0.0 if self.excerpt == "start" else torch.rand((), generator=rng).item()
 
     def __call__(self, wave: Float[Tensor, "S"], rng: torch.Generator) -> Float[Tensor, "1 T M"]:
-        """Return the spectrogram of a waveform of at least 25 ms."""
+        """Return the spectrogram of a waveform of at least 25 ms. Raises ValueError if it is not finite."""
         wave = wave - wave.mean()
         if self.roll:
             wave = wave.roll(int(torch.randint(len(wave), (), generator=rng)))
         if self.gain:
             wave = wave * draw_gain(rng)
-        return self.finish(fbank(wave[: self.samples], self.mels)[None])
+        energies = fbank(wave[: self.samples], self.mels)
+        if not bool(energies.isfinite().all()):  # NaN would stand for padding
+            raise ValueError("too loud for float32: its log mel energies are not finite; full scale is 1")
+        return self.finish(energies[None])
 
     def finish(self, energies: Float[Tensor, "B T M"]) -> Float[Tensor, "B T M"]:
         """Cut or pad log mel energies to the length, and normalise them."""

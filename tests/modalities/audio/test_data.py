@@ -18,7 +18,10 @@ from maskkit.data.source import BadSampleError, Key
 from maskkit.modalities import audio
 from maskkit.modalities.audio.arrays import open_array
 from maskkit.modalities.audio.data import open_recordings
+from maskkit.modalities.audio.mp3 import lacks_length
+from maskkit.modalities.audio.reader import read_recording
 from maskkit.modalities.audio.survey import survey
+from maskkit.modalities.audio.transforms import Clip
 from maskkit.seeds import generator
 
 soundfile = pytest.importorskip("soundfile")
@@ -346,3 +349,60 @@ def test_mean_and_deviation_are_those_of_all_frames(tmp_path):
     mean, std = audio.measure(tmp_path)
     assert mean == pytest.approx(everything.mean().item(), abs=1e-3)
     assert std == pytest.approx(everything.std(correction=0).item(), abs=1e-3)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="these tests write MP3 files with ffmpeg")
+@pytest.mark.parametrize("order", [(32, 320), (320, 32), (32,), (128, 64, 192)])
+@pytest.mark.parametrize("rate", [44100, 22050])
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x01\x00" + b"\0" * 128])
+def test_an_mp3_that_does_not_say_its_length_is_read_whole(tmp_path, order, rate, tag):
+    """libsndfile#1001: it guesses from the first frame, so 9 of 20 seconds were never read, or 110 expected."""
+    content = tag
+    for number, bits in enumerate(order):
+        bits = bits if rate > 24000 else min(bits, 160)
+        words = ["-f", "lavfi", "-i", f"sine=frequency={300 * (number + 1)}:duration=3:sample_rate={rate}"]
+        words += ["-b:a", f"{bits}k", "-write_xing", "0", "-id3v2_version", "0", str(tmp_path / "part.mp3")]
+        subprocess.run(["ffmpeg", "-loglevel", "error", "-y", *words], check=True)
+        content += (tmp_path / "part.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(content)
+    decode = ["ffmpeg", "-loglevel", "error", "-i", tmp_path / "a.mp3", "-f", "s16le", "-ac", "1", "-ar", "16000", "-"]
+    wanted = np.frombuffer(subprocess.run(decode, check=True, capture_output=True).stdout, "<i2") / 32768
+    wave = read_recording(str(tmp_path / "a.mp3")).numpy()
+    assert abs(len(wave) - len(wanted)) < 0.05 * 16000
+    for second in range(3 * len(order)):  # the loudest tone of each second is that of an independent decoder
+        mine, theirs = (np.abs(np.fft.rfft(x[second * 16000 + 4000 :][:8000])).argmax() for x in (wave, wanted))
+        assert abs(int(mine) - int(theirs)) <= 1
+    with open(tmp_path / "a.mp3", "rb") as file:
+        assert torch.equal(read_recording(file), torch.from_numpy(wave))
+
+
+def test_an_mp3_that_says_its_length_is_opened_as_it_is(tmp_path):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("writes an MP3 file with ffmpeg")
+    words = ["-f", "lavfi", "-i", "sine=frequency=440:duration=2", str(tmp_path / "a.mp3")]
+    subprocess.run(["ffmpeg", "-loglevel", "error", "-y", *words], check=True)
+    with open(tmp_path / "a.mp3", "rb") as file:
+        assert not lacks_length(file) and file.tell() == 0
+    assert len(read_recording(str(tmp_path / "a.mp3"))) == 2 * 16000
+
+
+@pytest.mark.parametrize("loud", [1e19, 1e30, 3e38])
+def test_sound_that_is_too_loud_for_a_spectrogram_is_a_bad_sample(tmp_path, loud):
+    wave = np.sin(np.arange(16000) / 7).astype(np.float32)
+    wave[8000] = loud
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    source = open_recordings(str(tmp_path / "a.wav"), Clip(frames=64, mels=32, mean=0.0, scale=1.0))
+    with pytest.raises(BadSampleError, match="log mel energies are not finite|holds NaN or infinite"):
+        source.read(Key.of(0), torch.Generator().manual_seed(0))
+
+
+def test_a_rate_of_no_recording_is_a_bad_sample(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(4000, dtype=np.float32), 16000)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[24:28] = (2**31 - 1).to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(BadSampleError, match="2147483647 samples per second are those of no recording"):
+        read_recording(str(tmp_path / "a.wav"))
+    np.savez(tmp_path / "a.npz", waves=np.zeros((2, 400), np.float32), rate=2**31 - 1)
+    with pytest.raises(ValueError, match="no sample rate"):
+        open_recordings(str(tmp_path / "a.npz"), Clip(frames=64, mels=32, mean=0.0, scale=1.0))
