@@ -53,6 +53,7 @@ class Finds:
     def __init__(self, endings: tuple[str, ...], *, with_damage: bool) -> None:
         self.endings = frozenset(ending.encode() for ending in endings)
         self.labels = [label.encode() for label in LABELS]
+        self._tails = tuple(self.endings)
         self.with_damage = with_damage
         self.names = bytearray()
         self.name_ends, self.offsets, self.sizes = array("q"), array("q"), array("q")
@@ -61,6 +62,9 @@ class Finds:
         self.first_damage = ""
         self.others = Counter[str]()
         self._key, self._sample = b"", -1
+        self.num_dotted, self.dotted = 0, ""
+        """The number of members that look like samples and are none, and the name of the first."""
+        self._dotted: list[Member] = []  # of the key at hand, with a dot before the suffix of a sample
         self._label = (len(LABELS), 0, 0)  # of the sample at hand: kind, offset, size
 
     def __len__(self) -> int:
@@ -75,6 +79,7 @@ class Finds:
         if not suffix:
             return
         if key != self._key:
+            self.finish()
             self._key, self._sample, self._label = key, -1, (len(LABELS), 0, 0)
         if suffix in self.endings:
             if self._sample < 0:  # of several matching members, the first
@@ -88,6 +93,18 @@ class Finds:
                     values[self._sample] = value
         else:
             self.others[suffix.decode(errors="replace")] += 1
+            if suffix.endswith(self._tails):
+                self._dotted.append(item)
+
+    def finish(self) -> None:
+        """End a key. If only names with a dot before the suffix have it, the format's rule loses a sample in each.
+
+        Such a name beside a sample, as ``7.mask.png`` beside ``7.jpg``, is another part of that sample.
+        """
+        if self._sample < 0 and self._dotted:
+            self.num_dotted += len(self._dotted)
+            self.dotted = self.dotted or os.fsdecode(self._dotted[0].name)
+        self._dotted.clear()
 
     def damage(self, where: str, reason: str) -> None:
         """Record damage. If the number of affected samples is unknown, it counts as one."""
@@ -138,6 +155,7 @@ def look_into(name: str, finds: Finds) -> int:
             raise OSError(errno.EINVAL, "a folder, not a shard" if stat.S_ISDIR(mode) else "not an ordinary file")
         for item in members(descriptor):
             finds.add(item)
+        finds.finish()
     except OSError as error:
         finds.damage("", short_reason(error))
     return descriptor

@@ -8,6 +8,7 @@ then be read directly. Nothing is unpacked to a path that an archive names.
 
 import io
 import json
+import logging
 import os
 import tempfile
 import weakref
@@ -31,6 +32,8 @@ from maskkit.progress import track
 from maskkit.seeds import generator
 
 BUFFER = 16384  # samples; see Tars.order
+
+_LOG = logging.getLogger("maskkit")
 
 _JSON_LABELS = ("label", "class")
 
@@ -74,6 +77,11 @@ def _count(name: str, endings: tuple[str, ...], stamp: tuple[int, int]) -> tuple
         os.close(descriptor)
     elif is_remote(name) and finds.first_damage != MISSING:  # else every process of a run may count another number
         raise ValueError(f"{name}: cannot be opened ({finds.first_damage}), and no {COUNTS} says what it holds")
+    if finds.num_dotted:
+        _LOG.warning(
+            f"{name}: {finds.num_dotted} files such as {finds.dotted} are no samples, since a suffix starts at the first "
+            "dot of a name; rename them (maskkit pack writes such shards)"
+        )
     return len(finds), finds.others
 
 

@@ -827,3 +827,17 @@ def test_training_data_opens_from_shards(tmp_path):
     batch = next(load(source, Stream(source, 40, seed=0)))
     assert sorted(batch.indices) == list(range(40)) and not batch.bad
     assert torch.equal(batch.samples, torch.from_numpy(pixels[list(batch.indices)]))
+
+
+def test_names_with_dots_that_the_format_loses_are_said(tmp_path, caplog):
+    """Webdataset#237: a suffix starts at the first dot, so 22.05.bin is a sample 22 with the suffix .05.bin."""
+    names = ["22.05.bin", "22.06.bin", "v1.0_a.bin", "7.bin", "7.mask.bin", "8.bin"]
+    write_tar(tmp_path / "a.tar", [(name, contents(number)) for number, name in enumerate(names)])
+    files = find_files(tmp_path / "a.tar", SUFFIXES)
+    assert [files.path(index)[-5:] for index in range(len(files))] == ["7.bin", "8.bin"]
+    (line,) = caplog.messages
+    assert "a.tar: 3 files such as 22.05.bin are no samples" in line and "rename them" in line
+    caplog.clear()
+    write_tar(tmp_path / "b.tar", [(name, contents(number)) for number, name in enumerate(names[3:])])
+    find_files(tmp_path / "b.tar", SUFFIXES)
+    assert not caplog.messages
