@@ -79,8 +79,8 @@ def _count(name: str, endings: tuple[str, ...], stamp: tuple[int, int]) -> tuple
         raise ValueError(f"{name}: cannot be opened ({finds.first_damage}), and no {COUNTS} says what it holds")
     if finds.num_dotted:
         _LOG.warning(
-            f"{name}: {finds.num_dotted} files such as {finds.dotted} are no samples, since a suffix starts at the first "
-            "dot of a name; rename them (maskkit pack writes such shards)"
+            f"{name}: {finds.num_dotted} files such as {finds.dotted} are no samples, since a suffix starts at the "
+            "first dot of a name; rename them (maskkit pack writes such shards)"
         )
     return len(finds), finds.others
 
