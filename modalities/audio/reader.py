@@ -6,7 +6,7 @@ S samples at 16 kHz.
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import BinaryIO, Protocol
 
@@ -18,14 +18,18 @@ from torch import Tensor
 
 from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError, check_readable, short_reason
+from maskkit.modalities.audio import decoded
+from maskkit.modalities.audio.decoded import can_decode, decode
 from maskkit.modalities.audio.filterbanks import RATE, num_samples
 from maskkit.modalities.audio.mp3 import lacks_length, with_length
 from maskkit.modalities.audio.resampling import resample
 
-# What libsndfile decodes without being told a format. A list may name files of any suffix; their content decides.
+# What libsndfile decodes without being told a format, and what PyAV decodes if it is installed. A list may name files of
+# any suffix; their content decides.
 SUFFIXES = (
     *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".sph", ".nist", ".voc", ".sf"),
+    *decoded.SUFFIXES,
 )
 
 SILENCE = 2**-15  # half the span of one 16-bit step: nothing that rises above its mean by less was recorded
@@ -157,7 +161,7 @@ def _opened(file: str | BinaryIO, path: str) -> Iterator["_SoundFile"]:
     """Open a file with libsndfile and close it. Any error in between becomes a BadSampleError with a short reason."""
     module = soundfile()
     try:
-        with module.SoundFile(_with_length(file)) as opened:
+        with _sound_file(module, file, path) as opened:
             if not LOWEST_RATE <= opened.samplerate <= HIGHEST_RATE:
                 raise BadSampleError(path, f"{opened.samplerate} samples per second are those of no recording")
             yield opened
@@ -165,6 +169,20 @@ def _opened(file: str | BinaryIO, path: str) -> Iterator["_SoundFile"]:
         raise
     except Exception as error:  # libsndfile's own errors, TypeError for formats without a header, seek's ValueError ...
         raise BadSampleError(path, _reason(error)) from None
+
+
+def _sound_file(module: ModuleType, file: str | BinaryIO, path: str) -> AbstractContextManager["_SoundFile"]:
+    """Open a file with libsndfile, or with PyAV if libsndfile does not know the format."""
+    try:
+        opened: AbstractContextManager[_SoundFile] = module.SoundFile(_with_length(file))
+        return opened
+    except (module.LibsndfileError, TypeError) as error:
+        unknown = isinstance(error, TypeError) or "recogni" in str(error)
+        if not unknown or not can_decode():
+            raise
+    if not isinstance(file, str):
+        file.seek(0)
+    return decode(file, path)
 
 
 def _with_length(file: str | BinaryIO) -> bytes | BinaryIO:

@@ -406,3 +406,30 @@ def test_a_rate_of_no_recording_is_a_bad_sample(tmp_path):
     np.savez(tmp_path / "a.npz", waves=np.zeros((2, 400), np.float32), rate=2**31 - 1)
     with pytest.raises(ValueError, match="no sample rate"):
         open_recordings(str(tmp_path / "a.npz"), Clip(frames=64, mels=32, mean=0.0, scale=1.0))
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="these tests write AAC with ffmpeg")
+@pytest.mark.parametrize("name", ["a.m4a", "a.aac", "video.mp4"])
+def test_aac_is_read_by_pyav(tmp_path, name):
+    pytest.importorskip("av")
+    sound = ["-f", "lavfi", "-i", "sine=frequency=700:duration=3:sample_rate=44100", "-ac", "2", "-c:a", "aac"]
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=64x48:duration=3", "-c:v", "mpeg4"] if name == "video.mp4" else []
+    words = [*picture[:4], *sound[:4], *picture[4:], *sound[4:], str(tmp_path / name)]
+    subprocess.run(["ffmpeg", "-loglevel", "error", "-y", *words], check=True)
+    decode = ["ffmpeg", "-loglevel", "error", "-i", tmp_path / name, "-f", "s16le", "-ac", "1", "-ar", "16000", "-"]
+    wanted = np.frombuffer(subprocess.run(decode, check=True, capture_output=True).stdout, "<i2") / 32768
+    wave = read_recording(str(tmp_path / name)).numpy()
+    assert abs(len(wave) - len(wanted)) <= 32
+    assert np.abs(wave[8000:24000] - wanted[8000:24000]).max() < 0.01
+    part = read_recording(str(tmp_path / name), samples=8000, place=0.5).numpy()
+    assert len(part) == 8000
+    with open(tmp_path / name, "rb") as file:
+        assert np.array_equal(read_recording(file).numpy(), wave)
+    assert len(open_recordings(str(tmp_path), Clip(frames=64, mels=32, mean=0.0, scale=1.0))) == 1
+
+
+def test_what_neither_library_knows_is_one_bad_sample(tmp_path):
+    (tmp_path / "a.m4a").write_bytes(b"no sound at all" * 100)
+    with pytest.raises(BadSampleError) as error:
+        read_recording(str(tmp_path / "a.m4a"))
+    assert "\n" not in str(error.value)
