@@ -24,8 +24,8 @@ from maskkit.modalities.audio.filterbanks import RATE, num_samples
 from maskkit.modalities.audio.mp3 import lacks_length, with_length
 from maskkit.modalities.audio.resampling import resample
 
-# What libsndfile decodes without being told a format, and what PyAV decodes if it is installed. A list may name files of
-# any suffix; their content decides.
+# What libsndfile decodes without being told a format, and what PyAV decodes if it is installed. A list may name files
+# of any suffix; their content decides.
 SUFFIXES = (
     *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".sph", ".nist", ".voc", ".sf"),
