@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from maskkit.commands.words import say
 from maskkit.modality import DataSettings, Modality, find_modality
 
 if TYPE_CHECKING:
@@ -41,18 +42,18 @@ def open_run(path: Path) -> OpenRun:
 
 def _open_model(folder: "RunFolder", record: Mapping[str, object]) -> "MaskedModel":
     from maskkit import weights
-    from maskkit.engine.checkpoints import all_checkpoints, read_model
+    from maskkit.engine.checkpoints import read_newest_model
     from maskkit.model import MaskedModel
     from maskkit.parts import build_as
 
     if folder.model.exists():
         return weights.open_model(folder.model)
-    checkpoints = all_checkpoints(folder.checkpoints)
-    if not checkpoints:
+    state = read_newest_model(folder.checkpoints, say)
+    if state is None:
         raise ValueError(f"{folder.path} holds no model yet: no checkpoint was written")
     try:
         model = build_as(MaskedModel, record["model_parts"])
     except ValueError as error:
         raise ValueError(f"{folder.path}: the model of its config.json cannot be built: {error}") from error
-    weights.load(model, read_model(checkpoints[-1]), layout="maskkit")
+    weights.load(model, state, layout="maskkit")
     return model

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from maskkit.batches import Sample
 
 
+FIGURES = (".png", ".gif", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")  # not every modality draws all of them
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reconstruct:
     """Draw inputs, their visible parts and a trained model's reconstructions."""
@@ -42,7 +45,7 @@ class Reconstruct:
             raise ValueError(f"--limit must be at least 1, got {self.limit}")
         import_modules(self.modules)
         opened = open_run(self.run_folder)
-        if self.out.suffix.lower() != ".png":
+        if self.out.suffix.lower() not in FIGURES:
             raise ValueError(f"--out must end in .png, got {self.out}")
         samples = self._read(opened)
         batch = stack(samples)

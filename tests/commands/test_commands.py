@@ -341,7 +341,7 @@ def test_a_run_that_was_killed_before_its_first_row_keeps_its_settings(digits, t
 
 
 def test_files_of_another_kind_are_refused(run, pictures, tmp_path, capsys):
-    for command, out, wanted in (("embed", "x.csv", ".npz"), ("reconstruct", "x.svg", ".png")):
+    for command, out, wanted in (("embed", "x.csv", ".npz"), ("reconstruct", "x.txt", ".png")):
         data = ["--data", str(pictures)] if command == "embed" else [str(pictures)]
         assert main([command, str(run), *data, "--out", str(tmp_path / out)]) == 2
         assert f"--out must end in {wanted}" in capsys.readouterr().err

@@ -95,3 +95,22 @@ def test_a_run_opens_with_its_modality_and_data_settings(digits, tmp_path, capsy
     shutil.rmtree(out / "checkpoints")
     with pytest.raises(ValueError, match="holds no model yet"):
         open_run(out)
+
+
+def test_an_older_checkpoint_serves_where_the_newest_is_damaged(tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", images=pixels)
+    words = ["pretrain", "image", "--data", str(tmp_path / "d.npz"), "--out", str(tmp_path / "run"), "--steps", "4"]
+    words += ["--batch", "8", "--size", "tiny", "--save-every", "2", "--workers", "0", "--device", "cpu"]
+    assert main(words) == 0
+    (tmp_path / "run" / "model.safetensors").unlink()
+    checkpoints = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
+    for place, path in enumerate(reversed(checkpoints)):
+        largest = max(path.glob("*.safetensors"), key=lambda file: file.stat().st_size)
+        largest.write_bytes(largest.read_bytes()[:-100])
+        code = main(
+            ["embed", str(tmp_path / "run"), "--data", str(tmp_path / "d.npz"), "--out", str(tmp_path / "f.npz")]
+        )
+        said = capsys.readouterr().err
+        assert f"checkpoint {path.name} is damaged and not used" in said and code == (0 if place == 0 else 2)
+    assert "no checkpoint is whole; restore one from a copy" in said

@@ -38,10 +38,10 @@ class Broken:
 
 
 class Failing(Broken):
-    """A source that raises no error of a sample."""
+    """A source that lacks a library, which is no error of a sample."""
 
     def read(self, key, rng):
-        raise RuntimeError("the disk is gone")
+        raise ImportError("a library is missing")
 
 
 class Said:
@@ -104,7 +104,7 @@ def fail(*_):
         (None, None, "no figure: none of the first samples can be read"),
         (Broken(), refuse, "no figure: nothing to draw"),
         (Broken(), fail, "no figure: KeyError"),
-        (Failing(), fail, "no figure: the disk is gone"),
+        (Failing(), fail, "no figure: a library is missing"),
         (Broken(), lambda *_: None, "no figure: [Errno 2] No such file or directory"),
     ],
 )
