@@ -42,18 +42,17 @@ def open_run(path: Path) -> OpenRun:
 
 def _open_model(folder: "RunFolder", record: Mapping[str, object]) -> "MaskedModel":
     from maskkit import weights
-    from maskkit.engine.checkpoints import read_newest_model
+    from maskkit.engine.checkpoints import all_checkpoints, read_newest_model
     from maskkit.model import MaskedModel
     from maskkit.parts import build_as
 
     if folder.model.exists():
         return weights.open_model(folder.model)
-    state = read_newest_model(folder.checkpoints, say)
-    if state is None:
+    if not all_checkpoints(folder.checkpoints):
         raise ValueError(f"{folder.path} holds no model yet: no checkpoint was written")
     try:
         model = build_as(MaskedModel, record["model_parts"])
     except ValueError as error:
         raise ValueError(f"{folder.path}: the model of its config.json cannot be built: {error}") from error
-    weights.load(model, state, layout="maskkit")
+    weights.load(model, read_newest_model(folder.checkpoints, say), layout="maskkit")
     return model

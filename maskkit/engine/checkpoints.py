@@ -210,11 +210,11 @@ def read_model(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
 
 
-def read_newest_model(folder: Path, say: Callable[[str], None]) -> dict[str, Tensor] | None:
-    """Return the weights of the newest whole checkpoint, as ``Checkpoints.resume`` chooses it; None if there is none.
+def read_newest_model(folder: Path, say: Callable[[str], None]) -> dict[str, Tensor]:
+    """Return the weights of the newest whole checkpoint, as ``Checkpoints.resume`` chooses it.
 
     A run that is still training may delete a checkpoint while it is read; then the next one is read. Raises ValueError
-    if there are checkpoints and all of them are damaged.
+    if no checkpoint is whole.
     """
     tried: set[Path] = set()
     while left := [path for path in all_checkpoints(folder) if path not in tried]:
@@ -224,9 +224,7 @@ def read_newest_model(folder: Path, say: Callable[[str], None]) -> dict[str, Ten
         except (ValueError, OSError, CheckpointException) as error:
             if path.exists():
                 say(f"checkpoint {path.name} is damaged and not used: {_reason(error)}")
-    if tried:
-        raise ValueError(f"{folder}: no checkpoint is whole; restore one from a copy")
-    return None
+    raise ValueError(f"{folder}: no checkpoint is whole; restore one from a copy")
 
 
 def _dcp(work: Callable[..., object], tensors: dict[str, Tensor], *, world: World | None, **storage: object) -> None:

@@ -180,9 +180,14 @@ def _sound_file(module: ModuleType, file: str | BinaryIO, path: str) -> Abstract
         unknown = isinstance(error, TypeError) or "recogni" in str(error)
         if not unknown or not can_decode():
             raise
-    if not isinstance(file, str):
-        file.seek(0)
-    return decode(file, path)
+        if not isinstance(file, str):
+            file.seek(0)
+        try:
+            return decode(file, path)
+        except BadSampleError:
+            raise
+        except Exception:  # no sound for PyAV either: what libsndfile says is shorter
+            raise error from None
 
 
 def _with_length(file: str | BinaryIO) -> bytes | BinaryIO:
