@@ -120,16 +120,21 @@ def _explained(watch: _Watch, source: Source, reading: Reading) -> str:
     files = f" while reading {source.path(items[0])}" if items else ""
     watch.end()
     if dead:
-        return f"loader process {dead[0].pid} {_cause(dead[0].exitcode or 0)}{files}"
+        what, mend = _cause(dead[0].exitcode or 0)
+        return f"loader process {dead[0].pid} {what}{files}; {mend}"
     limit = f"{watch.limit:g} seconds"
-    return f"the loader processes gave nothing for {limit}{files}; raise MASKKIT_SAMPLE_SECONDS if they may"
+    return f"the loader processes gave nothing for {limit}{files}; raise MASKKIT_SAMPLE_SECONDS if they need longer"
 
 
-def _cause(code: int) -> str:
+def _cause(code: int) -> tuple[str, str]:
+    """Return what happened to a process that ended with an exit code, and how to mend it."""
     if code == -signal.SIGKILL:
-        return "was killed, most likely because memory ran out; use fewer --workers"
+        return "was killed", "most likely memory ran out: use fewer --workers"
     if code == -getattr(signal, "SIGBUS", 0):
-        return "crashed (SIGBUS: a file was truncated while it was open, or shared memory is full)"
+        return (
+            "crashed (SIGBUS)",
+            "a file was truncated while it was open, or shared memory is full: use fewer --workers",
+        )
     if code < 0:
-        return f"crashed ({signal.Signals(-code).name}); the file may be damaged: remove or convert it"
-    return f"ended with code {code}"
+        return f"crashed ({signal.Signals(-code).name})", "the file may be damaged: remove or convert it"
+    return f"ended with code {code}", "see the lines above"

@@ -79,9 +79,9 @@ def run_rank_telling(rank, size, port, settings, file):
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        ("SIGKILL", "was killed, most likely because memory ran out; use fewer --workers while reading victim.png"),
-        ("SIGSEGV", "crashed (SIGSEGV); the file may be damaged: remove or convert it while reading victim.png"),
-        ("SIGBUS", "crashed (SIGBUS: a file was truncated while it was open, or shared memory is full)"),
+        ("SIGKILL", "was killed while reading victim.png; most likely memory ran out: use fewer --workers"),
+        ("SIGSEGV", "crashed (SIGSEGV) while reading victim.png; the file may be damaged: remove or convert it"),
+        ("SIGBUS", "crashed (SIGBUS) while reading victim.png; a file was truncated while it was open"),
         ("always", "was killed"),
         ("SIGSTOP", "the loader processes gave nothing for 10 seconds while reading victim.png"),
     ],
