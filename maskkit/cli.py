@@ -27,6 +27,8 @@ COMMANDS = {  # name: help; the module maskkit.commands.NAME is imported when th
     "bench": "Measure this machine: training steps, memory, readers, the loop, kernels, imports.",
     "doctor": "Report what is installed, missing or broken, and how to fix it.",
 }
+# Errors of data and usage. A RuntimeError is one only if memory was refused, as torch reports it.
+REFUSALS = (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError)
 # old name: new name; the old names will be removed in the next release
 RENAMED = {"shard": "pack", "cache": "transcode"}
 
@@ -67,9 +69,11 @@ def _run(words: list[str], debug: bool) -> int:
         raise
     except SystemExit as exit_:
         return _exit_code(exit_)
-    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+    except (*REFUSALS, ImportError) as error:
         if isinstance(error, ImportError) and (error.name or "").startswith("maskkit"):
             raise  # a defect of maskkit, and no missing library
+        if isinstance(error, RuntimeError) and not _lacks_memory(error):
+            raise
         if debug:
             traceback.print_exc()
         return _refuse(one_line(error))
@@ -99,7 +103,9 @@ def run_recipe(body: Callable[[], object]) -> None:
     """Run the main function of a recipe with the one-line errors and exit codes of the commands."""
     try:
         body()
-    except (ValueError, OSError, FloatingPointError) as error:
+    except REFUSALS as error:
+        if isinstance(error, RuntimeError) and not _lacks_memory(error):
+            raise
         sys.exit(_refuse(one_line(error)))
 
 
@@ -119,7 +125,15 @@ def one_line(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}" + ("; free some space" if error.errno == errno.ENOSPC else "")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left on the disk of the run; free some space, then continue with --resume"
+    if _lacks_memory(error):
+        return "there is not enough memory; choose a smaller --size, --batch or --micro-batch, or smaller inputs"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Return whether memory was refused by numpy, by torch's CPU allocator or on a GPU."""
+    refusals = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in refusals)
 
 
 def _refuse(message: str) -> int:

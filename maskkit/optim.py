@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maskkit.model import MaskedModel
+from maskkit.ranges import CountOrZero, Decay, NotNegative, Positive, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,25 +22,24 @@ class Group:
 
     names: tuple[str, ...]
     """Patterns of parameter names."""
-    lr: float = 1.0
+    lr: NotNegative = 1.0
     """Factor on the run's learning rate. 0 freezes the parameters and leaves them out of the average."""
-    weight_decay: float | None = None
+    weight_decay: NotNegative | None = None
     """Weight decay."""
-    betas: tuple[float, float] | None = None
+    betas: tuple[Decay, Decay] | None = None
     """AdamW's decay rates of the two gradient moments."""
-    warmup: int | None = None
+    warmup: CountOrZero | None = None
     """Number of warm-up steps. By default the run's."""
-    min_lr: float | None = None
+    min_lr: NotNegative | None = None
     """Learning rate at the end of the run. By default the run's, multiplied by ``lr``."""
-    clip: float | None = None
+    clip: Positive | None = None
     """Maximum norm of the gradient of these parameters, which are then left out of the run's own limit."""
 
     def __post_init__(self) -> None:
         """Validate the settings."""
         if not self.names:
             raise ValueError("a group of parameters needs at least one pattern of names")
-        if self.lr < 0:
-            raise ValueError(f"lr of a group is a share of the run's rate, at least 0, got {self.lr}")
+        check_ranges(self)
 
     def holds(self, name: str) -> bool:
         """Return whether a parameter's name matches one of the patterns."""
@@ -53,16 +53,16 @@ class AdamW:
     MAE's settings are betas of 0.9 and 0.95, a weight decay of 0.05, and a peak rate of 1.5e-4 per 256 samples.
     """
 
-    lr: float | None = None
+    lr: Positive | None = None
     """Peak learning rate. It is not scaled by the batch size."""
-    betas: tuple[float, float] | None = None
+    betas: tuple[Decay, Decay] | None = None
     """Decay rates of the moving averages of the gradient and its square, each in [0, 1)."""
-    weight_decay: float | None = None
+    weight_decay: NotNegative | None = None
     """Weight decay at the start of the run."""
-    weight_decay_end: float | None = None
+    weight_decay_end: NotNegative | None = None
     """Weight decay at the end of the run, reached by a half-cosine schedule. By default the weight decay is
     constant."""
-    eps: float | None = None
+    eps: Positive | None = None
     """Constant that is added to the denominator of the update."""
     no_decay: tuple[str, ...] | None = None
     """Suffixes of the names of parameters without weight decay, such as mask_token. One-dimensional ones never
@@ -72,8 +72,7 @@ class AdamW:
 
     def __post_init__(self) -> None:
         """Validate the settings."""
-        if self.lr is not None and self.lr <= 0:
-            raise ValueError(f"lr must be positive, got {self.lr}")
+        check_ranges(self)
 
     def over(self, default: "AdamW") -> "AdamW":
         """Return these settings, with every None replaced by the value of ``default``."""

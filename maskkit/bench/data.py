@@ -12,6 +12,7 @@ from maskkit.bench.timing import alternate, machine, write_record
 from maskkit.bench.workload import Read, Run, find_workload
 from maskkit.methods import methods_of
 from maskkit.modality import find_modality
+from maskkit.ranges import Count, Positive, Processes, Samples
 
 if TYPE_CHECKING:
     from maskkit.data.source import Source
@@ -25,13 +26,13 @@ class Data:
     """Modality."""
     path: str | None = None
     """Data to read, as for --data of `maskkit pretrain`. By default the modality's own comparison runs."""
-    workers: tuple[int, ...] = (0, 1, 2)
+    workers: tuple[Processes, ...] = (0, 1, 2)
     """Numbers of worker processes to measure on --path."""
-    batch: int = 32
+    batch: Samples = 32
     """Batch size for --path."""
-    seconds: float = 5.0
+    seconds: Positive = 5.0
     """Seconds to read --path for each number of workers, without the first batch."""
-    count: int = 24
+    count: Count = 24
     """Number of timed calls per reader in the comparison. The median is reported."""
     out: Path | None = None
     """JSON file to write the results to."""

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from maskkit.modality import modality_names
+from maskkit.ranges import Count
 
 CODES = {
     "python": "pass",
@@ -21,7 +22,7 @@ MODALITY = "from maskkit.modality import find_modality; find_modality({name!r})"
 class Imports:
     """Time the import of maskkit and its modalities in new processes, compared with torch."""
 
-    repeats: int = 5
+    repeats: Count = 5
     """Number of timed processes per import. The median is reported."""
 
     def run(self) -> None:

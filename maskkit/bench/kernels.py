@@ -14,6 +14,7 @@ from maskkit.kernels.attention import attention, plain_attention
 from maskkit.kernels.chamfer import chamfer, reference_chamfer
 from maskkit.kernels.fps import farthest_points, reference_farthest_points
 from maskkit.kernels.neighbours import nearest_points, reference_nearest_points
+from maskkit.ranges import Count
 
 Contest = tuple[str, dict[str, Run]]  # a title, and the forms that are timed in turn
 
@@ -26,7 +27,7 @@ CLOUDS = ((32, 1024, 64), (4, 8192, 512))  # clouds, points, samples or groups
 class Kernels:
     """Time attention and the operations on points, compared with their references."""
 
-    repeats: int = 12
+    repeats: Count = 12
     """Number of timed runs per operation. The median is reported."""
     device: str = "cpu"
     """cpu or cuda."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from maskkit.bench.workload import Preset, find_workload
 from maskkit.methods import methods_of
 from maskkit.modality import find_modality
+from maskkit.ranges import Count, Samples
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +29,11 @@ class Loop:
     """Modality whose default method is trained, in float32."""
     size: str | None = None
     """Size of the model, if the method has sizes."""
-    batch: int = 8
+    batch: Samples = 8
     """Samples per step."""
-    steps: int = 4
+    steps: Count = 4
     """Number of consecutive timed steps, after one warm-up step."""
-    rounds: int = 5
+    rounds: Count = 5
     """Number of alternations of bare steps and the loop. Medians are reported."""
 
     def run(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from maskkit.bench.timing import Precision, alternate, count_flops, machine, precisions, write_record
 from maskkit.bench.workload import Run, Workload, find_workload
+from maskkit.ranges import Count
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ class Step:
     """Modality, which defines the model, the batch and the peer."""
     precision: Precision = "both"
     """float32, bfloat16 autocast, or both; both means float32 with --against."""
-    repeats: int = 7
+    repeats: Count = 7
     """Number of timed steps each. The median is reported."""
     peer: bool = True
     """Also time the peer."""
@@ -40,8 +41,6 @@ class Step:
 
     def run(self) -> None:
         """Measure, print and write the results."""
-        if self.repeats < 1:
-            raise ValueError(f"--repeats must be at least 1, got {self.repeats}")
         if self.against is not None:
             from maskkit.bench.revisions import compare
 

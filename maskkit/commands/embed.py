@@ -8,6 +8,7 @@ import tyro
 
 from maskkit.commands.open_run import open_run
 from maskkit.commands.words import Modules, import_modules, read_words
+from maskkit.ranges import Processes, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +23,11 @@ class Embed:
     """File to write (.npz)."""
     pool: Literal["mean", "prefix"] = "mean"
     """Pooling: the mean of all tokens, or the class token (prefix)."""
-    batch: int = 64
+    batch: Samples = 64
     """Number of samples per batch."""
     device: str = "auto"
     """cpu or cuda; auto selects a GPU if one is available."""
-    workers: int = 2
+    workers: Processes = 2
     """Number of worker processes that read samples."""
     modules: Modules = ()
 

@@ -8,6 +8,7 @@ import tyro
 
 from maskkit.commands.words import read_words, say
 from maskkit.modality import find_modality, modality_names
+from maskkit.ranges import Count, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +21,9 @@ class Pack:
     """Folder to write the shards to."""
     only: str | None = None
     """Pack only files of this modality, such as image. By default the files of all modalities are packed."""
-    size_mb: int = 256
+    size_mb: Count = 256
     """Approximate size of a shard, in 10^6 bytes."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the random order."""
 
     def run(self) -> None:
@@ -30,8 +31,6 @@ class Pack:
         names = modality_names()
         if self.only is not None and self.only not in names:
             raise ValueError(f"--only must be one of {', '.join(names)}, got {self.only!r}")
-        if self.size_mb < 1:
-            raise ValueError(f"--size-mb must be at least 1, got {self.size_mb}")
         chosen = [self.only] if self.only else names
         suffixes = {suffix for name in chosen for suffix in find_modality(name).suffixes}
         if not suffixes:

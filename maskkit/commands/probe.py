@@ -10,6 +10,7 @@ import tyro
 
 from maskkit.commands.open_run import OpenRun, open_run
 from maskkit.commands.words import Modules, import_modules, read_words
+from maskkit.ranges import Count, Processes, Samples, Seed
 
 if TYPE_CHECKING:
     from maskkit.evaluate.features import Features
@@ -31,21 +32,21 @@ class Probe:
     """Labelled test data in the same form. By default a fifth of each class of --data."""
     kind: Literal["all", "knn", "linear"] = "all"
     """Probe to fit: k nearest neighbours (knn), a linear classifier (linear), or both (all)."""
-    per_class: int | None = None
+    per_class: Count | None = None
     """Number of labels per class to fit to. All other samples are test data."""
     pool: Literal["mean", "prefix"] = "mean"
     """Pooling: the mean of all tokens, or the class token (prefix)."""
     baselines: bool = False
     """Also measure raw contents (reduced by PCA) and the untrained encoder."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the split and of the untrained encoder."""
     out: Path | None = None
     """JSON file to write the accuracies to."""
-    batch: int = 64
+    batch: Samples = 64
     """Number of samples per batch."""
     device: str = "auto"
     """cpu or cuda; auto selects a GPU if one is available."""
-    workers: int = 2
+    workers: Processes = 2
     """Number of worker processes that read samples."""
     modules: Modules = ()
 
@@ -54,8 +55,6 @@ class Probe:
         from maskkit.evaluate.features import pick_device
 
         device = pick_device(self.device)
-        if self.per_class is not None and self.per_class < 1:
-            raise ValueError(f"--per-class must be at least 1, got {self.per_class}")
         import_modules(self.modules)
         opened = open_run(self.run_folder)
         encoders = self._encoders(opened)

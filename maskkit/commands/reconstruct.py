@@ -8,6 +8,7 @@ import tyro
 
 from maskkit.commands.open_run import OpenRun, open_run
 from maskkit.commands.words import Modules, import_modules, read_words, say
+from maskkit.ranges import Count, Seed
 
 if TYPE_CHECKING:
     from maskkit.batches import Sample
@@ -26,9 +27,9 @@ class Reconstruct:
     """Files, folders, globs, list files, arrays or tar shards."""
     out: Path
     """Figure to write (.png)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the mask."""
-    limit: int = 16
+    limit: Count = 16
     """Maximum number of samples to draw."""
     modules: Modules = ()
 
@@ -41,8 +42,6 @@ class Reconstruct:
 
         if not self.inputs:
             raise ValueError("reconstruct needs at least one input: maskkit reconstruct RUN INPUT... --out FIGURE.png")
-        if self.limit < 1:
-            raise ValueError(f"--limit must be at least 1, got {self.limit}")
         import_modules(self.modules)
         opened = open_run(self.run_folder)
         if self.out.suffix.lower() not in FIGURES:

@@ -9,6 +9,7 @@ import tyro
 
 from maskkit.commands.flags import refusals_in_one_line
 from maskkit.modality import Command
+from maskkit.ranges import check_ranges
 
 Modules = Annotated[
     tuple[str, ...],
@@ -27,7 +28,9 @@ Kind = TypeVar("Kind", bound=Command)
 def read_words(kind: type[Kind], name: str, words: list[str]) -> Kind:
     """Parse the arguments of a command into its settings. Raises ValueError if they are wrong."""
     with refusals_in_one_line(f"maskkit {name}"):
-        return tyro.cli(kind, prog=f"maskkit {name}", args=words)
+        settings = tyro.cli(kind, prog=f"maskkit {name}", args=words)
+    check_ranges(settings)
+    return settings
 
 
 def import_modules(names: tuple[str, ...]) -> None:

@@ -1,7 +1,10 @@
 """The device of a run: availability, precision and memory."""
 
+import contextlib
 import ctypes
+import os
 import resource
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,10 +17,22 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def total_memory(device: torch.device) -> int:
+    """Return the memory in bytes of a GPU, or of this machine or its container."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        size = min(size, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return size
+
+
 def check_device(name: str) -> None:
     """Raise ValueError if a device cannot be used on this machine."""
     try:
-        torch.empty(0, device="cpu" if name == "auto" else name)
+        found = torch.empty(0, device="cpu" if name == "auto" else name).device
+        if not torch.amp.is_autocast_available(found.type):  # such as meta, which computes nothing
+            raise RuntimeError(f"no run computes on {found.type}")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"--device {name} cannot be used here ({reason}); choose cpu, or cuda where it is") from None

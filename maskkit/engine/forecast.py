@@ -38,6 +38,22 @@ class Forecast:
     """Throughput of the model in samples per second, forward and backward."""
     reader_pace: float
     """Throughput of one worker in samples per second."""
+    kept: int = 0
+    """Bytes per sample that are kept between the forward and the backward pass."""
+
+    def check_memory(self, micro: int, memory: int) -> None:
+        """Raise ValueError if weights, their optimiser and a micro-batch need more than ``memory`` bytes."""
+        weights = 16 * self.parameters  # float32: the weights, their gradients and AdamW's two moments
+        if weights > memory:
+            raise ValueError(
+                f"the model has {self.parameters / 1e6:,.0f} M parameters, which need {weights / 2**30:.1f} GiB in "
+                f"training, and there are {memory / 2**30:.1f} GiB; choose a smaller --size"
+            )
+        if weights + micro * self.kept > memory:
+            raise ValueError(
+                f"{micro} samples in one pass need {(weights + micro * self.kept) / 2**30:.1f} GiB, and there are "
+                f"{memory / 2**30:.1f} GiB; set --micro-batch to at most {max((memory - weights) // self.kept, 1)}"
+            )
 
     def lines(self, *, steps: int, batch: int, processes: int, workers: int) -> list[str]:
         """Return the forecast as two or three lines of text."""
@@ -87,7 +103,7 @@ def forecast(
     was_training, state = model.training, torch.get_rng_state()
     model.eval()
     with FlopCounterMode(display=False) as counter:
-        work()
+        kept = _kept_bytes(model, work) // count
     flops = counter.get_total_flops() / count
     seconds = min(_time(work, device) for _ in range(2))
     while seconds < SHORT and count < micro:  # with few samples of a small model, torch's overhead would dominate
@@ -96,7 +112,7 @@ def forecast(
         seconds = min(_time(work, device) for _ in range(2))
     model.train(was_training)
     torch.set_rng_state(state)
-    return Forecast(parameters, int(flops), matrix_peak(dtype, device), count / seconds, reader_pace)
+    return Forecast(parameters, int(flops), matrix_peak(dtype, device), count / seconds, reader_pace, kept)
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -> float:
@@ -105,6 +121,22 @@ def matrix_peak(dtype: torch.dtype, device: torch.device, *, repeats: int = 5) -
     a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         return 2 * size**3 / min(_time(lambda: linear(a, b), device) for _ in range(repeats))
+
+
+def _kept_bytes(model: MaskedModel, work: Callable[[], object]) -> int:
+    """Return the bytes of all tensors that autograd keeps for a backward pass in ``work``, without the weights."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        work()
+    return sum(sizes.values())
 
 
 def _batch(samples: list[Sample], count: int, device: torch.device) -> Tensor | Fields:

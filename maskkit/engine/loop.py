@@ -14,7 +14,7 @@ from maskkit.data.skips import Skips
 from maskkit.data.source import Source, num_items
 from maskkit.data.workers import LoaderDiedError
 from maskkit.engine.checkpoints import Checkpoints, TrainState
-from maskkit.engine.device import check_device, keep_freed_memory
+from maskkit.engine.device import check_device, keep_freed_memory, total_memory
 from maskkit.engine.distributed import World, distribute, full_tensor, init_distributed
 from maskkit.engine.figures import Draw, draw_some
 from maskkit.engine.forecast import forecast, plan
@@ -133,6 +133,8 @@ class Run:
         found = checkpoints.resume(state, say) if settings.resume else None
         progress = found or Progress(samples=len(source))
         progress = replace(progress, micro_batch=settings.micro(world.size, progress.micro_batch))
+        if not settings.recompute:
+            expected.check_memory(progress.micro_batch, total_memory(device))
         if progress.samples != len(source):
             say(
                 f"the data set has {len(source)} samples, {progress.samples} when the run was saved: "

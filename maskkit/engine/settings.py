@@ -6,13 +6,27 @@ Recipes, command-line flags, ``config.json`` and ``--config FILE`` all use these
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, Protocol, TypeVar, cast
+from typing import Annotated, Generic, Literal, Protocol, TypeVar, cast
 
 from maskkit.engine.device import best_precision, check_device
 from maskkit.engine.distributed import Sharding
 from maskkit.modality import DataSettings, Fit
 from maskkit.model import MaskedModel
 from maskkit.optim import AdamW, scaled_lr
+from maskkit.ranges import (
+    MANY,
+    Count,
+    CountOrZero,
+    NotNegative,
+    Part,
+    Positive,
+    Processes,
+    Range,
+    Samples,
+    Seed,
+    Share,
+    check_ranges,
+)
 
 
 class ModelSettings(Protocol):
@@ -44,22 +58,22 @@ class Pretrain(Generic[M, D]):
     data: D
     out: Path = Path("runs/pretrain")
     """Folder to write the run to."""
-    batch: int | None = None
+    batch: Samples | None = None
     """Global batch size: samples per optimiser step, summed over all processes."""
-    micro_batch: int | None = None
+    micro_batch: Samples | None = None
     """Samples per forward pass on one process. Gradients accumulate over several micro-batches if a batch is larger."""
-    steps: int | None = None
+    steps: Count | None = None
     """Number of optimiser steps. Takes precedence over --epochs."""
-    epochs: float | None = None
+    epochs: Annotated[float, Range(above=0, most=MANY)] | None = None
     """Number of passes over the data."""
-    warmup_epochs: float | None = None
+    warmup_epochs: Annotated[float, Range(least=0, most=MANY)] | None = None
     """Epochs of linear warm-up of the learning rate, scaled with --steps. By default 5 % of the run."""
     optim: AdamW = field(default_factory=AdamW)
-    min_lr: float | None = None
+    min_lr: NotNegative | None = None
     """Learning rate at the end of the run. By default the method's, or 0."""
-    clip: float | None = None
+    clip: Positive | None = None
     """Maximum norm of the gradient; larger gradients are scaled down. By default there is no limit."""
-    ema: float | None = None
+    ema: Share | None = None
     """Decay of an exponential moving average of the weights, such as 0.9999. By default no average is kept."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """bf16 (autocast) or fp32. auto selects bf16 if the hardware multiplies bfloat16 fast."""
@@ -70,46 +84,37 @@ class Pretrain(Generic[M, D]):
     sharding: Sharding = "full"
     """Under torchrun: shard weights and optimiser over all processes (full) or within a node, or replicate them
     (none)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all random choices."""
-    workers: int = 2
+    workers: Processes = 2
     """Number of worker processes that read samples."""
     device: str = "auto"
     """cpu, cuda, or auto, which selects a GPU if one is available."""
-    log_every: int = 10
+    log_every: Count = 10
     """Number of steps between rows of metrics.jsonl."""
-    save_every: int = 1000
+    save_every: Count = 1000
     """Number of steps between checkpoints."""
-    keep: int = 2
+    keep: Count = 2
     """Number of most recent checkpoints to keep."""
-    keep_every: int | None = None
+    keep_every: Count | None = None
     """Keep the checkpoint of every N-th step permanently."""
     save_in_background: bool = False
     """Write checkpoints in a background thread, from a copy of the weights in memory."""
-    picture_every: int = 1000
+    picture_every: Count = 1000
     """Number of steps between figures of reconstructions."""
-    max_bad: float = 0.05
+    max_bad: Part = 0.05
     """Share of unreadable samples, in [0, 1], above which the run stops."""
-    max_not_finite: int = 10
+    max_not_finite: Count = 10
     """Consecutive steps with a non-finite loss after which the run returns to its last checkpoint. Such steps are
     skipped."""
-    max_rewinds: int = 3
+    max_rewinds: CountOrZero = 3
     """Number of times that the run returns to a checkpoint, with a new order of the data, before it stops."""
     resume: bool = False
     """Continue the run in --out with its own settings. Starts a new run if there is none."""
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("workers", "max_rewinds", "max_not_finite")
-
     def __post_init__(self) -> None:
         """Validate settings that would otherwise fail later inside torch."""
-        for each in fields(self):
-            value = getattr(self, each.name)
-            least = 0 if each.name in self.may_be_zero else 1
-            whole = type(value) is int and each.type in ("int", "int | None", int, int | None)
-            if whole and each.name != "seed" and value < least:
-                raise ValueError(f"--{each.name.replace('_', '-')} must be at least {least}, got {value}")
-        if self.epochs is not None and self.epochs <= 0:
-            raise ValueError(f"--epochs must be positive, got {self.epochs}")
+        check_ranges(self)
 
     def check(self) -> None:
         """Check the device before the data set is opened. Raises ValueError if it cannot be used."""

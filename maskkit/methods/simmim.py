@@ -24,6 +24,7 @@ from maskkit.methods.sizes import Size, vit
 from maskkit.modality import InputSpec
 from maskkit.model import MaskedModel
 from maskkit.optim import AdamW
+from maskkit.ranges import Count, Decay, Share, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +35,16 @@ class SimMIM:
 
     size: Size | None = None
     """Size of the encoder. By default tiny on a CPU, base or small (video, points) on a GPU."""
-    mask_ratio: float = 0.6
+    mask_ratio: Share = 0.6
     """Share of hidden units, in (0, 1)."""
-    unit: int = 2
+    unit: Count = 2
     """Tokens along each axis of a hidden unit. The paper hides units of 32 pixels, which are 2 patches of 16 pixels."""
-    drop_path: float = 0.1
+    drop_path: Decay = 0.1
     """Rate of stochastic depth in the last block, in [0, 1). It grows linearly over the blocks."""
 
     def __post_init__(self) -> None:
         """Validate the settings. Raises ValueError."""
-        if not 0 < self.mask_ratio < 1:
-            raise ValueError(f"mask ratio must lie in (0, 1), got {self.mask_ratio:g}")
-        if self.unit < 1:
-            raise ValueError(f"--unit must be at least 1, got {self.unit}")
-        if not 0 <= self.drop_path < 1:
-            raise ValueError(f"--drop-path must lie in [0, 1), got {self.drop_path:g}")
+        check_ranges(self)
 
     def build(self, inputs: InputSpec) -> MaskedModel:
         """Return the model with newly initialised weights."""

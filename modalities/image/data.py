@@ -24,6 +24,7 @@ from maskkit.data.source import Key, Source
 from maskkit.modalities.image.arrays import Layout, StoredPicture, Transform, open_array
 from maskkit.modalities.image.reader import SUFFIXES, check_channels
 from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
+from maskkit.ranges import ShareOrAll, check_ranges
 from maskkit.tokenizers import Patches
 
 
@@ -76,12 +77,16 @@ class Data:
 
     root: Annotated[str, tyro.conf.arg(aliases=["--data"])]
     """Folder (searched recursively), glob, list file, array or tar shards, or a mixture: 0.7*path/a + 0.3*path/b."""
-    min_scale: float | None = None
+    min_scale: ShareOrAll | None = None
     """Minimum share of the area that a random crop keeps; 1 disables cropping. By default 0.2, or 1 for tiny images."""
     flip: bool | None = None
     """Flip half of the images horizontally. By default on, except for tiny images."""
     measure: bool = False
     """Measure mean and standard deviation of these images instead of using ImageNet's. Always on for float arrays."""
+
+    def __post_init__(self) -> None:
+        """Validate the settings. Raises ValueError."""
+        check_ranges(self)
 
     def at(self, root: str) -> "Data":
         """Return a copy of the settings for another path."""

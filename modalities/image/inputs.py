@@ -9,13 +9,14 @@ from maskkit.kernels.linear import Linear
 from maskkit.maskers import Uniform
 from maskkit.modality import InputSpec
 from maskkit.positions import SinCos
+from maskkit.ranges import Length, Number, Positive, check_ranges
 from maskkit.targets import Contents
 from maskkit.tokenizers import Patches
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE_SIZE, PATCH_SIZE, CHANNELS = 224, 16, 3  # of most published models
 
-Pair = int | tuple[int, int]
+Pair = Length | tuple[Length, Length]
 
 
 def patches(
@@ -77,19 +78,16 @@ class Inputs:
     """Height and width of the crop in pixels: one number for both, or two numbers."""
     patch_size: Pair | None = None
     """Height and width of a patch in pixels: one number for both, or two numbers."""
-    channels: int | None = None
+    channels: Length | None = None
     """Number of channels: 1 for grey, 3 for colour; arrays may have any number."""
-    mean: tuple[float, ...] | None = None
+    mean: tuple[Number, ...] | None = None
     """Mean of the pixel values, scaled to [0, 1], per channel. By default ImageNet's for three channels, else 0.5."""
-    std: tuple[float, ...] | None = None
+    std: tuple[Positive, ...] | None = None
     """Standard deviation of the pixel values, scaled to [0, 1], per channel. Same defaults as the mean."""
 
     def __post_init__(self) -> None:
         """Validate the sizes. Raises ValueError."""
-        for name in ("image_size", "patch_size", "channels"):
-            value = getattr(self, name)
-            if value is not None and min(value if isinstance(value, tuple) else (value,)) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        check_ranges(self)
 
     def spec(self) -> InputSpec:
         """Return the ``InputSpec`` of images."""

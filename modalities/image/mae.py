@@ -16,6 +16,7 @@ from maskkit.modalities.image.inputs import Inputs, Pair, patches
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import SinCos
+from maskkit.ranges import Share
 from maskkit.targets import Contents, NormalizedContents
 
 # Width, depth and heads of the encoder, then of the decoder. Base, large and huge are MAE's (table 8, models_mae.py).
@@ -91,7 +92,7 @@ class MAE(Inputs):
     """Size of the encoder and its decoder. By default base on a GPU, tiny on a CPU."""
     norm_target: bool = True
     """Predict each patch normalised by its own mean and standard deviation. Otherwise predict plain pixels."""
-    mask_ratio: float = 0.75
+    mask_ratio: Share = 0.75
     """Share of hidden patches, in (0, 1)."""
 
     def build(self) -> MaskedModel:

@@ -12,9 +12,12 @@ from maskkit.modalities.points.pointnet import GroupPointNet
 from maskkit.modalities.points.targets import Coordinates
 from maskkit.modality import InputSpec
 from maskkit.positions import CoordinateMLP
+from maskkit.ranges import NotNegative, Range, check_ranges
 
 NUM_POINTS, NUM_GROUPS, GROUP_SIZE = 1024, 64, 32  # Point-MAE's
 NEAR_ORIGIN = 1e-3  # docs/official.md P10
+
+Points = Annotated[int, Range(least=1, most=2**24)]
 
 
 def inputs(
@@ -55,25 +58,23 @@ def inputs(
 class Inputs:
     """Settings of ``points.inputs``. A value of None is chosen to fit the number of points."""
 
-    num_points: int = NUM_POINTS
+    num_points: Points = NUM_POINTS
     """Number of points drawn from each cloud or mesh. Smaller clouds keep all points; those under 16 points are
     skipped."""
-    num_groups: int | None = None
+    num_groups: Points | None = None
     """Number of groups per cloud. By default one per 16 points."""
-    group_size: int | None = None
+    group_size: Points | None = None
     """Number of points per group. By default 32, or fewer in small clouds."""
-    features: Annotated[int, tyro.conf.arg(name="num-features")] = 0
+    features: Annotated[int, Range(least=0, most=1024, flag="num-features"), tyro.conf.arg(name="num-features")] = 0
     """Numbers per point in addition to x, y and z, which are seen and not predicted. By default those of --features."""
     start: Literal["first", "far"] = "first"
     """First centre of a cloud: its first point, or the point farthest from its mean (far)."""
-    skip_origin: float | None = NEAR_ORIGIN
+    skip_origin: NotNegative | None = NEAR_ORIGIN
     """Points within this squared distance of the origin are never centres, as in the authors' code."""
 
     def __post_init__(self) -> None:
         """Validate the sizes of clouds and groups. Raises ValueError."""
-        for name in ("num_points", "num_groups", "group_size"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_ranges(self)
         for name, value in (("num-groups", self.num_groups), ("group-size", self.group_size)):
             if value is not None and value > self.num_points > 0:
                 raise ValueError(f"--{name} {value} is more than the {self.num_points} points of a cloud")

@@ -14,6 +14,7 @@ from maskkit.modalities.points.targets import Coordinates
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW
 from maskkit.positions import CoordinateMLP
+from maskkit.ranges import Decay, Length, Share
 
 # Width, depth, heads, and depth of the decoder. The authors publish one size, small; tiny is ours.
 SIZES = {"tiny": (192, 6, 3, 2), "small": (384, 12, 6, 4)}
@@ -134,7 +135,7 @@ class PointMAE(Inputs):
 
     size: Literal["tiny", "small"] | None = None
     """Size of the encoder and its decoder. By default small, the authors' size, on a GPU, and tiny on a CPU."""
-    mask_ratio: float = 0.6
+    mask_ratio: Share = 0.6
     """Share of hidden groups, in (0, 1)."""
     mask: Literal["random", "block"] = "random"
     """Hide groups at random, or a block of neighbouring groups."""
@@ -142,15 +143,15 @@ class PointMAE(Inputs):
     """Norm of the Chamfer distance: squared distances (l2) or distances (l1)."""
     batch_norm: Literal["all", "visible"] = "all"
     """Groups that batch normalisation takes its statistics from: all (the authors') or the visible ones."""
-    dim: int | None = None
+    dim: Length | None = None
     """Width of the tokens, instead of the size's."""
-    depth: int | None = None
+    depth: Length | None = None
     """Number of encoder blocks, instead of the size's."""
-    heads: int | None = None
+    heads: Length | None = None
     """Number of attention heads, instead of the size's."""
-    decoder_depth: int | None = None
+    decoder_depth: Length | None = None
     """Number of decoder blocks, instead of the size's."""
-    drop_path: float = 0.1
+    drop_path: Decay = 0.1
     """Rate of stochastic depth in the last block, in [0, 1). It grows linearly over the blocks."""
 
     def build(self) -> MaskedModel:

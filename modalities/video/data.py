@@ -17,6 +17,7 @@ from maskkit.modalities.video.decoders import Decoder
 from maskkit.modalities.video.sampling import Sampling
 from maskkit.modalities.video.survey import fitting_stride, survey
 from maskkit.modalities.video.transforms import CentreCrop, MultiScaleCrop, ResizedCrop
+from maskkit.ranges import Length, Positive, Range, ShareOrAll, check_ranges
 from maskkit.tokenizers import Patches
 
 
@@ -28,25 +29,29 @@ class Data:
     """Folder (searched recursively), glob, list file, array or tar shards, or a mixture: 0.7*path/a + 0.3*path/b."""
     list: str | None = None
     """List file of videos, instead of --data. Each line is "path label" or "path num_frames label", or csv."""
-    stride: int | None = None
+    stride: Length | None = None
     """Take every N-th frame. By default 4, as for Kinetics; Something-Something uses 2."""
-    fps: float | None = None
+    fps: Positive | None = None
     """Sample N frames per second, instead of --stride."""
-    seconds: float | None = None
+    seconds: Positive | None = None
     """Spread the frames evenly over this duration in seconds, instead of --stride."""
     crop: Literal["auto", "multi-scale", "resized", "centre"] = "auto"
     """VideoMAE's crop (multi-scale), MAE-ST's (resized), or a centre crop. auto is the method's, or centre for tiny
     videos."""
-    min_scale: float = 0.5
+    min_scale: ShareOrAll = 0.5
     """Minimum share of the area that a resized crop keeps."""
     flip: bool | None = None
     """Flip half of the clips horizontally. Only resized crops support it; for them it is on by default."""
-    repeats: int = 1
+    repeats: Annotated[int, Range(least=1, most=1024)] = 1
     """Number of samples taken from each decoded video. Each counts as a sample of the epoch."""
     several_clips: bool = True
     """Take repeats from several positions of the video. Otherwise they are crops of one clip."""
     decoder: Decoder = "auto"
     """Decoder of video files. auto is the first of pyav, decord and torchcodec that is installed."""
+
+    def __post_init__(self) -> None:
+        """Validate the settings. Raises ValueError."""
+        check_ranges(self)
 
     def at(self, root: str) -> "Data":
         """Return a copy of the settings for another path, without repeats."""

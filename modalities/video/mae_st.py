@@ -16,6 +16,7 @@ from maskkit.modalities.video.inputs import Hide, Inputs, Pair, masker, pair, pa
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import SeparableTable
+from maskkit.ranges import Length, Share
 from maskkit.targets import Contents, NormalizedContents, SlicedContents
 
 M = TypeVar("M", bound=nn.Module)
@@ -130,11 +131,11 @@ class MAEST(Inputs):
     """Size of the encoder and its decoder. By default small on a GPU, tiny on a CPU."""
     norm_target: bool = True
     """Predict each tubelet normalised by its own mean and standard deviation. Otherwise predict plain pixels."""
-    pred_t_dim: int | None = None
+    pred_t_dim: Length | None = None
     """Number of predicted frames. By default half of the frames."""
     mask: Hide = "preset"
     """Hide single tokens (uniform, the method's own), tubes (tube) or all tokens of a time step (frame)."""
-    mask_ratio: float = 0.9
+    mask_ratio: Share = 0.9
     """Share of hidden tokens, in (0, 1)."""
 
     def build(self) -> MaskedModel:

@@ -18,6 +18,7 @@ from PIL import Image
 from maskkit.files import BadSampleError, whole_file
 from maskkit.modalities.video.decoders import open_video
 from maskkit.modalities.video.videos import find_videos
+from maskkit.ranges import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +33,13 @@ class Transcode:
     """Folder, glob or list of videos."""
     out: Annotated[Path, tyro.conf.Positional]
     """Folder to write."""
-    short_side: int = 320
+    short_side: Annotated[int, Range(least=16, most=65_536)] = 320
     """Shorter side in pixels; smaller videos keep their size."""
-    quality: int = 20
+    quality: Annotated[int, Range(least=0, most=51)] = 20
     """Quality of H.264, from 0 (best) to 51 (worst): FFmpeg's crf."""
     store: Literal["video", "frames"] = "video"
     """video (needs the program ffmpeg) or frames (folders of JPEGs, which need no program)."""
-    workers: int = os.cpu_count() or 1
+    workers: Annotated[int, Range(least=1, most=1024)] = os.cpu_count() or 1
     """Number of videos that are transcoded at a time."""
 
     def run(self) -> None:
@@ -64,16 +65,12 @@ def transcode(
 ) -> None:
     """Write videos, smaller and seekable, to a folder. ``Transcode`` describes the arguments.
 
-    Raises ValueError for wrong settings.
+    Raises ValueError for settings that do not exist or cannot be used here.
     """
     if store not in ("video", "frames"):
         raise ValueError(f"store must be video or frames, got {store!r}")
-    if not 0 <= quality <= 51:
-        raise ValueError(f"--quality must lie in [0, 51], got {quality}")
     if store == "video" and shutil.which("ffmpeg") is None:
         raise ValueError("ffmpeg is not on the path; install it (apt install ffmpeg), or use --store frames")
-    if short_side < 16 or workers < 1:
-        raise ValueError(f"short_side must be at least 16 and workers 1, got {short_side} and {workers}")
     files = find_videos(source)
     paths = [files.path(index) for index in range(len(files))]
     root = source if os.path.isdir(source) else os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths])

@@ -14,6 +14,7 @@ from maskkit.modalities.video.inputs import Hide, Inputs, Pair, masker, patches
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import FlatSinCos
+from maskkit.ranges import Share
 from maskkit.targets import Contents, NormalizedContents
 from maskkit.tokenizers import Patches
 
@@ -136,7 +137,7 @@ class VideoMAE(Inputs):
     """Predict each tubelet normalised by its own mean and standard deviation. Otherwise predict plain pixels."""
     mask: Hide = "preset"
     """Hide tubes (tube, the method's own), single tokens (uniform) or all tokens of a time step (frame)."""
-    mask_ratio: float = 0.9
+    mask_ratio: Share = 0.9
     """Share of hidden tokens, in (0, 1)."""
 
     def build(self) -> MaskedModel:

@@ -180,6 +180,14 @@ def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
             "--device abacus cannot be",
         ),
         (
+            ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--device", "meta"],
+            "--device meta cannot be used here (no run computes on meta)",
+        ),
+        (
+            ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--image-size", "65536", "--patch-size", "65536"],
+            "there is not enough memory; choose a smaller",
+        ),
+        (
             ["embed", "RUN", "--data", "DATA", "--out", "OUT", "--device", "abacus"],
             "--device abacus cannot be",
         ),

@@ -1,6 +1,8 @@
 """What a run will cost: operations as they are counted by hand, nothing changed, and advice where readers are slow."""
 
+import math
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from small import Small
 
 from maskkit.data.source import BadSampleError
 from maskkit.engine.forecast import Forecast, forecast, matrix_peak
+from maskkit.engine.loop import pretrain
 from maskkit.modalities import image
 
 CPU = torch.device("cpu")
@@ -87,6 +90,28 @@ def test_a_few_samples_go_round_where_there_are_fewer_than_a_micro_batch():
     source = Digits(count=2)
     assert measured(Small().build(), source, micro=64).flops > 0
     assert set(source.read_ones) == {0, 1}
+
+
+def test_what_a_pass_keeps_grows_with_depth_and_is_close_to_what_its_blocks_keep():
+    model = image.mae("tiny", image_size=8, patch_size=1, channels=1, norm_target=False)
+    kept = [measured(model, Digits(), micro=micro).kept for micro in (2, 4)]
+    assert kept[0] == pytest.approx(kept[1], rel=0.1)  # per sample
+    of_encoder = 12 * 17 * 192 * (1 + 1 + 3 + 1 + 1 + 1 + 4) * 4  # inputs of norms and layers of 12 blocks, float32
+    of_decoder = 4 * 65 * 128 * (1 + 1 + 3 + 1 + 1 + 1 + 4) * 4
+    assert of_encoder + of_decoder < kept[0] < 2 * (of_encoder + of_decoder)
+
+
+def test_a_run_that_does_not_fit_into_memory_is_refused_with_the_micro_batch_that_fits(settings, monkeypatch):
+    monkeypatch.setattr("maskkit.engine.loop.total_memory", lambda device: 4 * 2**20)
+    with pytest.raises(
+        ValueError, match=r"^32 samples in one pass need .* GiB; set --micro-batch to at most (\d+)$"
+    ) as no:
+        pretrain(replace(settings, batch=32, steps=1), image)
+    fits = 2 ** int(math.log2(int(str(no.value).split()[-1])))  # it divides the batch
+    assert (pretrain(replace(settings, batch=32, micro_batch=fits, steps=1), image) / "model.safetensors").exists()
+    monkeypatch.setattr("maskkit.engine.loop.total_memory", lambda device: 2**20)
+    with pytest.raises(ValueError, match=r"^the model has 0 M parameters, which need .* choose a smaller --size$"):
+        pretrain(replace(settings, out=settings.out / "other", steps=1), image)
 
 
 FOUND = Forecast(parameters=5_000_000, flops=2 * 10**9, peak=1e12, model_pace=100.0, reader_pace=20.0)

@@ -98,15 +98,16 @@ def test_micro_batches_share_a_batch_evenly(settings, processes, before, wanted)
     [
         ({"batch": 0}, "--batch must be at least 1, got 0"),
         ({"workers": -1}, "--workers must be at least 0, got -1"),
-        ({"max_not_finite": -1}, "--max-not-finite must be at least 0"),
+        ({"max_not_finite": 0}, "--max-not-finite must be at least 1"),
         ({"epochs": 0.0}, "--epochs must be positive, got 0.0"),
+        ({"seed": -5}, "--seed must be at least 0, got -5"),
         ({"save_every": 0}, "--save-every must be at least 1"),
     ],
 )
 def test_numbers_that_are_too_small_are_refused_by_their_flags(settings, message):
     with pytest.raises(ValueError, match=message):
         replace(MINIMAL, **settings)
-    replace(MINIMAL, workers=0, seed=-5, max_rewinds=0)
+    replace(MINIMAL, workers=0, max_rewinds=0)
 
 
 def test_changes_are_named_with_dots():

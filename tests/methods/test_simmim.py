@@ -78,7 +78,7 @@ def test_a_model_by_name_has_the_sizes_asked_for():
         (("simmim", "giant"), {}, "size must be one of tiny, small, base, large, huge, got 'giant'"),
         (("simmim", "tiny"), {"frames": 8}, "method simmim on image has no setting frames; it has "),
         (("simmim", "tiny"), {"norm_target": True}, "method simmim on image has no setting norm_target"),
-        (("simmim", "tiny"), {"mask_ratio": 1.5}, r"mask ratio must lie in (0, 1), got 1.5"),
+        (("simmim", "tiny"), {"mask_ratio": 1.5}, r"--mask-ratio must lie in (0, 1), got 1.5"),
         (("simmim", "tiny"), {"image_size": 30, "patch_size": 4}, "30x30 is not divisible by patch 4x4"),
         (("simmim", "tiny"), {"image_size": 0}, "--image-size must be at least 1, got 0"),
     ],
@@ -185,7 +185,7 @@ def test_it_trains_from_the_command_line_on_files_of_every_modality(name, tmp_pa
     ("words", "line"),
     [
         (["--unit", "0"], "--unit must be at least 1, got 0"),
-        (["--mask-ratio", "1.5"], "mask ratio must lie in (0, 1), got 1.5"),
+        (["--mask-ratio", "1.5"], "--mask-ratio must lie in (0, 1), got 1.5"),
         (["--drop-path", "1"], "--drop-path must lie in [0, 1), got 1"),
     ],
 )
