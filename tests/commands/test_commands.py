@@ -151,7 +151,7 @@ def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
         (["pretrain", "image", "--data", "EMPTY", "--out", "OUT"], "EMPTY"),
         (
             ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--mask-ratio", "1.5"],
-            "mask ratio must lie in (0, 1)",
+            "--mask-ratio must lie in (0, 1)",
         ),
         (
             ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--patch-size", "3"],

@@ -186,7 +186,7 @@ def test_it_trains_from_the_command_line_on_files_of_every_modality(name, tmp_pa
     [
         (["--unit", "0"], "--unit must be at least 1, got 0"),
         (["--mask-ratio", "1.5"], "--mask-ratio must lie in (0, 1), got 1.5"),
-        (["--drop-path", "1"], "--drop-path must lie in [0, 1), got 1"),
+        (["--drop-path", "1"], "--drop-path must lie in [0, 1), got 1.0"),
     ],
 )
 @pytest.mark.parametrize("name", SIZES)

@@ -22,7 +22,7 @@ def cloud(tmp_path):
 
 @pytest.mark.parametrize("name", ["num_groups", "group_size", "num_points"])
 def test_nought_is_no_size_and_not_taken_for_left_out(cloud, name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} must be at least 1, got 0"):
         settings_of(points, "--data", cloud, "--out", "unused", f"--{name.replace('_', '-')}", 0)
 
 
