@@ -14,8 +14,9 @@ import tyro
 from jaxtyping import UInt8
 from torch import Tensor
 
-from maskkit.data.arrays import ArraySource, is_array_file
+from maskkit.data.arrays import ArraySource
 from maskkit.data.find import find_files
+from maskkit.data.joined import Arrays, find_data, open_arrays
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import FileSource
 from maskkit.data.pictures import decode
@@ -56,18 +57,21 @@ def open_pictures(
     std: Sequence[float] | None = None,
     layout: Layout | None = None,
     min_side: int | None = None,
-) -> Pictures | ArraySource[StoredPicture]:
+) -> Pictures | Arrays[StoredPicture]:
     """Open an ``.npy`` or ``.npz`` file as an array, and any other path that ``find_files`` accepts as ``Pictures``.
 
     ``channels=None`` means 3 for files, and the array's own number for arrays. ``mean``, ``std`` and ``layout`` are for
     arrays only, ``min_side`` for files only.
     """
-    path = os.path.expanduser(os.fspath(where))
-    if not is_array_file(path):
-        files = find_files(path, SUFFIXES)
-        colours = 3 if channels is None else channels
-        return Pictures(files=files, transform=transform, channels=colours, min_side=min_side)
-    return open_array(path, transform=transform, channels=channels, layout=layout, mean=mean, std=std)
+    found = find_data(where, lambda path: find_files(path, SUFFIXES))
+    if isinstance(found, tuple):
+
+        def open_one(path: str) -> ArraySource[StoredPicture]:
+            return open_array(path, transform=transform, channels=channels, layout=layout, mean=mean, std=std)
+
+        return open_arrays(found, open_one)
+    colours = 3 if channels is None else channels
+    return Pictures(files=found, transform=transform, channels=colours, min_side=min_side)
 
 
 @dataclass(frozen=True, kw_only=True)
