@@ -1,4 +1,4 @@
-"""Samples in .npy and .npz files: a source, the choice of arrays by name, and errors in one line."""
+"""Samples in .npy, .npz and HDF5 files: a source, the choice of arrays by name, and errors in one line."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,17 +11,37 @@ import torch
 from numpy.typing import NDArray
 
 from maskkit.batches import Sample
+from maskkit.data import hdf5
+from maskkit.data.hdf5 import DataSet
 from maskkit.data.source import Key, spread_evenly
 from maskkit.files import short_reason
 
 LABELS = ("labels", "label", "y", "targets", "target", "y_train", "train_labels")
 
+SUFFIXES = (".npy", ".npz", *hdf5.SUFFIXES)
+
 Array = NDArray[np.generic]
 
 
 def is_array_file(path: str) -> bool:
-    """Return whether a file is an .npy or .npz file, by its suffix."""
-    return path.lower().endswith((".npy", ".npz"))
+    """Return whether a file holds arrays, by its suffix: .npy, .npz, .h5 or .hdf5."""
+    return path.lower().endswith(SUFFIXES)
+
+
+class Stored(Protocol):
+    """Rows [N ...] in memory, in a memory map, or in a file that is read row by row."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape, [N ...]."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The type of the values."""
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
 
 
 class Row(Protocol):
@@ -32,40 +52,67 @@ class Row(Protocol):
 
 
 R = TypeVar("R", bound=Row)
+Arrange = Callable[[Array, str], Array]
 
 
 def _as_stored(array: Array, where: str) -> Array:
     return array
 
 
+@dataclass(frozen=True, eq=False)
+class Arranged:
+    """The rows of a data set of an HDF5 file in the axes of a modality, each arranged when it is read."""
+
+    rows: DataSet
+    arrange: Arrange
+    shape: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        same = np.broadcast_to(np.zeros((), self.rows.dtype), self.rows.shape)  # the shape in full, in one value
+        object.__setattr__(self, "shape", self.arrange(same, self.rows.where).shape)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Array:
+        """Read a row. Raises BadSampleError."""
+        return self.arrange(self.rows[index][None], self.rows.where)[0]
+
+
+def _arranged(samples: Array | DataSet, arrange: Arrange, where: str) -> Array | Arranged:
+    return Arranged(samples, arrange) if isinstance(samples, DataSet) else arrange(samples, where)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraySource(Generic[R]):
-    """A source of the rows of one ``.npy`` (memory-mapped) or ``.npz`` (loaded once) file.
+    """A source of the rows of one file: ``.npy`` (memory-mapped), ``.npz`` (loaded once) or HDF5 (read row by row).
 
-    ``names`` are possible names of the samples in an .npz, ``also`` those of a second array; see ``choose_keys``.
-    ``row`` converts a row into a sample. ``arrange`` returns a view of the whole array in the axes of the modality, and
-    raises ValueError for arrays that do not fit. A spawned process opens the file again, because pickling would copy
-    the whole memory map. Raises ValueError for files that cannot be loaded.
+    ``names`` are possible names of the samples in a file of several arrays, ``also`` those of a second array, and
+    ``columns`` those of an array whose columns are appended; see ``load_arrays``. ``row`` converts a row into a sample.
+    ``arrange`` returns a view of the whole array in the axes of the modality, the same for each row, and raises
+    ValueError for arrays that do not fit. A spawned process opens the file again, because pickling would copy the whole
+    memory map. Raises ValueError for files that cannot be loaded.
     """
 
     where: str
     names: tuple[str, ...]
     row: R
-    arrange: Callable[[Array, str], Array] = _as_stored
+    arrange: Arrange = _as_stored
     also: tuple[str, ...] = ()
-    loaded: InitVar[tuple[Array, Array | None] | None] = None
+    columns: tuple[str, ...] = ()
+    loaded: InitVar[tuple[Array | DataSet, Array | None] | None] = None
     """Samples and labels, if the file was loaded before."""
-    array: Array = field(init=False, repr=False)
+    array: Array | Arranged = field(init=False, repr=False)
     """Samples as ``arrange`` views them, [N ...]."""
     _labels: Array | None = field(init=False, repr=False)
 
-    def __post_init__(self, loaded: tuple[Array, Array | None] | None) -> None:
-        samples, labels = loaded or load_arrays(self.where, self.names, also=self.also)[:2]
-        object.__setattr__(self, "array", self.arrange(samples, self.where))
+    def __post_init__(self, loaded: tuple[Array | DataSet, Array | None] | None) -> None:
+        samples, labels = loaded or load_arrays(self.where, self.names, also=self.also, columns=self.columns)[:2]
+        object.__setattr__(self, "array", _arranged(samples, self.arrange, self.where))
         object.__setattr__(self, "_labels", check_labels(labels, len(self.array), self.where))
 
     def __reduce__(self) -> tuple[object, ...]:
-        fields = {name: getattr(self, name) for name in ("where", "names", "row", "arrange", "also")}
+        fields = {name: getattr(self, name) for name in ("where", "names", "row", "arrange", "also", "columns")}
         return partial(type(self), **fields), ()
 
     def __len__(self) -> int:
@@ -83,7 +130,11 @@ class ArraySource(Generic[R]):
 
     def read(self, key: Key, rng: torch.Generator) -> Sample:
         """Return the sample of a row. Raises BadSampleError."""
-        return self.row(self.array[key.index], self.path(key.index), rng)
+        return self.row(self.stored(key.index), self.path(key.index), rng)
+
+    def stored(self, index: int) -> Array:
+        """Return a row as it is stored, in the axes of the modality. Raises BadSampleError."""
+        return np.asarray(self.array[index])
 
     def path(self, index: int) -> str:
         """Return the name of a row, such as ``digits.npz[7]``."""
@@ -99,26 +150,44 @@ class ArraySource(Generic[R]):
 
 
 def load_arrays(
-    where: str, names: Sequence[str], *, also: Sequence[str] = ()
-) -> tuple[Array, Array | None, Array | None]:
+    where: str, names: Sequence[str], *, also: Sequence[str] = (), columns: Sequence[str] = ()
+) -> tuple[Array | DataSet, Array | None, Array | None]:
     """Return the samples in a file, their labels, and the array named by one of ``also``; None for absent arrays.
 
     ``choose_keys`` selects the arrays. An .npy file is mapped into memory; of an .npz file only the returned arrays are
-    unpacked. Pickles can run code and are rejected with ValueError.
+    unpacked; the samples of an HDF5 file are read row by row later. The last axis of an array named by one of
+    ``columns``, if there is one, is appended to that of the samples. Pickles can run code and are rejected with
+    ValueError.
     """
+    assert not (also and columns)
+    if hdf5.is_hdf5(where):
+        samples, labels, other = _chosen(where, hdf5.data_sets(where), names, also or columns)
+        rows = DataSet(where, (samples,) if other is None or not columns else (samples, other))
+        small = [None if key is None else hdf5.read_whole(where, key) for key in (labels, None if columns else other)]
+        return rows, small[0], small[1]
     with _one_line_errors(where):
         loaded = np.load(where, mmap_mode="r", allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded, None, None
     with loaded:
-        try:
-            keys = choose_keys(list(loaded), names, also)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
+        keys = _chosen(where, list(loaded), names, also or columns)
         with _one_line_errors(where):
-            samples, labels, other = (None if key is None else _array(loaded, key) for key in keys)
-    assert samples is not None
-    return samples, labels, other
+            found, classes, more = (None if key is None else _array(loaded, key) for key in keys)
+    assert found is not None
+    if not columns or more is None:
+        return found, classes, more
+    if found.shape[:-1] != more.shape[:-1]:
+        raise ValueError(f"{where}: {keys[2]} {list(more.shape)} does not fit {keys[0]} {list(found.shape)}")
+    return np.concatenate([found, more], axis=-1), classes, None
+
+
+def _chosen(
+    where: str, keys: Sequence[str], names: Sequence[str], also: Sequence[str]
+) -> tuple[str, str | None, str | None]:
+    try:
+        return choose_keys(keys, names, also)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _array(loaded: Mapping[str, object], key: str) -> Array:
@@ -131,7 +200,7 @@ def _array(loaded: Mapping[str, object], key: str) -> Array:
 def choose_keys(
     keys: Sequence[str], names: Sequence[str], also: Sequence[str] = ()
 ) -> tuple[str, str | None, str | None]:
-    """Return the names of the samples, of their labels, and of an array named in ``also`` among those of an .npz.
+    """Return the names of the samples, of their labels, and of an array named in ``also`` among those of a file.
 
     The samples are the only further array, or else the first of ``names`` that exists. Case is ignored; of two names
     that differ in case only, the lower-case name is taken. Raises ValueError if no name can be chosen.

@@ -10,11 +10,12 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from maskkit.data import tiff
 from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError, short_reason
 
@@ -32,6 +33,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 _ORIENTATION = 0x0112
 _MAX_SAMPLE_VALUE = 0x0119
 
@@ -62,6 +64,22 @@ def decode(file: BinaryIO, path: str, channels: int, min_side: int | None) -> UI
     tensor = torch.from_numpy(pixels)
     # A view with interleaved pixels, as Pillow stores them: torchvision resizes it faster, and no copy is made.
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+
+
+def decode_whole(file: BinaryIO, path: str, channels: int) -> Float[Tensor, "C H W"]:
+    """Read and close an open image file as float32 without loss: ``data.tiff.read`` reads deep TIFF files.
+
+    Other files are read by ``decode``, and 255 becomes 1. Raises BadSampleError.
+    """
+    if tiff.is_tiff(file):
+        deep = tiff.read_header(file, path, close=False).deep
+        file.seek(0)
+        if deep or channels not in CHANNELS:
+            return torch.from_numpy(tiff.read(file, path, channels))
+    if channels not in CHANNELS:
+        file.close()
+        raise BadSampleError(path, f"has no {channels} channels: only TIFF files and arrays have so many")
+    return decode(file, path, channels, None).float() / 255
 
 
 def in_channels(image: Image.Image, path: str, channels: int) -> Image.Image:
@@ -176,11 +194,20 @@ def _with_channels(image: Image.Image, channels: int) -> Image.Image:
     return image if image.mode == wanted else image.convert(wanted)
 
 
-def read_header(file: BinaryIO, path: str) -> tuple[int, int, bool]:
-    """Return height and width (pixels) of an image as it will be read, and whether it is grey. Closes the file."""
+def read_whole_header(file: BinaryIO, path: str) -> tuple[int, int, int]:
+    """Return height, width (pixels) and channels of an image as ``decode_whole`` reads it. Closes the file."""
+    if not tiff.is_tiff(file):
+        return read_header(file, path)
+    header = tiff.read_header(file, path)
+    return header.height, header.width, header.channels
+
+
+def read_header(file: BinaryIO, path: str) -> tuple[int, int, int]:
+    """Return height and width (pixels) of an image as it will be read, and 1 if it is grey, else 3. Closes the file."""
     with _opened(file, path) as image:
         width, height = image.size
         # Pillow gives the size of a TIFF after its rotation.
         if _orientation(image) >= 5 and image.format != "TIFF":
             width, height = height, width
-        return height, width, image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+        grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+        return height, width, 1 if grey else 3

@@ -1,4 +1,4 @@
-"""Recordings in one ``.npy`` or ``.npz`` file.
+"""Recordings in one ``.npy``, ``.npz`` or HDF5 file.
 
 S samples at 16 kHz, T frames of 10 ms, M mel bands, N recordings.
 """
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkit.data.arrays import Array, ArraySource, load_arrays
+from maskkit.data.arrays import Array, ArraySource, Stored, load_arrays
 from maskkit.modalities.audio.filterbanks import RATE, num_samples
 from maskkit.modalities.audio.reader import (
     HIGHEST_RATE,
@@ -73,10 +73,10 @@ class StoredRecording:
 
 
 def open_array(where: str, clip: Clip) -> ArraySource[StoredRecording]:
-    """Open an ``.npy`` or ``.npz`` file of waveforms [N S] or [N C S], or of log mel energies [N T M].
+    """Open an ``.npy``, ``.npz`` or HDF5 file of waveforms [N S] or [N C S], or of log mel energies [N T M].
 
-    Of an ``.npz``, the recordings are ``waves``, ``audio``, ``x``, ``data``, ``arr_0``, ``spectrograms`` or
-    ``fbanks``, or its only array; ``rate`` (hertz) is a number, 16000 where there is none; class labels, if any, are
+    Of several arrays, the recordings are ``waves``, ``audio``, ``x``, ``data``, ``arr_0``, ``spectrograms`` or
+    ``fbanks``, or the only one; ``rate`` (hertz) is a number, 16000 where there is none; class labels, if any, are
     ``labels``, ``y`` or ``targets`` [N]. Whole numbers are waveforms and are divided by their type's full scale.
     Arrays of three axes whose last is the number of mel bands are energies, as ``fbank`` gives them, not normalised.
     """
@@ -98,11 +98,11 @@ def _averaged(stored: Array) -> Float[Tensor, "S"]:
     return torch.from_numpy(stored.astype(np.float32) / np.float32(full)).mean(dim=0)
 
 
-def _are_energies(data: Array, clip: Clip) -> bool:
+def _are_energies(data: Stored, clip: Clip) -> bool:
     return data.ndim == 3 and data.shape[2] == clip.mels and data.dtype.kind == "f"
 
 
-def _check_array(data: Array, where: str, clip: Clip) -> None:
+def _check_array(data: Stored, where: str, clip: Clip) -> None:
     shape = "x".join(map(str, data.shape))
     # Of 64-bit whole numbers, nothing says the full scale; by their type's, 16-bit sound in them would be silent.
     if data.dtype.kind not in "if" or (data.dtype.kind == "i" and data.dtype.itemsize > 4):

@@ -13,8 +13,8 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkit.data.arrays import ArraySource, is_array_file
 from maskkit.data.find import find_files
+from maskkit.data.joined import Arrays, find_data, open_arrays
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import FileSource
 from maskkit.data.samples import EvaluationSamples
@@ -43,12 +43,12 @@ class Recordings(FileSource):
             raise BadSampleError(path, str(error)) from None
 
 
-def open_recordings(where: str | Path, clip: Clip) -> Recordings | ArraySource[StoredRecording]:
-    """Open an ``.npy`` or ``.npz`` file as an array, and other paths that ``find_files`` accepts as ``Recordings``."""
-    path = os.path.expanduser(os.fspath(where))
-    if is_array_file(path):
-        return open_array(path, clip)
-    return Recordings(files=find_files(path, SUFFIXES), clip=clip)
+def open_recordings(where: str | Path, clip: Clip) -> Recordings | Arrays[StoredRecording]:
+    """Open files of arrays as ``find_data`` finds them, and other paths, as ``find_files`` does, as ``Recordings``."""
+    found = find_data(where, lambda path: find_files(path, SUFFIXES))
+    if isinstance(found, tuple):
+        return open_arrays(found, lambda path: open_array(path, clip))
+    return Recordings(files=found, clip=clip)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkit.data.arrays import ArraySource
+from maskkit.data.joined import Arrays
 from maskkit.data.source import readable
 from maskkit.data.survey import look, look_at_parts, measure_parts
 from maskkit.modalities.audio.arrays import StoredRecording
@@ -78,14 +78,14 @@ def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: f
     return mean, std
 
 
-def _energies(source: Recordings | ArraySource[StoredRecording], index: int, clip: Clip) -> Float[Tensor, "T M"]:
+def _energies(source: Recordings | Arrays[StoredRecording], index: int, clip: Clip) -> Float[Tensor, "T M"]:
     """Return the log mel energies of a recording, not normalised. Raises BadSampleError."""
     path = source.path(index)
     if isinstance(source, Recordings):
         with source.files.open(index) as file:
             wave = read_recording(file, name=path, samples=clip.samples, around_sound=True)
     elif source.row.holds_energies:
-        return source.row.energies(source.array[index], path)
+        return source.row.energies(source.stored(index), path)
     else:
-        wave = source.row.wave(source.array[index], path, around_sound=True)
+        wave = source.row.wave(source.stored(index), path, around_sound=True)
     return fbank(wave - wave.mean(), clip.mels)

@@ -1,4 +1,4 @@
-"""Images in one ``.npy`` or ``.npz`` file.
+"""Images in one ``.npy``, ``.npz`` or HDF5 file.
 
 Shapes: N images, C channels, H W height and width in pixels, h w after the transform.
 """
@@ -58,12 +58,12 @@ def open_array(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> ArraySource[StoredPicture]:
-    """Open images in one ``.npy`` (memory-mapped) or ``.npz`` (loaded once) file: [N H W], [N C H W] or [N H W C].
+    """Open images in one ``.npy``, ``.npz`` or HDF5 file (see ``ArraySource``): [N H W], [N C H W] or [N H W C].
 
     The axis of channels is the one of size ``channels``; without ``channels``, the one of size 4 or less, or the one
     that differs where the other two are equal. If the sizes are ambiguous, ``layout`` decides. With ``channels=3``,
-    images of one channel are repeated, as grey files are. In an ``.npz``, the images are ``images``, ``x``, ``data``,
-    ``arr_0``, ``x_train`` or ``train_images``, or its only array; class labels, if any, are ``labels``, ``y``,
+    images of one channel are repeated, as grey files are. Of several arrays, the images are ``images``, ``x``,
+    ``data``, ``arr_0``, ``x_train`` or ``train_images``, or the only one; class labels, if any, are ``labels``, ``y``,
     ``targets``, ``y_train`` or ``train_labels`` [N].
 
     uint8 stays uint8 (0 to 255; the model normalises it), bool becomes 0 and 255. Any other number becomes float32,

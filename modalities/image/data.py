@@ -3,6 +3,7 @@
 Shapes: C channels, h w height and width of a sample in pixels.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,41 +12,68 @@ from typing import Annotated
 
 import torch
 import tyro
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from torch import Tensor
 
-from maskkit.data.arrays import ArraySource, is_array_file
+from maskkit.data.arrays import ArraySource
 from maskkit.data.find import find_files
+from maskkit.data.joined import Arrays, find_data, open_arrays
 from maskkit.data.mixture import open_mixture
-from maskkit.data.paths import FileSource
-from maskkit.data.pictures import decode
+from maskkit.data.paths import Files, FileSource
+from maskkit.data.pictures import decode, decode_whole
 from maskkit.data.samples import EvaluationSamples
-from maskkit.data.source import Key, Source
+from maskkit.data.source import BadSampleError, Key, Source
+from maskkit.data.tiff import SUFFIXES as TIFFS
+from maskkit.data.tiff import Header, read_header
 from maskkit.modalities.image.arrays import Layout, StoredPicture, Transform, open_array
 from maskkit.modalities.image.reader import SUFFIXES, check_channels
 from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
 from maskkit.ranges import ShareOrAll, check_ranges
 from maskkit.tokenizers import Patches
 
+LOOKED_AT = 8  # TIFF files whose headers tell whether all files are read whole
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures(FileSource):
     """A source of image files or members of tar shards.
 
-    Each is read as by ``read_picture``, then passed to ``transform``.
+    Each is read as by ``read_picture``, then passed to ``transform``. If ``whole``, it is read by ``decode_whole`` and
+    normalised, ``(x - mean) / std`` per channel, as the model normalises uint8 pixels.
     """
 
     transform: Transform
     channels: int = 3
     min_side: int | None = None  # see read_picture
+    whole: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        check_channels(self.channels)
+        if not self.whole:
+            check_channels(self.channels)
 
-    def read(self, key: Key, rng: torch.Generator) -> UInt8[Tensor, "C h w"]:
-        """Return an image, transformed. Raises BadSampleError."""
-        picture = decode(self.files.open(key.index), self.path(key.index), self.channels, self.min_side)
-        return self.transform(picture, rng)
+    def read(self, key: Key, rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
+        """Return an image, uint8 or float32, transformed. Raises BadSampleError."""
+        file, path = self.files.open(key.index), self.path(key.index)
+        if not self.whole:
+            return self.transform(decode(file, path, self.channels, self.min_side), rng)
+        values = decode_whole(file, path, self.channels)
+        if self.mean is not None and self.std is not None:
+            values = (values - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+        return self.transform(values, rng)
+
+
+def _deep(files: Files) -> Header | None:
+    """Return the header of a deep TIFF among some evenly spread files, or None. Unreadable files are passed over."""
+    for index in files.spread(LOOKED_AT):
+        path = files.path(index)
+        if path.lower().endswith(TIFFS):
+            with contextlib.suppress(BadSampleError):
+                header = read_header(files.open(index), path)
+                if header.deep:
+                    return header
+    return None
 
 
 def open_pictures(
@@ -57,18 +85,33 @@ def open_pictures(
     std: Sequence[float] | None = None,
     layout: Layout | None = None,
     min_side: int | None = None,
-) -> Pictures | ArraySource[StoredPicture]:
-    """Open an ``.npy`` or ``.npz`` file as an array, and any other path that ``find_files`` accepts as ``Pictures``.
+) -> Pictures | Arrays[StoredPicture]:
+    """Open files of arrays as ``find_data`` finds them, and any other path that ``find_files`` accepts as ``Pictures``.
 
-    ``channels=None`` means 3 for files, and the array's own number for arrays. ``mean``, ``std`` and ``layout`` are for
-    arrays only, ``min_side`` for files only.
+    ``channels=None`` means 3 for files, and the own number of arrays and of deep TIFF files. Where some of the files
+    are deep TIFF (more than 8 bits, floats, other channels than 1, 3 or 4), all are read whole. ``mean`` and ``std``
+    are for arrays and such files, in the units of ``data.tiff.scaled``; ``layout`` is for arrays, ``min_side`` for
+    other files.
     """
-    path = os.path.expanduser(os.fspath(where))
-    if not is_array_file(path):
-        files = find_files(path, SUFFIXES)
-        colours = 3 if channels is None else channels
-        return Pictures(files=files, transform=transform, channels=colours, min_side=min_side)
-    return open_array(path, transform=transform, channels=channels, layout=layout, mean=mean, std=std)
+    found = find_data(where, lambda path: find_files(path, SUFFIXES))
+    if isinstance(found, tuple):
+
+        def open_one(path: str) -> ArraySource[StoredPicture]:
+            return open_array(path, transform=transform, channels=channels, layout=layout, mean=mean, std=std)
+
+        return open_arrays(found, open_one)
+    deep = _deep(found)
+    colours = channels or (deep.channels if deep else 3)
+    if deep is None:
+        return Pictures(files=found, transform=transform, channels=colours, min_side=min_side)
+    return Pictures(
+        files=found,
+        transform=transform,
+        channels=colours,
+        whole=True,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

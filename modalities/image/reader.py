@@ -33,5 +33,5 @@ def check_channels(channels: int) -> None:
     if channels not in (1, 3, 4):
         raise ValueError(
             f"channels must be 1, 3 or 4 for image files, got {channels}; "
-            "store images with other channels in arrays (.npy or .npz)"
+            "images of other channels are TIFF files or arrays (.npy or .npz)"
         )

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from maskkit.data.pictures import read_header
+from maskkit.data.pictures import read_header, read_whole_header
 from maskkit.data.source import Key, read_sample, readable
 from maskkit.data.survey import look, look_at_parts, measure_parts
 from maskkit.modalities.image.arrays import Layout
@@ -27,7 +27,7 @@ class Survey:
     count: int  # of all images in the data set
     height: int  # median, pixels
     width: int
-    channels: int  # files: 1 if all are grey, else 3; arrays: as stored
+    channels: int  # files: 1 if all are grey, else 3; arrays and deep TIFF files: as stored
     dtype: Literal["uint8", "float32"]  # of the samples
 
 
@@ -49,13 +49,14 @@ def _survey(where: str, limit: int, channels: int | None, layout: Layout | None)
         dtype: Literal["uint8", "float32"] = "uint8" if source.row.is_uint8 else "float32"
         return Survey(count=len(source), height=height, width=width, channels=stored, dtype=dtype)
     files = source.files
-    seen = look(source, limit, lambda index: read_header(files.open(index), files.path(index)))
+    read = read_whole_header if source.whole else read_header
+    seen = look(source, limit, lambda index: read(files.open(index), files.path(index)))
     return Survey(
         count=len(source),
         height=round(median(height for height, _, _ in seen)),
         width=round(median(width for _, width, _ in seen)),
-        channels=channels or (1 if all(grey for _, _, grey in seen) else 3),
-        dtype="uint8",
+        channels=channels or max(number for _, _, number in seen),
+        dtype="float32" if source.whole else "uint8",
     )
 
 

@@ -19,13 +19,15 @@ from torch import Tensor
 
 from maskkit.data.arrays import Array, ArraySource, load_arrays
 from maskkit.data.find import find_files
+from maskkit.data.hdf5 import is_hdf5
+from maskkit.data.joined import Arrays, find_data, open_arrays
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import Files, FileSource, Paths
 from maskkit.data.samples import EvaluationSamples
 from maskkit.data.source import BadSampleError, Key, Source
 from maskkit.modalities.points.cloud import WIDTHS, Feature, sample_cloud
 from maskkit.modalities.points.formats.columns import cloud_of_columns
-from maskkit.modalities.points.formats.npy import KEYS
+from maskkit.modalities.points.formats.npy import KEYS, NORMALS
 from maskkit.modalities.points.groups import Groups
 from maskkit.modalities.points.reader import SUFFIXES, Backend, finite_points, one_bad_sample, read_cloud
 from maskkit.modalities.points.transforms import eval_transform, train_transform
@@ -114,19 +116,26 @@ def open_files(
     features: tuple[Feature, ...] = (),
     mesh_points: int = 1024,
     backend: Backend = "auto",
-) -> "Clouds | ArraySource[StoredCloud]":
-    """Open an array of clouds, or any other path that ``find_files`` accepts as ``Clouds``.
+) -> "Clouds | Arrays[StoredCloud]":
+    """Open files of arrays as ``find_data`` finds them, or any other path that ``find_files`` accepts as ``Clouds``.
 
     A single .npy file of two axes, [P C], is one cloud.
     """
     path = os.path.expanduser(os.fspath(where))
-    if path.lower().endswith((".npy", ".npz")) and os.path.isfile(path):
-        loaded = load_arrays(path, KEYS)[:2]
-        if loaded[0].ndim != 2:
-            row = StoredCloud(transform=transform, features=features)
-            return ArraySource(where=path, names=KEYS, row=row, arrange=row.arrange, loaded=loaded)
-    files = _shapenet(path) or find_files(path, SUFFIXES)
-    return Clouds(files=files, transform=transform, features=features, mesh_points=mesh_points, backend=backend)
+    found = _shapenet(path) or find_data(path, lambda path: find_files(path, SUFFIXES))
+    if isinstance(found, tuple):
+        paths = found
+        row, columns = StoredCloud(transform=transform, features=features), NORMALS if "normals" in features else ()
+        first = load_arrays(paths[0], KEYS, columns=columns)[:2]
+
+        def open_one(path: str) -> ArraySource[StoredCloud]:
+            loaded = first if path == paths[0] else None
+            return ArraySource(where=path, names=KEYS, columns=columns, row=row, arrange=row.arrange, loaded=loaded)
+
+        if first[0].ndim != 2 or is_hdf5(paths[0]):
+            return open_arrays(paths, open_one)
+        found = find_files(path, SUFFIXES)
+    return Clouds(files=found, transform=transform, features=features, mesh_points=mesh_points, backend=backend)
 
 
 @dataclass(frozen=True, kw_only=True)

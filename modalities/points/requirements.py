@@ -16,6 +16,7 @@ def findings() -> list[Report]:
         ("points", True, "numpy reads point clouds in PLY, PCD, XYZ, PTS, NPY and NPZ files", ""),
         package("trimesh", "reads meshes (PLY, OBJ, OFF, STL)", _EXTRA),
         package("laspy", "reads LAS and, with lazrs, LAZ", _EXTRA),
+        package("h5py", "reads arrays in HDF5 files, as those of ModelNet40", "pip install 'maskkit[hdf5]'"),
         package("fpsample", "makes farthest-point sampling on the CPU faster", _EXTRA),
         _open3d(),
     ]

@@ -1,4 +1,4 @@
-"""Clips in one ``.npy`` or ``.npz`` file.
+"""Clips in one ``.npy``, ``.npz`` or HDF5 file.
 
 N videos, C channels, T frames of a clip, H W height and width in pixels, h w after the transform.
 """
@@ -55,11 +55,11 @@ def open_array(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> ArraySource[StoredClip]:
-    """Open an ``.npy`` or ``.npz`` file of clips: grey [N T H W], or [N C T H W], [N T C H W], [N T H W C].
+    """Open an ``.npy``, ``.npz`` or HDF5 file of clips: grey [N T H W], or [N C T H W], [N T C H W], [N T H W C].
 
     The axis of channels is the one of size 1, 3 or 4, looked for last, second, third; with ``channels`` the one of
-    that size. With ``channels=3``, one channel is repeated. Of an ``.npz`` the clips are ``videos``, ``clips``, ``x``,
-    ``arr_0`` or its only array, labels ``labels`` or ``y`` [N]. uint8 stays uint8, which the model normalises; other
+    that size. With ``channels=3``, one channel is repeated. Of several arrays the clips are ``videos``, ``clips``,
+    ``x``, ``arr_0`` or the only one, labels ``labels`` or ``y`` [N]. uint8 stays, which the model normalises; other
     numbers become float32, ``(x - mean) / std`` per channel. The source's ``shape`` is [T C H W].
     """
     row = StoredClip(

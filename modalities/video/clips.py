@@ -1,10 +1,10 @@
 """Clips of one data set, whether files or an array hold them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskkit.data.arrays import ArraySource, is_array_file
+from maskkit.data.arrays import ArraySource
+from maskkit.data.joined import Arrays, find_data, open_arrays
 from maskkit.data.paths import Files
 from maskkit.modalities.video.arrays import StoredClip, open_array
 from maskkit.modalities.video.decoders import Decoder, find_decoder
@@ -25,22 +25,25 @@ def open_clips(
     decoder: Decoder = "auto",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> Videos | ArraySource[StoredClip]:
-    """Open an ``.npy`` or ``.npz`` file as an array, and anything that ``find_videos`` knows as Videos.
+) -> Videos | Arrays[StoredClip]:
+    """Open files of arrays as ``find_data`` finds them, and anything that ``find_videos`` knows as Videos.
 
     ImportError where there are video files and nothing to decode them with.
     """
-    path = os.path.expanduser(os.fspath(where))
-    if is_array_file(path):
+    found = find_data(where, find_videos)
+    if isinstance(found, tuple):
         if repeats > 1:
-            raise ValueError(f"{path}: clips of an array cannot be repeated, got repeats {repeats}; set --repeats 1")
-        return open_array(
-            path, sampling=sampling, transform=transform, channels=channels, random=random, mean=mean, std=std
-        )
-    files = find_videos(path)
-    _refuse_missing_decoder(files, decoder)
+            raise ValueError(f"{where}: clips of an array cannot be repeated, got repeats {repeats}; set --repeats 1")
+
+        def open_one(path: str) -> ArraySource[StoredClip]:
+            return open_array(
+                path, sampling=sampling, transform=transform, channels=channels, random=random, mean=mean, std=std
+            )
+
+        return open_arrays(found, open_one)
+    _refuse_missing_decoder(found, decoder)
     return Videos(
-        files=files,
+        files=found,
         sampling=sampling,
         transform=transform,
         channels=channels or 3,

@@ -16,10 +16,8 @@ def read(path: str) -> Cloud:
         raise ImportError(f"{path}: LAS files are read by laspy; pip install 'maskkit[points]'")
     import laspy
 
-    if path.lower().endswith(".laz") and not laspy.LazBackend.detect_available():
+    if check_header(path) and not laspy.LazBackend.detect_available():
         raise ImportError(f"{path}: LAZ files are unpacked by lazrs; pip install 'laspy[lazrs]' or 'maskkit[points]'")
-
-    check_header(path)
     las = laspy.read(path)
     features = {"intensity": scale_integers(np.asarray(las.intensity)[:, None])}
     if {"red", "green", "blue"} <= set(las.point_format.dimension_names):
@@ -27,8 +25,11 @@ def read(path: str) -> Cloud:
     return Cloud(np.stack([las.x, las.y, las.z], axis=1).astype(np.float64), features)
 
 
-def check_header(path: str) -> None:
-    """Compare the counts of a LAS header (LAS 1.4, table 3) with the file's size: laspy would read on without end."""
+def check_header(path: str) -> bool:
+    """Compare the counts of a LAS header (LAS 1.4, table 3) with the file's size: laspy would read on without end.
+
+    Returns whether the points are packed (LAZ), which the header says, whatever the suffix.
+    """
     head, size = read_head(path, 375), os.path.getsize(path)
     if len(head) < 227 or head[:4] != b"LASF" or head[24] != 1 or head[25] > 4:
         raise ValueError("no LAS file: it does not begin with a LAS header")
@@ -44,3 +45,4 @@ def check_header(path: str) -> None:
         raise ValueError(f"truncated: {count} points of {width} bytes do not fit into it")
     if not packed:
         check_room("points", count, width, size - offset)
+    return packed

@@ -7,7 +7,9 @@ from maskkit.modalities.points.cloud import Cloud
 from maskkit.modalities.points.formats.columns import cloud_of_columns
 
 KEYS = ("points", "xyz", "pc", "pos", "data", "x", "arr_0")
-"""The names under which an .npz file may hold its points, in the order of preference."""
+"""The names under which a file of several arrays may hold its points, in the order of preference."""
+NORMALS = ("normals", "normal")
+"""The names of an array of normals beside them: "normal" in ModelNet40's HDF5 files."""
 
 
 def read(path: str) -> Cloud:
