@@ -65,7 +65,7 @@ def test_lossy_pictures_are_those_of_ffmpeg(tmp_path, suffix):
     known = shutil.copy(path, tmp_path / ("known.jpg" if kind else f"known{suffix}"))
     wanted = np.frombuffer(decoded(known, *RGB24), np.uint8).reshape(PICTURE.shape)
     distance = np.abs(read_picture(str(path)).permute(1, 2, 0).numpy().astype(int) - wanted)
-    assert distance.mean() < 1.5 and distance.max() <= (4 if kind else 10)  # others halve colours, and enlarge them
+    assert distance.mean() < 3 and distance.max() <= (4 if kind else 10)  # others halve colours, and enlarge them
 
 
 LOSSLESS = {
