@@ -22,12 +22,12 @@ from maskkit.data.find import find_files
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import Files, FileSource, Paths
 from maskkit.data.samples import EvaluationSamples
-from maskkit.data.source import BadSampleError, Key, Source
+from maskkit.data.source import BadSampleError, Key, Source, one_bad_sample
 from maskkit.modalities.points.cloud import WIDTHS, Feature, sample_cloud
 from maskkit.modalities.points.formats.columns import cloud_of_columns
 from maskkit.modalities.points.formats.npy import KEYS
 from maskkit.modalities.points.groups import Groups
-from maskkit.modalities.points.reader import SUFFIXES, Backend, finite_points, one_bad_sample, read_cloud
+from maskkit.modalities.points.reader import SUFFIXES, Backend, finite_points, read_cloud
 from maskkit.modalities.points.transforms import eval_transform, train_transform
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]

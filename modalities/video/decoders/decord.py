@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 
+from maskkit.data.source import one_bad_sample
 from maskkit.files import BadSampleError
 from maskkit.modalities.video.decoders.video import (
     Pixels,
@@ -109,14 +110,11 @@ class DecordVideo(Video):
 
     def _decoded(self, work: Callable[[], T]) -> T:
         """Call decord. Any error becomes a BadSampleError with a short reason."""
-        try:
-            return work()
-        except BadSampleError:
-            raise
-        except StopIteration:
-            raise BadSampleError(self.name, "ends before its last frame, so it is cut off or broken") from None
-        except Exception as error:  # noqa: BLE001  # decord raises RuntimeError, DECORDError and others
-            raise BadSampleError(self.name, f"{decoding_reason(error)}; try --decoder pyav") from None
+        with one_bad_sample(self.name, lambda error: f"{decoding_reason(error)}; try --decoder pyav"):
+            try:
+                return work()
+            except StopIteration:
+                raise BadSampleError(self.name, "ends before its last frame, so it is cut off or broken") from None
 
 
 def _three_channels(pixels: UInt8[NDArray[np.uint8], "H W channels"]) -> Pixels:

@@ -3,7 +3,6 @@
 import io
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskkit.data.limits import check_decoded
+from maskkit.data.source import one_bad_sample
 from maskkit.files import BadSampleError
 from maskkit.modalities.video.decoders.video import Picture, Pixels, Video, VideoFile, decoding_reason, scaled, stacked
 
@@ -39,7 +39,7 @@ class PyavVideo(Video):
         self._source = os.fspath(source) if isinstance(source, str | Path) else source.read()
         self._container: InputContainer | None = None
         self._frames: Iterator[VideoFrame] = iter(())
-        with self._one_bad_sample():
+        with one_bad_sample(self.name, decoding_reason):
             self._open()
             self._counts = self._stores_no_times()
             self._stamps, self._keys = self._index()
@@ -59,14 +59,14 @@ class PyavVideo(Video):
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """Decode frames [k height width 3], in the order of their times; only these are scaled and converted to RGB."""
         found = {}
-        with self._one_bad_sample():
+        with one_bad_sample(self.name, decoding_reason):
             for number in sorted({int(n) for n in numbers}):
                 found[number] = self._pixels(self._frame(number))
         return stacked(found, numbers, self.name)
 
     def oddities(self) -> set[Oddity]:
         """Return what is odd about the video. Its size is compared between the first frame and the last keyframe."""
-        with self._one_bad_sample():
+        with one_bad_sample(self.name, decoding_reason):
             assert self._container is not None
             first = self._frame(0)
             last = self._frame(int(np.searchsorted(self._stamps, self._keys[-1]))) if len(self._keys) else first
@@ -171,16 +171,6 @@ class PyavVideo(Video):
         aspect = float(self._stream.sample_aspect_ratio or 1)
         # A size that was rounded when a video was scaled leaves pixels that are almost square; taken as square.
         return aspect if abs(aspect - 1) >= 0.05 else 1.0
-
-    @contextmanager
-    def _one_bad_sample(self) -> Iterator[None]:
-        """Turn any error of FFmpeg into a BadSampleError with a short reason."""
-        try:
-            yield
-        except BadSampleError:
-            raise
-        except Exception as error:  # noqa: BLE001  # av raises its own errors, ValueError, OSError and others
-            raise BadSampleError(self.name, decoding_reason(error)) from None
 
 
 def _film(container: "InputContainer") -> "VideoStream | None":

@@ -65,7 +65,7 @@ def stacked(found: Mapping[int, Picture], numbers: Sequence[int] | NDArray[np.in
 
 
 def check_count(name: str, count: int, times: NDArray[np.float64], decoder: str) -> None:
-    """Raise BadSampleError unless a decoder counts as many frames as are shown, at ``times`` [n]. Edit lists hide some."""
+    """Raise BadSampleError unless a decoder counts the frames shown at ``times`` [n]. Edit lists hide some."""
     if count != len(times):
         counts = f"counts {count} frames where {len(times)} are shown"
         raise BadSampleError(name, f"cannot be decoded by {decoder}, which {counts}; use --decoder pyav")
