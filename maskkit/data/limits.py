@@ -17,8 +17,11 @@ SECONDS = 120.0  # MASKKIT_SAMPLE_SECONDS: no slow disk reaches it
 GIB = 1.0  # MASKKIT_SAMPLE_GIB: 350 million RGB pixels, or 4 hours of sound at 16 kHz
 
 
-class TooSlowError(Exception):
-    """Reading one sample took longer than the limit."""
+class TooSlowError(BaseException):
+    """Reading one sample took longer than the limit.
+
+    It is no Exception, so that readers, which catch any, do not take it for a broken file.
+    """
 
 
 def check_decoded(path: str, size: int, what: str = "") -> None:

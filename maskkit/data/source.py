@@ -1,6 +1,7 @@
 """A source of single samples, and the order in which an epoch visits it."""
 
 from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -66,22 +67,34 @@ class Source(Protocol):
 
 
 def read_sample(source: Source, key: Key, rng: torch.Generator) -> Sample:
-    """Read a sample. Whatever a file makes a reader do becomes a BadSampleError of that file with a short reason.
+    """Read a sample, as ``one_bad_sample`` guards it. ``time_limit`` holds."""
+    with one_bad_sample(source.path(key.index)):
+        try:
+            with time_limit():
+                return source.read(key, rng)
+        except TooSlowError as error:
+            raise BadSampleError(source.path(key.index), str(error)) from None
+
+
+def _unreadable(error: Exception) -> str:
+    return f"cannot be read: {short_reason(error)}"
+
+
+@contextmanager
+def one_bad_sample(path: str, reason: Callable[[Exception], str] = _unreadable) -> Iterator[None]:
+    """Convert whatever a file makes its reader raise into one BadSampleError, with a short reason.
 
     Errors of decoders are of any class, and a damaged file can bring each about. Missing libraries (ImportError) are no
-    fault of a file. ``time_limit`` holds.
+    fault of a file.
     """
     try:
-        with time_limit():
-            return source.read(key, rng)
+        yield
     except (BadSampleError, ImportError):
         raise
     except MemoryError:
-        raise BadSampleError(source.path(key.index), "needs more memory than there is") from None
-    except TooSlowError as error:
-        raise BadSampleError(source.path(key.index), str(error)) from None
+        raise BadSampleError(path, "needs more memory than there is") from None
     except Exception as error:
-        raise BadSampleError(source.path(key.index), f"cannot be read: {short_reason(error)}") from error
+        raise BadSampleError(path, reason(error)) from error
 
 
 def num_items(source: Source) -> int:

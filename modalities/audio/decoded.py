@@ -1,16 +1,24 @@
 """Sound in containers that libsndfile does not read (AAC in .m4a, .aac and .mp4), decoded whole by PyAV."""
 
 import importlib.util
+import itertools
+from collections.abc import Iterator
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskkit.data.limits import check_decoded
+from maskkit.data.source import one_bad_sample
 from maskkit.files import BadSampleError
 
+if TYPE_CHECKING:
+    from av import AudioStream
+    from av.container import InputContainer
+
 SUFFIXES = (".m4a", ".aac", ".mp4")
+MISSING = 0.1  # seconds that a track may be shorter than it says
 
 
 class Decoded:
@@ -48,23 +56,38 @@ def can_decode() -> bool:
 
 
 def decode(file: str | BinaryIO, path: str) -> Decoded:
-    """Decode the first sound track of a file. Raises BadSampleError if it has none or is too large."""
+    """Decode the sound track of a file that FFmpeg prefers. Raises BadSampleError if it has none, or cannot be decoded.
+
+    What an edit list hides, such as the first samples of an encoder, is left out.
+    """
     import av
 
-    blocks: list[NDArray[np.float32]] = []
-    size = 0
     with av.open(file) as container:
-        if not container.streams.audio:
+        stream = container.streams.best("audio")
+        if stream is None:
             raise BadSampleError(path, "holds no sound")
-        stream = container.streams.audio[0]
-        rate, channels = stream.rate, stream.codec_context.channels
-        packed = av.AudioResampler(format="flt", layout=stream.layout.name, rate=rate)
-        for frame in container.decode(stream):
-            for block in packed.resample(frame):
-                blocks.append(block.to_ndarray().reshape(-1, channels))
-                size += blocks[-1].nbytes
-                check_decoded(path, size)
-        blocks += [block.to_ndarray().reshape(-1, channels) for block in packed.resample(None)]
-    if not blocks:
-        raise BadSampleError(path, "holds no samples, only a header")
-    return Decoded(np.concatenate(blocks), rate)
+        with one_bad_sample(path, lambda _: "cannot be decoded, so it is cut off or broken"):
+            blocks = list(_blocks(container, stream, path))
+        if not blocks:
+            raise BadSampleError(path, "holds no samples, only a header")
+        sound = Decoded(np.concatenate(blocks), stream.rate)
+        # Other formats do not store the length of a track, and FFmpeg estimates it.
+        if "mp4" in container.format.name and stream.duration is not None:
+            seconds, wanted = sound.frames / sound.samplerate, float(stream.duration * stream.time_base)
+            if seconds < wanted - MISSING:
+                raise BadSampleError(path, f"truncated: {seconds:.2f} of {wanted:.2f} seconds can be decoded")
+    return sound
+
+
+def _blocks(container: "InputContainer", stream: "AudioStream", path: str) -> Iterator[NDArray[np.float32]]:
+    """Decode a track as blocks [samples channels]. Raises BadSampleError if it is too large."""
+    import av
+
+    size, channels = 0, stream.codec_context.channels
+    packed = av.AudioResampler(format="flt", layout=stream.layout.name, rate=stream.rate)
+    for frame in itertools.chain(container.decode(stream), (None,)):  # None flushes the resampler
+        for piece in packed.resample(frame):
+            block = piece.to_ndarray().reshape(-1, channels)
+            size += block.nbytes
+            check_decoded(path, size)
+            yield block

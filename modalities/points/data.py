@@ -24,13 +24,13 @@ from maskkit.data.joined import Arrays, find_data, open_arrays
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import Files, FileSource, Paths
 from maskkit.data.samples import EvaluationSamples
-from maskkit.data.source import BadSampleError, Key, Source
+from maskkit.data.source import BadSampleError, Key, Source, one_bad_sample
 from maskkit.modalities.points.cloud import WIDTHS, Feature, sample_cloud
 from maskkit.modalities.points.formats.columns import cloud_of_columns
 from maskkit.modalities.points.formats.npy import KEYS, NORMALS
 from maskkit.modalities.points.groups import Groups
-from maskkit.modalities.points.reader import SUFFIXES, Backend, finite_points, one_bad_sample, read_cloud
-from maskkit.modalities.points.transforms import eval_transform, train_transform
+from maskkit.modalities.points.reader import SUFFIXES, Backend, finite_points, read_cloud
+from maskkit.modalities.points.transforms import FEWEST, eval_transform, train_transform
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Rotate = Literal["none", "x", "y", "z", "all"]
@@ -80,6 +80,8 @@ def open_clouds(
 ) -> Source:
     """Open clouds with the number of points and features of a tokenizer. Missing points are padded with NaN.
 
+    A cloud with fewer points than groups is a bad sample in training.
+
     Without ``features`` they follow from the tokenizer's number: 3 are normals, 1 intensity, 6 normals and colours, 7
     all. Raises ValueError if the features do not fit the tokenizer.
     """
@@ -94,8 +96,16 @@ def open_clouds(
         )
     transform = eval_transform(tokenizer.num_points)
     if train:
-        normals_at = _column(features, "normals")
-        transform = train_transform(tokenizer.num_points, augment=augment, rotate=rotate, normals_at=normals_at)
+        # All masks of a batch hide as many groups as that of the cloud with the fewest (maskers.Uniform). A cloud with
+        # fewer points than groups would take them from the others, so it is not trained on. The authors have none:
+        # their clouds hold 8192 points, and repeated points would make hidden groups copies of visible ones.
+        transform = train_transform(
+            tokenizer.num_points,
+            fewest=max(FEWEST, tokenizer.num_groups),
+            augment=augment,
+            rotate=rotate,
+            normals_at=_column(features, "normals"),
+        )
     open_one = functools.partial(
         open_files, transform=transform, features=features, mesh_points=tokenizer.num_points, backend=backend
     )

@@ -59,8 +59,8 @@ class Inputs:
     """Settings of ``points.inputs``. A value of None is chosen to fit the number of points."""
 
     num_points: Points = NUM_POINTS
-    """Number of points drawn from each cloud or mesh. Smaller clouds keep all points; those under 16 points are
-    skipped."""
+    """Number of points drawn from each cloud or mesh. Smaller clouds keep all points. Those with fewer than 16
+    are skipped, and in training those with fewer points than groups."""
     num_groups: Points | None = None
     """Number of groups per cloud. By default one per 16 points."""
     group_size: Points | None = None

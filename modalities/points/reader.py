@@ -1,13 +1,11 @@
 """One point-cloud or mesh file as a ``Cloud``. The suffix says the format; nothing in a file is ever executed."""
 
-import os
-import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from maskkit.data.source import BadSampleError
+from maskkit.data.source import BadSampleError, one_bad_sample
+from maskkit.files import check_readable
 from maskkit.modalities.points.cloud import Cloud, Feature, keep_finite
 from maskkit.modalities.points.formats import kitti, las, mesh, npy, obj, pcd, ply, text, with_open3d
 
@@ -39,7 +37,7 @@ def read_cloud(path: str, backend: Backend = "auto", features: Sequence[Feature]
     which must be installed.
     """
     suffix = Path(path).suffix.lower()
-    check_file(path)
+    check_readable(path, "point cloud")
     if suffix not in READERS:
         raise BadSampleError(path, f"suffix {suffix or '(none)'} is none of {', '.join(SUFFIXES)}")
     with one_bad_sample(path):
@@ -68,30 +66,3 @@ def _is_open3ds(path: str, suffix: str) -> bool:
         normals = sum(name in pcd.NORMALS for name in names)
         return len(set(names)) == len(names) and all(field.count == 1 for field in fields) and normals in (0, 3)
     return suffix == ".ply" and not ply.read_header(path).count("face")
-
-
-@contextmanager
-def one_bad_sample(path: str) -> Iterator[None]:
-    """Convert any error about a file into one BadSampleError with a short reason."""
-    try:
-        yield
-    except (BadSampleError, ImportError):
-        raise
-    except MemoryError:
-        raise BadSampleError(path, "claims more points than fit into memory") from None
-    except Exception as error:  # broken files make readers raise nearly anything
-        message = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
-        raise BadSampleError(path, f"cannot be read: {message}") from error
-
-
-def check_file(path: str) -> None:
-    """Raise BadSampleError for what is no ordinary file or is empty, before a reader says it worse."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadSampleError(path, reason[0].lower() + reason[1:]) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise BadSampleError(path, "not an ordinary file")
-    if status.st_size == 0:
-        raise BadSampleError(path, "empty file")

@@ -16,27 +16,32 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-FEWEST = 16  # points: the smallest cloud of a batch sets how many groups are shown and hidden (maskers.Uniform)
+FEWEST = 16  # points: fewer say next to nothing of a shape
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
     """Draw ``num_points`` points, each at most once; a smaller cloud keeps all that it has.
 
-    Raises ValueError if it has fewer than 16: it would leave all clouds of its batch next to nothing to hide.
+    Raises ValueError if it has less than ``fewest`` points, or than ``num_points`` if these are fewer.
     """
 
     num_points: int = 1024
+    fewest: int = FEWEST
 
     def __post_init__(self) -> None:
-        if self.num_points < 1:
-            raise ValueError(f"num_points must be at least 1, got {self.num_points}")
+        for name in ("num_points", "fewest"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def __call__(self, points: Float[Tensor, "P C"], rng: torch.Generator) -> Float[Tensor, "N C"]:
         """Return the points in random order, so that the first one is a random start for sampling."""
-        fewest = min(FEWEST, self.num_points)
+        fewest = min(self.fewest, self.num_points)
         if len(points) < fewest:
-            raise ValueError(f"holds {len(points)} points, fewer than {fewest}; leave it out or sample it more densely")
+            mend = "leave it out or sample it more densely"
+            if fewest > FEWEST:
+                mend = f"{mend}, or set a lower --num-groups"
+            raise ValueError(f"holds {len(points)} points, fewer than {fewest}; {mend}")
         return points[torch.randperm(len(points), generator=rng)[: self.num_points]]
 
 
@@ -146,6 +151,7 @@ class Chain:
 def train_transform(
     num_points: int,
     *,
+    fewest: int = FEWEST,
     augment: bool = True,
     rotate: Literal["none", "x", "y", "z", "all"] = "none",
     normals_at: int | None = None,
@@ -154,7 +160,7 @@ def train_transform(
 
     Missing points are NaN, added last, so that no step before need know of them.
     """
-    steps: list[Step] = [Subset(num_points=num_points), UnitSphere()]
+    steps: list[Step] = [Subset(num_points=num_points, fewest=fewest), UnitSphere()]
     if rotate != "none":
         steps.append(Rotation(axis=rotate, normals_at=normals_at))
     if augment:

@@ -9,8 +9,17 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 
+from maskkit.data.source import one_bad_sample
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, scaled, stacked
+from maskkit.modalities.video.decoders.video import (
+    Pixels,
+    Video,
+    VideoFile,
+    check_count,
+    decoding_reason,
+    scaled,
+    stacked,
+)
 
 T = TypeVar("T")
 
@@ -32,14 +41,17 @@ class _Reader(Protocol):
 
     def get_key_indices(self) -> list[int]: ...
 
-    def get_frame_timestamp(self, numbers: Sequence[int]) -> NDArray[np.float32]: ...
-
 
 class DecordVideo(Video):
-    """A file read by decord, with frame-exact access. Readers are short-lived: one that is kept holds its memory."""
+    """A file read by decord, with frame-exact access. Readers are short-lived: one that is kept holds its memory.
 
-    def __init__(self, source: VideoFile, *, name: str, short_side: int | None = None) -> None:
-        self.name = name
+    ``times`` are the seconds [n] at which frames begin. Where a file stores another order, decord does not know them.
+    """
+
+    def __init__(
+        self, source: VideoFile, *, times: NDArray[np.float64], name: str, short_side: int | None = None
+    ) -> None:
+        self.name, self._times = name, times
         self._source = str(source) if isinstance(source, str | Path) else source.read()
         self._scale: dict[str, int] = {}
         self._only_keys: bool | None = None
@@ -52,12 +64,11 @@ class DecordVideo(Video):
             self._reader = self._open()
 
     def __len__(self) -> int:
-        return len(self._reader)
+        return len(self._times)
 
     def times(self) -> NDArray[np.float64]:
         """Return the seconds [n] at which each frame begins."""
-        stamps = self._decoded(lambda: self._reader.get_frame_timestamp(range(len(self))))
-        return np.asarray(stamps, dtype=np.float64)[:, 0]
+        return self._times
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """Decode frames [k height width 3], going through the file once."""
@@ -94,20 +105,16 @@ class DecordVideo(Video):
         source = self._source if isinstance(self._source, str) else io.BytesIO(self._source)
         # One thread: the loader's workers are what runs in parallel.
         reader = self._decoded(lambda: decord.VideoReader(source, num_threads=1, **self._scale))
-        if len(reader) == 0:
-            raise BadSampleError(self.name, "holds no frames")
+        check_count(self.name, len(reader), self._times, "decord")
         return reader
 
     def _decoded(self, work: Callable[[], T]) -> T:
         """Call decord. Any error becomes a BadSampleError with a short reason."""
-        try:
-            return work()
-        except BadSampleError:
-            raise
-        except StopIteration:
-            raise BadSampleError(self.name, "ends before its last frame, so it is cut off or broken") from None
-        except Exception as error:  # noqa: BLE001  # decord raises RuntimeError, DECORDError and others
-            raise BadSampleError(self.name, decoding_reason(error)) from None
+        with one_bad_sample(self.name, lambda error: f"{decoding_reason(error)}; try --decoder pyav"):
+            try:
+                return work()
+            except StopIteration:
+                raise BadSampleError(self.name, "ends before its last frame, so it is cut off or broken") from None
 
 
 def _three_channels(pixels: UInt8[NDArray[np.uint8], "H W channels"]) -> Pixels:

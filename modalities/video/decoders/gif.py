@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from maskkit.data.pictures import in_channels
-from maskkit.files import BadSampleError
+from maskkit.data.source import one_bad_sample
 from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk, stacked
 
 
@@ -40,8 +40,5 @@ class AnimatedPicture(Video):
         return stacked(found, numbers, self.name)
 
     def _frames(self) -> Iterator[Image.Image]:
-        try:
-            with Image.open(io.BytesIO(self._content)) as image:
-                yield from ImageSequence.Iterator(image)
-        except Exception as error:  # noqa: BLE001  # on broken files Pillow raises nearly anything
-            raise BadSampleError(self.name, decoding_reason(error)) from None
+        with one_bad_sample(self.name, decoding_reason), Image.open(io.BytesIO(self._content)) as image:
+            yield from ImageSequence.Iterator(image)

@@ -5,9 +5,13 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maskkit.data.paths import open_file
 from maskkit.doctor import Report, package
@@ -15,7 +19,7 @@ from maskkit.files import BadSampleError, short_reason
 from maskkit.modalities.video.decoders.decord import DecordVideo
 from maskkit.modalities.video.decoders.frames import FrameFolder
 from maskkit.modalities.video.decoders.gif import AnimatedPicture
-from maskkit.modalities.video.decoders.pyav import PyavVideo
+from maskkit.modalities.video.decoders.pyav import Oddity, PyavVideo
 from maskkit.modalities.video.decoders.torchcodec import TorchcodecVideo
 from maskkit.modalities.video.decoders.video import Video, VideoFile
 
@@ -26,43 +30,45 @@ VIDEO_SUFFIXES = (
     *(".wmv", ".flv", ".3gp", ".ogv", ".vob"),
 )
 
-_PROGRAM_STREAM = b"\0\0\1\xba"  # how MPEG program streams (.mpg, .vob) begin
 _GIF = (b"GIF87a", b"GIF89a")
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A decoder of video files: the module it needs, what opens a file, and why some files are refused."""
+    """A decoder of video files: the module it needs, what opens a file, and the oddities that it does not honour."""
 
     module: str
     video: Callable[..., Video]
-    refusal: Callable[[bytes, VideoFile], str]
-
-
-def _refuse_transport_stream(start: bytes, source: VideoFile) -> str:
-    if start[:1] == b"G" and _is_transport_stream(source):
-        return "a transport stream, whose first frames decord loses; repack it: ffmpeg -i IN.ts -c copy OUT.mp4"
-    return ""
-
-
-def _refuse_program_stream(start: bytes, source: VideoFile) -> str:
-    if start.startswith(_PROGRAM_STREAM):
-        return "a program stream, whose frames torchcodec misnumbers; read it by pyav"
-    return ""
+    ignores: tuple[Oddity, ...] = ()
 
 
 _DECODERS = {  # in the order of preference
-    "pyav": _Entry("av", PyavVideo, lambda start, source: ""),
-    "decord": _Entry("decord", DecordVideo, _refuse_transport_stream),
-    "torchcodec": _Entry("torchcodec.decoders", TorchcodecVideo, _refuse_program_stream),
+    "pyav": _Entry("av", PyavVideo),
+    # decord loses the first frames of transport streams.
+    "decord": _Entry("decord", DecordVideo, ("transport stream", "mirror", "aspect", "sizes")),
+    # torchcodec numbers frames by their time stamps, also where these are not known before frames are decoded.
+    "torchcodec": _Entry(
+        "torchcodec.decoders",
+        TorchcodecVideo,
+        ("transport stream", "program stream", "no times", "mirror", "aspect", "sizes"),
+    ),
+}
+_WORDS: dict[Oddity, str] = {
+    "transport stream": "a transport stream",
+    "program stream": "a program stream",
+    "no times": "an AVI with B-frames",
+    "mirror": "mirrored by its display matrix",
+    "aspect": "of pixels that are not square",
+    "sizes": "of frames of different sizes",
 }
 
 
 def find_decoder(wanted: Decoder = "auto") -> Literal["pyav", "decord", "torchcodec"]:
     """Return the decoder to use for video files: of those installed the first of PyAV, decord, torchcodec.
 
-    All three give the same frames. PyAV goes to the keyframe before a clip; decord, which cannot do so exactly, through
-    all frames from the start. Raises ImportError if what is wanted cannot be imported, and says what mends it.
+    All three give the same frames, or decord and torchcodec refuse a file. Both need PyAV beside them, which tells what
+    a container says. PyAV goes to the keyframe before a clip; decord, which cannot do so exactly, through all frames
+    from the start. Raises ImportError if what is wanted cannot be imported, and says what mends it.
     """
     reasons = []
     for name in _DECODERS if wanted == "auto" else (wanted,):
@@ -70,6 +76,7 @@ def find_decoder(wanted: Decoder = "auto") -> Literal["pyav", "decord", "torchco
             reasons.append(f"{name} is not installed")
             continue
         try:
+            __import__("av")
             __import__(_DECODERS[name].module)
         except Exception as error:  # noqa: BLE001  # torchcodec raises RuntimeError where it finds no FFmpeg
             reasons.append(f"{name} fails: {short_reason(error)}")
@@ -116,10 +123,24 @@ def open_video(source: VideoFile, *, decoder: Decoder = "auto", short_side: int 
         raise BadSampleError(name, "empty file")
     if start.startswith(_GIF):  # decord refuses them: they say no duration
         return AnimatedPicture(source, name=name, short_side=short_side)
-    entry = _DECODERS[find_decoder(decoder)]
-    if reason := entry.refusal(start, source):
-        raise BadSampleError(name, reason)
-    return entry.video(source, name=name, short_side=short_side)
+    chosen = find_decoder(decoder)
+    if chosen == "pyav":
+        return PyavVideo(source, name=name, short_side=short_side)
+    times = _checked_times(chosen, source, name)
+    return _DECODERS[chosen].video(source, times=times, name=name, short_side=short_side)
+
+
+def _checked_times(decoder: str, source: VideoFile, name: str) -> NDArray[np.float64]:
+    """Return the seconds [n] at which frames begin. Raises BadSampleError for what a decoder reads wrong."""
+    with closing(PyavVideo(source, name=name)) as video:
+        misread = video.oddities().intersection(_DECODERS[decoder].ignores)
+        times = video.times()
+    if misread:
+        words = " and ".join(_WORDS[oddity] for oddity in _WORDS if oddity in misread)
+        raise BadSampleError(name, f"{words}, which {decoder} does not read right; use --decoder pyav")
+    if not isinstance(source, str | os.PathLike):
+        source.seek(0)
+    return times
 
 
 def _first_bytes(source: VideoFile) -> bytes:
@@ -130,13 +151,3 @@ def _first_bytes(source: VideoFile) -> bytes:
         return start
     with open_file(os.fspath(source), "video") as file:
         return file.read(16)
-
-
-def _is_transport_stream(source: VideoFile) -> bool:
-    """Return whether packets of 188 bytes begin with G, as those of MPEG transport streams do."""
-    if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
-            return _is_transport_stream(file)
-    start = source.read(188 * 3 + 1)
-    source.seek(0)
-    return start[::188] == b"GGGG"

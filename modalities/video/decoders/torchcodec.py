@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk
+from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, check_count, decoding_reason, shrunk
 
 if TYPE_CHECKING:
     from torchcodec import FrameBatch
@@ -17,25 +17,31 @@ BLOCK = 32  # frames held at a time where a whole file has to be decoded
 
 
 class TorchcodecVideo(Video):
-    """A file read by torchcodec with the system's FFmpeg, in its exact mode."""
+    """A file read by torchcodec with the system's FFmpeg, in its exact mode.
 
-    def __init__(self, source: VideoFile, *, name: str, short_side: int | None = None) -> None:
+    ``times`` are the seconds [n] at which frames begin. torchcodec gives them only with the frames.
+    """
+
+    def __init__(
+        self, source: VideoFile, *, times: NDArray[np.float64], name: str, short_side: int | None = None
+    ) -> None:
         from torchcodec.decoders import VideoDecoder
 
-        self.name, self._short_side = name, short_side
+        self.name, self._times, self._short_side = name, times, short_side
         content = str(source) if isinstance(source, str | Path) else source.read()
         try:
             self._decoder = VideoDecoder(content, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC")
-            self._count = len(self._decoder)
+            count = len(self._decoder)
         except (RuntimeError, ValueError) as error:
-            raise BadSampleError(name, decoding_reason(error)) from None
+            raise self._bad(error) from None
+        check_count(name, count, times, "torchcodec")
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._times)
 
     def times(self) -> NDArray[np.float64]:
-        """Return the seconds [n] at which each frame begins. They come with frames only, so all are read."""
-        return np.concatenate([block.pts_seconds.numpy() for _, block in self._blocks(self._count)]).astype(np.float64)
+        """Return the seconds [n] at which each frame begins."""
+        return self._times
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """Decode frames [k height width 3]; scaled after decoding, since torchcodec scales to fixed sizes only."""
@@ -59,4 +65,7 @@ class TorchcodecVideo(Video):
             for start in range(0, stop, BLOCK):
                 yield start, self._decoder.get_frames_in_range(start, min(start + BLOCK, stop))
         except (RuntimeError, IndexError) as error:
-            raise BadSampleError(self.name, decoding_reason(error)) from None
+            raise self._bad(error) from None
+
+    def _bad(self, error: Exception) -> BadSampleError:
+        return BadSampleError(self.name, f"{decoding_reason(error)}; try --decoder pyav")

@@ -64,13 +64,22 @@ def stacked(found: Mapping[int, Picture], numbers: Sequence[int] | NDArray[np.in
     return np.stack([found[int(n)] for n in numbers])
 
 
+def check_count(name: str, count: int, times: NDArray[np.float64], decoder: str) -> None:
+    """Raise BadSampleError unless a decoder counts the frames shown at ``times`` [n]. Edit lists hide some."""
+    if count != len(times):
+        counts = f"counts {count} frames where {len(times)} are shown"
+        raise BadSampleError(name, f"cannot be decoded by {decoder}, which {counts}; use --decoder pyav")
+
+
 def decoding_reason(error: Exception) -> str:
     """Return in one line why a decoder could not read a video."""
     message = str(error)
     if "cannot find video stream" in message:
         return "holds no video that decord can decode: only sound, or a newer codec such as AV1"
-    if message.startswith("Error reading") or "Invalid data found" in message:
+    if message.startswith("Error reading") or "Invalid data found" in message or "End of file" in message:
         return "not a video, or cut off before its index"
     line = (message.strip().splitlines() or ["no reason given"])[0]
-    line = re.sub(r"^(\[[^\]]*\] )*\S*:\d+: ", "", line)  # decord's clock and source line
+    line = re.sub(
+        r"^((\[[^\]]*\] )*|\w+, )\S*:\d+[:,] ", "", line
+    )  # decord's clock, torchcodec's function, source line
     return f"cannot be decoded: {line[:160].rstrip('.')}"

@@ -1,15 +1,18 @@
 """Data sets of clouds: folders, arrays, the authors' lists, and a run through all of it."""
 
+import os
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
+from maskkit.data.loader import Stream, load
 from maskkit.data.source import BadSampleError, Key, Source
 from maskkit.modalities import points
 from maskkit.modalities.points.data import open_files
 from maskkit.modalities.points.transforms import eval_transform
+from maskkit.types import Mask
 
 XYZ = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 
@@ -75,22 +78,42 @@ def test_an_array_reads_the_same_in_a_spawned_worker(tmp_path):
     assert torch.equal(again.read(Key.of(2), rng()), source.read(Key.of(2), rng())) and again.label(3) == "b"
 
 
+def test_a_small_cloud_takes_nothing_from_the_others_of_its_batch(tmp_path):
+    """Through the loader, which names it: the others hide 38 of 64 groups, and lose what each does alone."""
+    for number, count in enumerate((1024, 1024, 16, 1024)):
+        np.save(tmp_path / f"{number}.npy", np.random.default_rng(number).normal(size=(count, 3)))
+    model = points.point_mae(dim=48, depth=1, heads=3).eval()
+    source = points.open_clouds(tmp_path, model.tokenizer, train=True)
+    batch = next(load(source, Stream(source, 4, 0)))
+    assert {(os.path.basename(path), reason[:15]) for path, reason in batch.bad} == {("2.npy", "holds 16 points")}
+    out = model(batch.samples, rng=rng())
+    assert out.mask.hidden.shape == (4, 38) and out.mask.visible.shape == (4, 26)
+    for row in range(4):
+        mask = Mask(visible=out.mask.visible[row : row + 1], hidden=out.mask.hidden[row : row + 1])
+        alone = model(batch.samples[row : row + 1], mask)
+        torch.testing.assert_close(alone.losses[0], out.losses[row], rtol=1e-4, atol=1e-6)
+
+
 def test_a_folder_of_small_and_large_clouds_trains(tmp_path):
-    """Through reader, padding and masks, with features; a cloud of next to no points is skipped and named."""
-    for number, count in enumerate((40, 300, 16, 100, 15)):
+    """Through reader, padding and masks, with features. Clouds of fewer points than groups are skipped and named."""
+    for number, count in enumerate((64, 300, 70, 100, 16, 15)):
         normals = torch.nn.functional.normalize(torch.randn(count, 3, generator=rng(number)), dim=1)
         np.save(tmp_path / f"{number}.npy", torch.cat([normals * 3, normals], dim=1).numpy())
     model = points.point_mae(num_points=256, num_groups=64, group_size=8, features=3, dim=48, depth=1, heads=3)
     source = points.open_clouds(tmp_path, model.tokenizer, train=True, rotate="all", features=("normals",))
-    with pytest.raises(BadSampleError, match="4.npy: holds 15 points"):
-        source.read(Key.of(4), rng())
+    for index, count in ((4, 16), (5, 15)):
+        with pytest.raises(
+            BadSampleError, match=f"holds {count} points, fewer than 64; .* or set a lower --num-groups"
+        ):
+            source.read(Key.of(index), rng())
+    assert points.open_clouds(tmp_path, model.tokenizer, features=("normals",)).read(Key.of(4), rng()).shape == (256, 6)
     batch = torch.stack([source.read(Key.of(index), rng(index)) for index in range(4)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for step in range(30):
         out = model(batch, rng=rng(step))
-        assert out.tokens.valid.sum(dim=1).tolist() == [40, 64, 16, 64]
-        assert out.mask.hidden.shape == (4, 9) and out.mask.visible.shape == (4, 7)
+        assert out.tokens.valid is None
+        assert out.mask.hidden.shape == (4, 38) and out.mask.visible.shape == (4, 26)
         out.loss.backward()
         optimizer.step()
         optimizer.zero_grad()

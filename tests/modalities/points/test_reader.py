@@ -143,6 +143,14 @@ def test_broken_files_are_named_with_a_reason(tmp_path, name, content, reason):
     assert error.value.path.endswith(name) and "\n" not in str(error.value)
 
 
+def test_what_is_no_file_is_named_as_everywhere(tmp_path):
+    (tmp_path / "a.ply").mkdir()
+    with pytest.raises(BadSampleError, match=r"a\.ply: a folder, not a point cloud$"):
+        read_cloud(str(tmp_path / "a.ply"))
+    with pytest.raises(BadSampleError, match="no such file or directory$"):
+        read_cloud(str(tmp_path / "b.ply"))
+
+
 def test_pickles_are_never_loaded(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{"x": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(BadSampleError, match="allow_pickle"):

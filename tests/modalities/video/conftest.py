@@ -1,10 +1,22 @@
 """Real video files, written by FFmpeg."""
 
+import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from maskkit.modalities.video.decoders import find_decoder
+
+# torchcodec joins where it is installed and finds FFmpeg.
+DECODERS = ["pyav", "decord"]
+if importlib.util.find_spec("torchcodec"):
+    try:
+        DECODERS.append(find_decoder("torchcodec"))
+    except ImportError:
+        pass
 
 TEST_PICTURE = "testsrc2=size={size}:rate={rate}:duration={seconds}"
 
@@ -17,6 +29,11 @@ def make(path: Path, *words: object, size: str = "96x64", rate: int = 25, second
     source = TEST_PICTURE.format(size=size, rate=rate, seconds=seconds)
     ffmpeg("-f", "lavfi", "-i", source, *words, path)
     return path
+
+
+def difference(frames: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Mean difference of levels, one number a pair of frames."""
+    return np.abs(frames.astype(int) - wanted.astype(int)).mean(axis=(1, 2, 3))
 
 
 X264 = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p")
