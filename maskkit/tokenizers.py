@@ -46,7 +46,8 @@ class Patches:
     ``size`` is the size of a patch along each axis (pixels, frames) and determines the number of axes. Float batches
     are not normalised; uint8 batches become ``(x / 255 - mean) / std`` per channel. ``names`` are the names of the axes
     in messages. ``input_size`` is the nominal size, which readers deliver and checkpoints with a position table assume;
-    any other size that is divisible by the patch works as well.
+    any other size that is divisible by the patch works as well. ``front_end`` says how readers
+    compute the grid, such as by which filter banks: a part of the modality, which is only stored here, with the model.
 
     With ``fill``, samples may differ in size. NaN in a float batch then stands for missing values: a patch of NaN only
     is padding (``Tokens.valid`` is False), and in other patches NaN is replaced by ``fill``, in normalised units. A
@@ -61,6 +62,7 @@ class Patches:
     names: tuple[str, ...] = ()
     input_size: tuple[int, ...] | None = None
     fill: float | None = None
+    front_end: object | None = None
 
     def __post_init__(self) -> None:
         """Validate the settings."""

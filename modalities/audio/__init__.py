@@ -6,6 +6,7 @@ from maskkit.modalities.audio.data import Data, open_audio, samples
 from maskkit.modalities.audio.drawing import draw, write_sound
 from maskkit.modalities.audio.filterbanks import fbank, fbanks, waveform
 from maskkit.modalities.audio.fit import fit
+from maskkit.modalities.audio.front_end import FrontEnd
 from maskkit.modalities.audio.inputs import Inputs, inputs, patches
 from maskkit.modalities.audio.reader import SUFFIXES, read_recording
 from maskkit.modalities.audio.requirements import findings
@@ -37,6 +38,7 @@ __all__ = [
     "AudioMAE",
     "Clip",
     "Data",
+    "FrontEnd",
     "Inputs",
     "METHODS",
     "MODALITY",

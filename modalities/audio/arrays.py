@@ -1,6 +1,6 @@
 """Recordings in one ``.npy``, ``.npz`` or HDF5 file.
 
-S samples at 16 kHz, T frames of 10 ms, M mel bands, N recordings.
+S samples, T frames, M mel bands, N recordings.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkit.data.arrays import Array, ArraySource, Stored, load_arrays
-from maskkit.modalities.audio.filterbanks import RATE, num_samples
+from maskkit.modalities.audio.filterbanks import num_samples
+from maskkit.modalities.audio.front_end import HIGHEST_RATE, LOWEST_RATE
 from maskkit.modalities.audio.reader import (
-    HIGHEST_RATE,
-    LOWEST_RATE,
     check_length,
     finite,
     is_silent,
@@ -42,29 +41,30 @@ class StoredRecording:
         """Return the spectrogram of a recording. Raises BadSampleError."""
         if not self.holds_energies:
             wave = self.wave(stored, path, self.clip.place(rng), around_sound=self.clip.excerpt == "random")
-            check_length(len(wave), path, self.clip.least)
+            check_length(len(wave), path, self.clip.least, self.clip.front_end)
             return self.clip(wave, rng)
         energies = self.energies(stored, path)
-        check_length(num_samples(len(energies)), path, self.clip.least)
+        check_length(num_samples(len(energies), self.clip.front_end), path, self.clip.least, self.clip.front_end)
         start = round(self.clip.place(rng) * max(len(energies) - self.clip.frames, 0))
         return self.clip.finish(energies[None, start:])
 
     def seconds(self, shape: tuple[int, ...]) -> float:
         """Return the length of a recording that is stored in this shape."""
-        return shape[0] * 0.01 if self.holds_energies else shape[-1] / self.rate
+        return shape[0] / self.clip.front_end.frames_per_second if self.holds_energies else shape[-1] / self.rate
 
     def wave(self, stored: Array, path: str, place: float = 0.0, *, around_sound: bool = False) -> Float[Tensor, "S"]:
-        """Return a part of a waveform at 16 kHz, in one channel, as ``read_recording`` does of a file."""
+        """Return a part of a waveform in one channel, at the clip's rate, as ``read_recording`` does of a file."""
+        front_end = self.clip.front_end
         stored = np.atleast_2d(stored)
         total = stored.shape[1]
-        wanted = min(-(-self.clip.samples * self.rate // RATE), total)
+        wanted = min(-(-self.clip.samples * self.rate // front_end.sample_rate), total)
         start = round(place * (total - wanted))
         wave = finite(_averaged(stored[:, start : start + wanted]), path)
         if is_silent(wave):
             start = start_around(loudest_place([_averaged(stored)], path), wanted, total)
             wave = finite(_averaged(stored[:, start : start + wanted]), path) if around_sound else wave
-        wave = resample(wave, self.rate)
-        check_length(len(wave), path)
+        wave = resample(wave, self.rate, front_end.sample_rate)
+        check_length(len(wave), path, front_end=front_end)
         return wave
 
     def energies(self, stored: Array, path: str) -> Float[Tensor, "T M"]:
@@ -76,7 +76,7 @@ def open_array(where: str, clip: Clip) -> ArraySource[StoredRecording]:
     """Open an ``.npy``, ``.npz`` or HDF5 file of waveforms [N S] or [N C S], or of log mel energies [N T M].
 
     Of several arrays, the recordings are ``waves``, ``audio``, ``x``, ``data``, ``arr_0``, ``spectrograms`` or
-    ``fbanks``, or the only one; ``rate`` (hertz) is a number, 16000 where there is none; class labels, if any, are
+    ``fbanks``, or the only one; ``rate`` (hertz) is a number, the clip's where there is none; class labels, if any, are
     ``labels``, ``y`` or ``targets`` [N]. Whole numbers are waveforms and are divided by their type's full scale.
     Arrays of three axes whose last is the number of mel bands are energies, as ``fbank`` gives them, not normalised.
     """
@@ -86,9 +86,8 @@ def open_array(where: str, clip: Clip) -> ArraySource[StoredRecording]:
         rate.size != 1 or rate.dtype.kind not in "iuf" or not LOWEST_RATE <= rate.item() <= HIGHEST_RATE
     ):
         raise ValueError(f"{where}: {rate.tolist()!r} is no sample rate; save one number in hertz, as 16000")
-    row = StoredRecording(
-        clip=clip, rate=RATE if rate is None else int(rate.item()), holds_energies=_are_energies(data, clip)
-    )
+    own = clip.front_end.sample_rate if rate is None else int(rate.item())
+    row = StoredRecording(clip=clip, rate=own, holds_energies=_are_energies(data, clip))
     return ArraySource(where=where, names=_DATA_KEYS, also=_RATE_KEYS, row=row, loaded=(data, labels))
 
 

@@ -7,10 +7,12 @@ from maskkit.decoder import JointDecoder, WindowDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.layers import init_mae_weights
 from maskkit.maskers import Masker, Stripes, Uniform
+from maskkit.modalities.audio.front_end import AUDIO_MAE, FrontEnd
 from maskkit.modalities.audio.inputs import AUDIOSET_MEAN, AUDIOSET_STD, FRAMES, Inputs, patches
 from maskkit.model import MaskedModel, check_parts
 from maskkit.optim import AdamW, scaled_lr
 from maskkit.positions import SinCos
+from maskkit.ranges import Share
 from maskkit.targets import Contents, NormalizedContents
 
 Size = Literal["tiny", "small", "base", "large"]
@@ -59,17 +61,24 @@ def audiomae(
     mask_ratio: float | tuple[float, float] | None = None,
     mean: float = AUDIOSET_MEAN,
     std: float = AUDIOSET_STD,
+    sample_rate: int = AUDIO_MAE.sample_rate,
+    lowest: float = AUDIO_MAE.lowest,
+    highest: float | None = AUDIO_MAE.highest,
+    window: float = AUDIO_MAE.window,
+    shift: float = AUDIO_MAE.shift,
     **parts: Any,
 ) -> MaskedModel:
     """Build Audio-MAE (arXiv:2207.06405) as in the authors' ``models_mae.py``.
 
-    ``frames`` (of 10 ms) and ``mels`` (bands) are the nominal size; the model accepts any other size that is divisible
+    ``frames`` and ``mels`` (bands) are the nominal size; the model accepts any other size that is divisible
     by the patch, and lists of clips of any length. ``decoder`` is the authors' windowed decoder (decoder_mode 1, as in
     their script) or MAE's global decoder (mode 0). ``positions="authors"`` uses their transposed table
     (docs/official.md A1), which their weights need; "corrected" encodes time and frequency on separate axes. Both are
     fixed, never trained (A8). ``norm_target=True`` is what the authors' flag gives for any word, "False" included (A7).
-    ``mask`` and ``mask_ratio`` are those of ``masker``. ``parts`` replaces any of tokenizer, masker, encoder, decoder,
-    target, loss. Raises ValueError for an unknown size, decoder, table, mask or part.
+    ``mask`` and ``mask_ratio`` are those of ``masker``. Readers compute spectrograms at ``sample_rate`` (hertz) from
+    ``lowest`` to ``highest`` (hertz; None is half the rate), in frames of ``window`` every ``shift`` (seconds).
+    ``parts`` replaces any of tokenizer, masker, encoder, decoder, target, loss. Raises ValueError for an unknown size,
+    decoder, table, mask or part, and for a front end that does not fit.
     """
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
@@ -78,7 +87,10 @@ def audiomae(
         raise ValueError(f"positions must be 'authors' or 'corrected', got {positions!r}")
     parts.setdefault("masker", masker(mask, mask_ratio))
     dim, depth, heads = SIZES[size]
-    tokenizer = parts.pop("tokenizer", None) or patches(patch_size, frames=frames, mels=mels, mean=mean, std=std)
+    front_end = FrontEnd(sample_rate=sample_rate, lowest=lowest, highest=highest, window=window, shift=shift)
+    tokenizer = parts.pop("tokenizer", None) or patches(
+        patch_size, frames=frames, mels=mels, mean=mean, std=std, front_end=front_end
+    )
     grid = tokenizer.grid(tokenizer.input_size or (frames, mels))
     misread = (grid[0], grid[1]) if positions == "authors" else None
     if "encoder" not in parts:
@@ -121,7 +133,7 @@ class AudioMAE(Inputs):
     """Predict each patch normalised by its own mean and standard deviation. Otherwise predict plain energies."""
     mask: Hide = "random"
     """Hide patches at random, slices of time, slices of frequency, or both kinds of slices."""
-    mask_ratio: float | tuple[float, float] | None = None
+    mask_ratio: Share | tuple[Share, Share] | None = None
     """Share that is hidden, in (0, 1). By default 0.8. With --mask both, a pair for time and frequency: by default 0.7
     0.3."""
 
@@ -144,6 +156,11 @@ class AudioMAE(Inputs):
             mask_ratio=self.mask_ratio,
             mean=AUDIOSET_MEAN if self.mean is None else self.mean,
             std=AUDIOSET_STD if self.std is None else self.std,
+            sample_rate=self.sample_rate,
+            lowest=self.lowest,
+            highest=self.highest,
+            window=self.window,
+            shift=self.shift,
         )
 
     def optim(self, batch: int) -> AdamW:

@@ -1,6 +1,6 @@
 """Data sets of recordings: their settings, and sources of spectrograms.
 
-T frames of 10 ms, M mel bands.
+T frames, M mel bands.
 """
 
 import os
@@ -20,6 +20,7 @@ from maskkit.data.paths import FileSource
 from maskkit.data.samples import EvaluationSamples
 from maskkit.data.source import BadSampleError, Key, Source
 from maskkit.modalities.audio.arrays import StoredRecording, open_array
+from maskkit.modalities.audio.front_end import front_end_of
 from maskkit.modalities.audio.reader import SUFFIXES, check_length, read_recording
 from maskkit.modalities.audio.transforms import Clip, Excerpt, Padding
 from maskkit.tokenizers import Patches
@@ -34,9 +35,12 @@ class Recordings(FileSource):
     def read(self, key: Key, rng: torch.Generator) -> Float[Tensor, "1 T M"]:
         """Return a spectrogram. A silent random excerpt is replaced by the one around the loudest sample."""
         path, place, search = self.path(key.index), self.clip.place(rng), self.clip.excerpt == "random"
+        samples, front_end = self.clip.samples, self.clip.front_end
         with self.files.open(key.index) as file:
-            wave = read_recording(file, name=path, samples=self.clip.samples, place=place, around_sound=search)
-        check_length(len(wave), path, self.clip.least)
+            wave = read_recording(
+                file, name=path, samples=samples, place=place, around_sound=search, front_end=front_end
+            )
+        check_length(len(wave), path, self.clip.least, front_end)
         try:
             return self.clip(wave, rng)
         except ValueError as error:
@@ -101,7 +105,7 @@ def fitting_clip(
     roll: bool = False,
     padding: Padding = "silence",
 ) -> Clip:
-    """Return the transform that makes spectrograms in the size and with the statistics of a tokenizer."""
+    """Return the transform that makes spectrograms in the size of a tokenizer, by its front end and statistics."""
     if tokenizer.input_size is None:
         raise ValueError("the model does not say its input size; build it with frames and mels")
     frames, mels = tokenizer.input_size
@@ -114,6 +118,7 @@ def fitting_clip(
         gain=gain,
         roll=roll,
         padding=padding,
+        front_end=front_end_of(tokenizer),
     )
 
 

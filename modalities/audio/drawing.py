@@ -11,7 +11,8 @@ from torch import Tensor
 
 from maskkit.batches import tensor_of
 from maskkit.drawing.caption import caption, column_titles
-from maskkit.modalities.audio.filterbanks import RATE, SECONDS_PER_FRAME, band_hertz, waveform
+from maskkit.modalities.audio.filterbanks import band_hertz, waveform
+from maskkit.modalities.audio.front_end import FrontEnd, front_end_of
 from maskkit.model import MaskedModel
 from maskkit.targets import Painted
 from maskkit.types import Output, put, take
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-HERTZ = (200, 500, 1000, 2000, 4000)  # marked on the frequency axis
+HERTZ = (200, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)  # marked on the frequency axis
 WIDTH, HEIGHT = 4.2, 1.5  # inches of one spectrogram
 DECIBEL = 10 / np.log(10)  # of a natural logarithm of power
 
@@ -41,13 +42,14 @@ def spectrograms(batch: Tensor, output: Output, model: MaskedModel) -> "Figure":
 
     columns = (batch, *_seen_and_filled(batch, output, model))
     rows = [_decibels(each, model) for each in columns]
+    front_end = front_end_of(model.tokenizer)  # type: ignore[arg-type]  # spectrograms are cut by Patches
     titles = column_titles(output)
     figure = Figure(figsize=(3 * WIDTH, len(batch) * HEIGHT + 0.9), layout="constrained", dpi=90)
     cells = figure.subplots(len(batch), 3, squeeze=False, sharex=True, sharey=True)
     for number, row in enumerate(zip(*rows, strict=True)):
         low, high = _range(row[0])
         for axes, energies, title in zip(cells[number], row, titles, strict=True):
-            shown = _show(axes, energies, low, high)
+            shown = _show(axes, energies, (low, high), front_end)
             if number == 0:
                 axes.set_title(title)
             if number == len(batch) - 1:
@@ -70,11 +72,12 @@ def _note(output: Output, model: MaskedModel) -> str:
 def write_sound(spectrogram: Float[Tensor, "1 T M"], model: MaskedModel, path: Path) -> Path:
     """Write a WAV of a spectrogram in the model's units. Approximate, as ``filterbanks.waveform`` says."""
     energies = _raw(spectrogram[None], model)[0, 0]
-    sound = waveform(energies[~energies.isnan().all(dim=1)])
+    front_end = front_end_of(model.tokenizer)  # type: ignore[arg-type]  # spectrograms are cut by Patches
+    sound = waveform(energies[~energies.isnan().all(dim=1)], front_end=front_end)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(RATE)
+        file.setframerate(front_end.sample_rate)
         file.writeframes((sound.cpu().numpy() * 32767).astype("<i2").tobytes())
     return path
 
@@ -111,19 +114,21 @@ def _range(energies: Float[Tensor, "T M"]) -> tuple[float, float]:
     return low, max(high, low + 1)
 
 
-def _show(axes: "Axes", energies: Float[Tensor, "T M"], low: float, high: float) -> "AxesImage":
+def _show(axes: "Axes", energies: Float[Tensor, "T M"], span: tuple[float, float], front_end: FrontEnd) -> "AxesImage":
     """Draw one spectrogram, time to the right and frequency upwards."""
     frames, mels = energies.shape
-    centres = band_hertz(mels)
+    centres = band_hertz(mels, front_end)
     marks = [hertz for hertz in HERTZ if centres[0] <= hertz <= centres[-1]]
+    if len(marks) < 2:  # a narrow range of frequencies
+        marks = [round(centres[0]), round(centres[-1])]
     shown = axes.imshow(
         energies.T.numpy(),
         origin="lower",
         aspect="auto",
         interpolation="nearest",
-        extent=(0, frames * SECONDS_PER_FRAME, -0.5, mels - 0.5),
-        vmin=low,
-        vmax=high,
+        extent=(0, frames / front_end.frames_per_second, -0.5, mels - 0.5),
+        vmin=span[0],
+        vmax=span[1],
         cmap="magma",
     )
     axes.set_yticks(np.interp(marks, centres, range(mels)), [f"{hertz:,}" for hertz in marks], fontsize=7)

@@ -1,6 +1,6 @@
-"""One recording as a waveform at 16 kHz, from a file, and what its header says.
+"""One recording as a waveform, from a file, and what its header says.
 
-S samples at 16 kHz.
+S samples at the rate of the front end.
 """
 
 import math
@@ -8,21 +8,21 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError, check_readable, short_reason
 from maskkit.modalities.audio import decoded
 from maskkit.modalities.audio.decoded import can_decode, decode
-from maskkit.modalities.audio.filterbanks import RATE, num_samples
+from maskkit.modalities.audio.filterbanks import num_samples
+from maskkit.modalities.audio.front_end import AUDIO_MAE, HIGHEST_RATE, LOWEST_RATE, FrontEnd
 from maskkit.modalities.audio.mp3 import lacks_length, with_length
 from maskkit.modalities.audio.resampling import resample
+from maskkit.modalities.audio.seeking import BLOCK, Sound, SoundFile
 
 # What libsndfile decodes without being told a format, and what PyAV decodes if it is installed. A list may name files
 # of any suffix; their content decides.
@@ -33,8 +33,6 @@ SUFFIXES = (
 )
 
 SILENCE = 2**-15  # half the span of one 16-bit step: nothing that rises above its mean by less was recorded
-BLOCK = 2**18  # samples that are held at once while a long file is searched for sound
-LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # samples per second
 UNKNOWN = 2**62  # libsndfile's lengths from here upwards are those of files that do not say theirs
 MISSING = 0.1  # seconds: MP3 headers only estimate the length
 
@@ -46,47 +44,33 @@ def read_recording(
     samples: int | None = None,
     place: float = 0.0,
     around_sound: bool = False,
+    front_end: FrontEnd = AUDIO_MAE,
 ) -> Float[Tensor, "S"]:
-    """Read a file as one channel of float32 at 16 kHz, full scale at 1; channels are averaged.
+    """Read a file as one channel of float32 at the front end's rate, full scale at 1; channels are averaged.
 
-    ``samples`` (at 16 kHz) limits what is decoded; ``place`` says where that part lies in a longer recording, 0 at the
-    start, 1 at the end. A part that is silent is returned as it is, or, with ``around_sound``, the part around the
+    ``samples`` (at that rate) limits what is decoded; ``place`` says where that part lies in a longer recording, 0 at
+    the start, 1 at the end. A part that is silent is returned as it is, or, with ``around_sound``, the part around the
     recording's loudest sample instead. ``file`` is a path or an open binary file, which ``name`` then names in
-    messages. Raises BadSampleError for a file that is missing, corrupt, cut off, empty, not finite, under 25 ms, of
-    unknown length or silent throughout.
+    messages. Raises BadSampleError for a file that is missing, corrupt, cut off, empty, not finite, shorter than a
+    frame, of unknown length or silent throughout.
     """
     path = name or (file if isinstance(file, str) else str(getattr(file, "name", "recording")))
     if isinstance(file, str):
         check_readable(file, "recording")
     with _opened(file, path) as opened:
         total, rate = _length(opened, path), opened.samplerate
-        wanted = total if samples is None else min(total, -(-samples * rate // RATE))
+        wanted = total if samples is None else min(total, -(-samples * rate // front_end.sample_rate))
         wave = _part(opened, path, round(place * (total - wanted)), wanted)
         if is_silent(wave):
             loudest = loudest_place(_blocks(opened), path)
             if around_sound:
                 wave = _part(opened, path, start_around(loudest, wanted, total), wanted)
-    wave = resample(wave, rate)
-    check_length(len(wave), path)
+    wave = resample(wave, rate, front_end.sample_rate)
+    check_length(len(wave), path, front_end=front_end)
     return wave
 
 
-class _SoundFile(Protocol):
-    """An open file of soundfile, as far as it is used here."""
-
-    frames: int
-    """Samples a channel."""
-    samplerate: int
-    channels: int
-
-    def tell(self) -> int: ...
-
-    def seek(self, frames: int) -> int: ...
-
-    def read(self, frames: int, *, dtype: str, always_2d: bool) -> NDArray[np.float32]: ...
-
-
-def _length(opened: _SoundFile, path: str) -> int:
+def _length(opened: SoundFile, path: str) -> int:
     """Return the number of samples that the header of an open file promises."""
     if opened.frames <= 0:
         raise BadSampleError(path, "holds no samples, only a header")
@@ -95,7 +79,7 @@ def _length(opened: _SoundFile, path: str) -> int:
     return int(opened.frames)
 
 
-def _part(opened: _SoundFile, path: str, start: int, wanted: int) -> Float[Tensor, "S"]:
+def _part(opened: SoundFile, path: str, start: int, wanted: int) -> Float[Tensor, "S"]:
     """Decode a part of an open file, at its own rate."""
     if start != opened.tell():
         opened.seek(start)
@@ -106,7 +90,7 @@ def _part(opened: _SoundFile, path: str, start: int, wanted: int) -> Float[Tenso
     return finite(torch.from_numpy(sound).mean(dim=1), path)
 
 
-def _blocks(opened: _SoundFile) -> Iterator[Float[Tensor, "S"]]:
+def _blocks(opened: SoundFile) -> Iterator[Float[Tensor, "S"]]:
     """Decode an open file from its start, block by block."""
     opened.seek(0)
     while len(sound := opened.read(BLOCK, dtype="float32", always_2d=True)):
@@ -120,11 +104,12 @@ def finite(values: Tensor, path: str) -> Tensor:
     return values
 
 
-def check_length(samples: int, path: str, frames: int = 1) -> None:
-    """Raise BadSampleError if samples at 16 kHz do not fill so many frames."""
-    if samples < num_samples(frames):
+def check_length(samples: int, path: str, frames: int = 1, front_end: FrontEnd = AUDIO_MAE) -> None:
+    """Raise BadSampleError if samples at the front end's rate do not fill so many frames."""
+    least, rate = num_samples(frames, front_end), front_end.sample_rate
+    if samples < least:
         what = "a frame needs" if frames == 1 else "without padding, two patches in time need"
-        raise BadSampleError(path, f"too short: {samples / RATE:.3f} s; {what} {num_samples(frames) / RATE:.3f} s")
+        raise BadSampleError(path, f"too short: {samples / rate:.3f} s; {what} {least / rate:.3f} s")
 
 
 def is_silent(wave: Float[Tensor, "S"]) -> bool:
@@ -157,7 +142,7 @@ def start_around(place: int, wanted: int, total: int) -> int:
 
 
 @contextmanager
-def _opened(file: str | BinaryIO, path: str) -> Iterator["_SoundFile"]:
+def _opened(file: str | BinaryIO, path: str) -> Iterator[SoundFile]:
     """Open a file with libsndfile and close it. Any error in between becomes a BadSampleError with a short reason."""
     module = soundfile()
     try:
@@ -171,13 +156,12 @@ def _opened(file: str | BinaryIO, path: str) -> Iterator["_SoundFile"]:
         raise BadSampleError(path, _reason(error)) from None
 
 
-def _sound_file(module: ModuleType, file: str | BinaryIO, path: str) -> AbstractContextManager["_SoundFile"]:
-    """Open a file with libsndfile, or with PyAV if libsndfile does not know the format."""
+def _sound_file(module: ModuleType, file: str | BinaryIO, path: str) -> AbstractContextManager[SoundFile]:
+    """Open a file with libsndfile, or with PyAV if libsndfile does not know the format or encoding."""
     try:
-        opened: AbstractContextManager[_SoundFile] = module.SoundFile(_with_length(file))
-        return opened
+        return Sound(module, _with_length(file))
     except (module.LibsndfileError, TypeError) as error:
-        unknown = isinstance(error, TypeError) or "recogni" in str(error)
+        unknown = isinstance(error, TypeError) or "recogni" in str(error) or "unsupported encoding" in str(error)
         if not unknown or not can_decode():
             raise
         if not isinstance(file, str):

@@ -1,4 +1,4 @@
-"""Recordings of any rate at 16 kHz.
+"""Recordings of any rate at the rate of a front end.
 
 The filter is the default of torchaudio's ``resample``: a sinc that ends at its sixth zero under a Hann window, its
 cutoff at 0.99 of the lower Nyquist frequency. It is applied by scipy, whatever else is installed, so that the features
@@ -14,26 +14,26 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskkit.modalities.audio.filterbanks import RATE
+from maskkit.modalities.audio.front_end import AUDIO_MAE
 
 ZEROS = 6  # of the sinc on either side
 ROLLOFF = 0.99
 STEP = 25  # hertz
 
 
-def resample(wave: Float[Tensor, "S"], rate: int) -> Float[Tensor, "S"]:
-    """Return a waveform at 16 kHz. The authors do not resample; they assume 16 kHz.
+def resample(wave: Float[Tensor, "S"], rate: int, wanted: int = AUDIO_MAE.sample_rate) -> Float[Tensor, "S"]:
+    """Return a waveform at the rate ``wanted``, as it is if that is its own. The authors assume 16 kHz.
 
-    A rate that is no multiple of 25 Hz is rounded to one, 0.2 % off at most from 8 kHz upwards: the filter's length is
-    about 12 times the rate divided by its greatest common divisor with 16,000.
+    Rates that are no multiples of 25 Hz are rounded to one, 0.2 % off at most from 8 kHz upwards: the filter's length
+    is about 12 times the higher rate divided by the greatest common divisor of the two.
     """
-    near = max(round(rate / STEP), 1) * STEP
-    if near == RATE:
+    near, target = (max(round(each / STEP), 1) * STEP for each in (rate, wanted))
+    if near == target:
         return wave
-    from scipy.signal import upfirdn  # takes a third of a second, which recordings at 16 kHz need not wait for
+    from scipy.signal import upfirdn  # takes a third of a second, which recordings at the wanted rate need not wait for
 
-    common = math.gcd(near, RATE)
-    down, up = near // common, RATE // common
+    common = math.gcd(near, target)
+    down, up = near // common, target // common
     taps, delay = _filter(up, down)
     spread = upfirdn(taps, wave.numpy().astype(np.float32, copy=False), up, down)
     length = -(-len(wave) * up // down)

@@ -11,13 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkit.modalities.audio.audiomae import audiomae
-from maskkit.modalities.audio.filterbanks import RATE, num_samples
+from maskkit.modalities.audio.filterbanks import num_samples
+from maskkit.modalities.audio.front_end import AUDIO_MAE
 from maskkit.modalities.audio.inputs import AUDIOSET_MEAN, AUDIOSET_STD
 from maskkit.modalities.audio.transforms import Clip
 from maskkit.model import MaskedModel
 from maskkit.seeds import generator
 
 FRAMES, MELS = 96, 64  # six by four patches of 16
+RATE = AUDIO_MAE.sample_rate
 
 
 def sample(count: int = 16) -> Float[Tensor, "B 1 96 64"]:

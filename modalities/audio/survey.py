@@ -1,6 +1,6 @@
 """Statistics of some recordings of a data set: lengths, rates, mean and standard deviation of energies.
 
-T frames of 10 ms, M mel bands.
+T frames, M mel bands.
 """
 
 import os
@@ -18,6 +18,7 @@ from maskkit.data.survey import look, look_at_parts, measure_parts
 from maskkit.modalities.audio.arrays import StoredRecording
 from maskkit.modalities.audio.data import Recordings, open_recordings
 from maskkit.modalities.audio.filterbanks import fbank
+from maskkit.modalities.audio.front_end import AUDIO_MAE, FrontEnd
 from maskkit.modalities.audio.reader import read_header, read_recording
 from maskkit.modalities.audio.transforms import Clip
 
@@ -32,17 +33,17 @@ class Survey:
     rates: tuple[int, ...]  # hertz, the most frequent first
 
 
-def survey(where: str | Path, *, limit: int = 64, mels: int = 128) -> Survey:
+def survey(where: str | Path, *, limit: int = 64, mels: int = 128, front_end: FrontEnd = AUDIO_MAE) -> Survey:
     """Return properties of up to ``limit`` evenly spread recordings, from their headers. Unreadable ones are skipped.
 
     In a mixture, the part with the largest weight is read, and the samples of all parts are counted.
     """
-    heaviest, seen = look_at_parts(where, lambda path: _survey(path, limit, mels))
+    heaviest, seen = look_at_parts(where, lambda path: _survey(path, limit, mels, front_end))
     return replace(heaviest, count=sum(each.count for each in seen))
 
 
-def _survey(where: str, limit: int, mels: int) -> Survey:
-    source = open_recordings(where, Clip(frames=1, mels=mels, mean=0.0, scale=1.0))
+def _survey(where: str, limit: int, mels: int, front_end: FrontEnd) -> Survey:
+    source = open_recordings(where, Clip(frames=1, mels=mels, mean=0.0, scale=1.0, front_end=front_end))
     if not isinstance(source, Recordings):
         seconds = source.row.seconds(source.shape)
         return Survey(count=len(source), median=seconds, long=seconds, rates=(source.row.rate,))
@@ -61,13 +62,21 @@ def _survey(where: str, limit: int, mels: int) -> Survey:
     )
 
 
-def measure(where: str | Path, *, limit: int = 2000, mels: int = 128, seconds: float = 10.0) -> tuple[float, float]:
+def measure(
+    where: str | Path,
+    *,
+    limit: int = 2000,
+    mels: int = 128,
+    seconds: float = 10.0,
+    front_end: FrontEnd = AUDIO_MAE,
+) -> tuple[float, float]:
     """Return mean and standard deviation of log mel energies over up to ``limit`` recordings, evenly spread.
 
     Of each recording, the first ``seconds`` count, or those around its loudest sample where the first are silent;
     padding does not, and unreadable recordings are skipped. Of a mixture each part counts by its weight.
     """
-    clip = Clip(frames=round(seconds * 100), mels=mels, mean=0.0, scale=1.0)
+    frames = round(seconds * front_end.frames_per_second)
+    clip = Clip(frames=frames, mels=mels, mean=0.0, scale=1.0, front_end=front_end)
 
     def energies(path: str) -> Iterator[Tensor]:
         source = open_recordings(path, clip)
@@ -83,9 +92,9 @@ def _energies(source: Recordings | Arrays[StoredRecording], index: int, clip: Cl
     path = source.path(index)
     if isinstance(source, Recordings):
         with source.files.open(index) as file:
-            wave = read_recording(file, name=path, samples=clip.samples, around_sound=True)
+            wave = read_recording(file, name=path, samples=clip.samples, around_sound=True, front_end=clip.front_end)
     elif source.row.holds_energies:
         return source.row.energies(source.stored(index), path)
     else:
         wave = source.row.wave(source.stored(index), path, around_sound=True)
-    return fbank(wave - wave.mean(), clip.mels)
+    return fbank(wave - wave.mean(), clip.mels, clip.front_end)

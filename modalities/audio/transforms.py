@@ -1,6 +1,6 @@
 """Transforms of a recording: excerpt, gain, filter banks, length, normalisation.
 
-S samples at 16 kHz, T frames of 10 ms, M mel bands.
+S samples at the rate of the front end, T frames, M mel bands.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkit.modalities.audio.filterbanks import fbank, fbanks, num_samples
+from maskkit.modalities.audio.front_end import AUDIO_MAE, FrontEnd
 
 Excerpt = Literal["start", "random"]
 Padding = Literal["silence", "ignored"]
@@ -31,6 +32,7 @@ class Clip:
     louder than silence and becomes +0.467. "ignored" fills with NaN: a patch of nothing else is no token, and in one
     that is partly there the tokenizer writes that raw 0.
     ``least``: a recording of fewer frames is a bad sample.
+    ``front_end``: sample rate, frames and range of frequencies.
     """
 
     frames: int
@@ -42,24 +44,25 @@ class Clip:
     roll: bool = False
     padding: Padding = "silence"
     least: int = 1
+    front_end: FrontEnd = AUDIO_MAE
 
     @property
     def samples(self) -> int:
-        """Samples at 16 kHz that fill all frames; what lies beyond is never read."""
-        return num_samples(self.frames)
+        """Samples that fill all frames; what lies beyond is never read."""
+        return num_samples(self.frames, self.front_end)
 
     def place(self, rng: torch.Generator) -> float:
         """Return where to cut a longer recording: 0 is its start, 1 the latest place."""
         return 0.0 if self.excerpt == "start" else torch.rand((), generator=rng).item()
 
     def __call__(self, wave: Float[Tensor, "S"], rng: torch.Generator) -> Float[Tensor, "1 T M"]:
-        """Return the spectrogram of a waveform of at least 25 ms. Raises ValueError if it is not finite."""
+        """Return the spectrogram of a waveform of at least one frame. Raises ValueError if it is not finite."""
         wave = wave - wave.mean()
         if self.roll:
             wave = wave.roll(int(torch.randint(len(wave), (), generator=rng)))
         if self.gain:
             wave = wave * draw_gain(rng)
-        energies = fbank(wave[: self.samples], self.mels)
+        energies = fbank(wave[: self.samples], self.mels, self.front_end)
         if not bool(energies.isfinite().all()):  # NaN would stand for padding
             raise ValueError("too loud for float32: its log mel energies are not finite; full scale is 1")
         return self.finish(energies[None])
@@ -77,7 +80,7 @@ class Clip:
         The same numbers as one by one, to 1e-4 of the normalised units.
         """
         waves = waves - waves.mean(dim=1, keepdim=True)
-        return self.finish(fbanks(waves[:, : self.samples], self.mels))[:, None]
+        return self.finish(fbanks(waves[:, : self.samples], self.mels, self.front_end))[:, None]
 
 
 def draw_gain(rng: torch.Generator) -> float:

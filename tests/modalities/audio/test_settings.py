@@ -106,7 +106,7 @@ def test_the_mask_ratio_is_a_number_or_a_pair(recordings, words, wanted):
     [
         (["--mask", "both", "--mask-ratio", "0.6"], "mask ratio of 'both' must be a pair for time and frequency, such"),
         (["--mask", "time", "--mask-ratio", "0.6", "0.5"], "mask ratio of 'time' must be one number, such as 0.8, got"),
-        (["--mask-ratio", "1.5"], "mask ratio must lie in (0, 1), got 1.5"),
+        (["--mask-ratio", "1.5"], "--mask-ratio must lie in (0, 1), got 1.5"),
     ],
 )
 def test_a_mask_ratio_that_does_not_fit_is_one_line(recordings, capsys, words, message):
