@@ -7,6 +7,7 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from maskkit.data.containers import open_container
 from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError
 
@@ -53,7 +54,7 @@ def decode(file: str | BinaryIO, path: str) -> Decoded:
 
     blocks: list[NDArray[np.float32]] = []
     size = 0
-    with av.open(file) as container:
+    with open_container(file, path) as container:
         if not container.streams.audio:
             raise BadSampleError(path, "holds no sound")
         stream = container.streams.audio[0]

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import tyro
 from PIL import Image
 
+from maskkit.data.containers import OPTIONS
 from maskkit.files import BadSampleError, whole_file
 from maskkit.modalities.video.decoders import open_video
 from maskkit.modalities.video.videos import find_videos
@@ -106,7 +107,7 @@ class _Job:
         # No less than two pixels, and even numbers of them, as 4:2:0 colour wants.
         side = f"min({self.short_side},trunc(min(iw,ih)/2)*2)"
         scale = f"scale='if(lt(iw,ih),{side},-2)':'if(lt(iw,ih),-2,{side})'"
-        command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-y", "-i", *self._input(), "-an", "-sn"]
+        command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-y", *self._input(), "-an", "-sn"]
         command += ["-vf", scale, "-fps_mode", "passthrough", "-c:v", "libx264", "-preset", "veryfast", "-threads", "1"]
         command += ["-g", "1", "-bf", "0", "-crf", str(self.quality), "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
         command += ["-f", "mp4"]
@@ -141,7 +142,8 @@ class _Job:
     def _input(self) -> list[str]:
         if os.path.isdir(self.path):
             raise ValueError(f"{self.path} is a folder of frames already; transcode it with --store frames")
-        return [self.path]
+        options = [word for name, value in OPTIONS.items() for word in (f"-{name}", value)]
+        return [*options, "-i", os.path.abspath(self.path)]
 
 
 def _target(path: str, root: str, out: Path, store: str) -> Path:

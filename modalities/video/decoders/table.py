@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
+from maskkit.data.containers import NO_CONTAINER, START, starts_container
 from maskkit.data.paths import open_file
 from maskkit.doctor import Report, package
 from maskkit.files import BadSampleError, short_reason
@@ -36,25 +37,26 @@ class _Entry:
 
     module: str
     video: Callable[..., Video]
-    refusal: Callable[[bytes, VideoFile], str]
+    refusal: Callable[[bytes], str]
+    """What the first bytes of a file say against it. PyAV is told by options what it may open."""
 
 
-def _refuse_transport_stream(start: bytes, source: VideoFile) -> str:
-    if start[:1] == b"G" and _is_transport_stream(source):
+def _refused_by_decord(start: bytes) -> str:
+    if start[: 188 * 3 + 1 : 188] == b"GGGG":  # packets of 188 bytes
         return "a transport stream, whose first frames decord loses; repack it: ffmpeg -i IN.ts -c copy OUT.mp4"
-    return ""
+    return "" if starts_container(start) else NO_CONTAINER
 
 
-def _refuse_program_stream(start: bytes, source: VideoFile) -> str:
+def _refused_by_torchcodec(start: bytes) -> str:
     if start.startswith(_PROGRAM_STREAM):
         return "a program stream, whose frames torchcodec misnumbers; read it by pyav"
-    return ""
+    return "" if starts_container(start) else NO_CONTAINER
 
 
 _DECODERS = {  # in the order of preference
-    "pyav": _Entry("av", PyavVideo, lambda start, source: ""),
-    "decord": _Entry("decord", DecordVideo, _refuse_transport_stream),
-    "torchcodec": _Entry("torchcodec.decoders", TorchcodecVideo, _refuse_program_stream),
+    "pyav": _Entry("av", PyavVideo, lambda start: ""),
+    "decord": _Entry("decord", DecordVideo, _refused_by_decord),
+    "torchcodec": _Entry("torchcodec.decoders", TorchcodecVideo, _refused_by_torchcodec),
 }
 
 
@@ -117,26 +119,16 @@ def open_video(source: VideoFile, *, decoder: Decoder = "auto", short_side: int 
     if start.startswith(_GIF):  # decord refuses them: they say no duration
         return AnimatedPicture(source, name=name, short_side=short_side)
     entry = _DECODERS[find_decoder(decoder)]
-    if reason := entry.refusal(start, source):
+    if reason := entry.refusal(start):
         raise BadSampleError(name, reason)
     return entry.video(source, name=name, short_side=short_side)
 
 
 def _first_bytes(source: VideoFile) -> bytes:
-    """Return the first 16 bytes of a file. Raises BadSampleError if there is nothing to read."""
+    """Return the first bytes of a file. Raises BadSampleError if there is nothing to read."""
     if not isinstance(source, str | os.PathLike):
-        start = source.read(16)
+        start = source.read(START)
         source.seek(0)
         return start
     with open_file(os.fspath(source), "video") as file:
-        return file.read(16)
-
-
-def _is_transport_stream(source: VideoFile) -> bool:
-    """Return whether packets of 188 bytes begin with G, as those of MPEG transport streams do."""
-    if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
-            return _is_transport_stream(file)
-    start = source.read(188 * 3 + 1)
-    source.seek(0)
-    return start[::188] == b"GGGG"
+        return file.read(START)
