@@ -1,8 +1,10 @@
 """Progress of long work: a bar on a terminal, or occasional lines elsewhere, with the remaining time."""
 
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
@@ -49,3 +51,24 @@ def track(items: Sequence[Item], what: str, *, after: float = 2.0) -> Iterator[I
     finally:
         if bar is not None:
             bar.stop()
+
+
+@contextlib.contextmanager
+def waiting(describe: Callable[[], str], *, after: float = 2.0) -> Iterator[None]:
+    """Print what ``describe`` returns on stderr if the body takes more than ``after`` seconds, and again at times."""
+    done = threading.Event()
+
+    def speak() -> None:
+        pause = after
+        while not done.wait(pause):
+            if text := describe():
+                print(text, file=sys.stderr, flush=True)
+            pause = PLAIN_SECONDS
+
+    thread = threading.Thread(target=speak, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
