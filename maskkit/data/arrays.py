@@ -17,6 +17,8 @@ from maskkit.files import short_reason
 LABELS = ("labels", "label", "y", "targets", "target", "y_train", "train_labels")
 
 Array = NDArray[np.generic]
+# Labels, or why they cannot be used. Pretraining needs none, so only who asks for a label is told.
+Labels = Array | ValueError | None
 
 
 def is_array_file(path: str) -> bool:
@@ -53,16 +55,16 @@ class ArraySource(Generic[R]):
     row: R
     arrange: Callable[[Array, str], Array] = _as_stored
     also: tuple[str, ...] = ()
-    loaded: InitVar[tuple[Array, Array | None] | None] = None
+    loaded: InitVar[tuple[Array, Labels] | None] = None
     """Samples and labels, if the file was loaded before."""
     array: Array = field(init=False, repr=False)
     """Samples as ``arrange`` views them, [N ...]."""
-    _labels: Array | None = field(init=False, repr=False)
+    _labels: Labels = field(init=False, repr=False)
 
-    def __post_init__(self, loaded: tuple[Array, Array | None] | None) -> None:
+    def __post_init__(self, loaded: tuple[Array, Labels] | None) -> None:
         samples, labels = loaded or load_arrays(self.where, self.names, also=self.also)[:2]
         object.__setattr__(self, "array", self.arrange(samples, self.where))
-        object.__setattr__(self, "_labels", check_labels(labels, len(self.array), self.where))
+        object.__setattr__(self, "_labels", _or_error(lambda: check_labels(labels, len(self.array), self.where)))
 
     def __reduce__(self) -> tuple[object, ...]:
         fields = {name: getattr(self, name) for name in ("where", "names", "row", "arrange", "also")}
@@ -90,7 +92,7 @@ class ArraySource(Generic[R]):
         return f"{self.where}[{index}]"
 
     def label(self, index: int) -> str | None:
-        """Return the class of a row, or None if the file has no labels."""
+        """Return the class of a row, or None if the file has no labels. Raises ValueError if they cannot be used."""
         return label_text(self._labels, index)
 
     def spread(self, count: int) -> list[int]:
@@ -98,13 +100,12 @@ class ArraySource(Generic[R]):
         return spread_evenly(len(self), count)
 
 
-def load_arrays(
-    where: str, names: Sequence[str], *, also: Sequence[str] = ()
-) -> tuple[Array, Array | None, Array | None]:
+def load_arrays(where: str, names: Sequence[str], *, also: Sequence[str] = ()) -> tuple[Array, Labels, Array | None]:
     """Return the samples in a file, their labels, and the array named by one of ``also``; None for absent arrays.
 
-    ``choose_keys`` selects the arrays. An .npy file is mapped into memory; of an .npz file only the returned arrays are
-    unpacked. Pickles can run code and are rejected with ValueError.
+    Labels that cannot be read are the error that says so. ``choose_keys`` selects the arrays. An .npy file is mapped
+    into memory; of an .npz file only the returned arrays are unpacked. Pickles can run code and are rejected with
+    ValueError.
     """
     with _one_line_errors(where):
         loaded = np.load(where, mmap_mode="r", allow_pickle=False)
@@ -115,17 +116,25 @@ def load_arrays(
             keys = choose_keys(list(loaded), names, also)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-        with _one_line_errors(where):
-            samples, labels, other = (None if key is None else _array(loaded, key) for key in keys)
-    assert samples is not None
-    return samples, labels, other
+        named, labelled, further = keys
+        labels = None if labelled is None else _or_error(lambda: _array(loaded, labelled, where))
+        other = None if further is None else _array(loaded, further, where)
+        return _array(loaded, named, where), labels, other
 
 
-def _array(loaded: Mapping[str, object], key: str) -> Array:
-    array = loaded[key]
-    if not isinstance(array, np.ndarray):  # an archive may contain any file
-        raise ValueError(f"{key} is not an array")
-    return array
+def _array(loaded: Mapping[str, object], key: str, where: str) -> Array:
+    with _one_line_errors(where):
+        array = loaded[key]
+        if not isinstance(array, np.ndarray):  # an archive may contain any file
+            raise ValueError(f"{key} is not an array")
+        return array
+
+
+def _or_error(work: Callable[[], Labels]) -> Labels:
+    try:
+        return work()
+    except ValueError as error:
+        return ValueError(f"{error} (labels, which pretraining does not need)")
 
 
 def choose_keys(
@@ -160,17 +169,26 @@ def _one_line_errors(where: str) -> Iterator[None]:
         raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
 
 
-def check_labels(labels: Array | None, count: int, where: str) -> Array | None:
-    """Return labels as [N], from [N] or [N 1] (as in MedMNIST). Raises ValueError for other shapes."""
-    if labels is not None and (labels.size != count or labels.shape[:1] != (count,)):
+def check_labels(labels: Labels, count: int, where: str) -> Labels:
+    """Return labels as [N], from [N] or [N 1] (as in MedMNIST). Raises ValueError for others and NaN."""
+    if labels is None or isinstance(labels, ValueError):
+        return labels
+    if labels.size != count or labels.shape[:1] != (count,):
         raise ValueError(f"{where}: labels of shape {list(labels.shape)} for {count} samples; save one for each")
-    return None if labels is None else labels.reshape(count)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError(f"{where}: labels hold NaN or infinite values; save a number or a name for each sample")
+    return labels.reshape(count)
 
 
-def label_text(labels: Array | None, index: int) -> str | None:
-    """Return the class of a sample as text. A whole number is written without a fraction."""
+def label_text(labels: Labels, index: int) -> str | None:
+    """Return the class of a sample as text. A whole number is written without a fraction.
+
+    Raises ValueError for labels that cannot be used.
+    """
     if labels is None:
         return None
+    if isinstance(labels, ValueError):
+        raise ValueError(*labels.args)
     value = labels[index].item()
     if isinstance(value, bytes):
         return value.decode(errors="replace")
