@@ -10,6 +10,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from maskkit.printing import say
+
 PLAIN_SECONDS = 5.0  # seconds between two lines if the output is no terminal
 
 
@@ -62,7 +64,7 @@ def waiting(describe: Callable[[], str], *, after: float = 2.0) -> Iterator[None
         pause = after
         while not done.wait(pause):
             if text := describe():
-                print(text, file=sys.stderr, flush=True)
+                say(text)
             pause = PLAIN_SECONDS
 
     thread = threading.Thread(target=speak, daemon=True)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,9 +17,11 @@ import tyro
 from PIL import Image
 
 from maskkit.data.containers import OPTIONS
-from maskkit.files import BadSampleError, whole_file
+from maskkit.data.skips import line_of
+from maskkit.files import BadSampleError, make_folder, whole_file
 from maskkit.modalities.video.decoders import open_video
 from maskkit.modalities.video.videos import find_videos
+from maskkit.printing import tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +83,16 @@ def transcode(
     root = source if os.path.isdir(source) else os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths])
     jobs = [_Job(path, _target(path, root, out, store), short_side, quality) for path in paths]
     _refuse_doubles(jobs)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with ThreadPoolExecutor(workers) as pool:  # the work is done by ffmpeg, or by Pillow without Python's lock
         failures = [failure for failure in pool.map(_Job.encode if store == "video" else _Job.unpack, jobs) if failure]
     skipped = out / "skipped.txt"
     if failures:
-        skipped.write_text("".join(f"{path}\t{reason}\n" for path, reason in failures))
+        skipped.write_text("".join(starmap(line_of, failures)), errors="surrogateescape")
     else:
         skipped.unlink(missing_ok=True)  # of an earlier call, whose files have been mended
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    print(f"{out}: {len(jobs) - len(failures)} videos, {size / 1e6:.1f} MB, {len(failures)} left out")
+    tell(f"{out}: {len(jobs) - len(failures)} videos, {size / 1e6:.1f} MB, {len(failures)} left out")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 
 import pytest
 
@@ -175,6 +176,12 @@ def test_servers_that_are_not_there(server):
         ):
             with pytest.raises(ValueError, match=f"cannot be read \\({reason}"):
                 find_files(address, SUFFIXES)
+
+
+@pytest.mark.skipif(find_spec("aiohttp") is not None, reason="fsspec lists web pages with aiohttp")
+def test_folders_of_web_servers_are_named_as_ranges(server):
+    with pytest.raises(ValueError, match=r"aiohttp.*; or name the shards as a range, such as shard-\{000"):
+        find_files(f"{server}/folder", SUFFIXES)
 
 
 def test_names_with_blanks_and_addresses_with_passwords(server):
