@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from maskkit.modality import modality_names
+from maskkit.printing import guard_logging, say
 
 # On a CPU, loader workers share the cores with training. By default OpenMP's threads spin while they wait, which takes
 # time from the workers: with one busy process a step of 516 ms took 2463 ms, and 877 ms when waiting threads sleep.
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    guard_logging()
     try:
         code = _run(words, debug)
         sys.stdout.flush()
@@ -59,7 +61,7 @@ def _run(words: list[str], debug: bool) -> int:
         return 0
     name = RENAMED.get(words[0], words[0])
     if name != words[0]:
-        print(f"maskkit {words[0]} is now maskkit {name}; the old name will be removed", file=sys.stderr)
+        say(f"maskkit {words[0]} is now maskkit {name}; the old name will be removed")
     if name not in COMMANDS:
         return _refuse(f"maskkit has no command {name!r}; it has {', '.join(COMMANDS)}")
     try:
@@ -75,7 +77,8 @@ def _run(words: list[str], debug: bool) -> int:
         if isinstance(error, RuntimeError) and not _lacks_memory(error):
             raise
         if debug:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                say(line)
         return _refuse(one_line(error))
     except KeyboardInterrupt:
         _refuse("interrupted")
@@ -101,6 +104,7 @@ def _broken_pipe(error: BrokenPipeError) -> int:
 
 def run_recipe(body: Callable[[], object]) -> None:
     """Run the main function of a recipe with the one-line errors and exit codes of the commands."""
+    guard_logging()
     try:
         body()
     except REFUSALS as error:
@@ -137,7 +141,7 @@ def _lacks_memory(error: BaseException) -> bool:
 
 
 def _refuse(message: str) -> int:
-    print(f"maskkit: {message}", file=sys.stderr)
+    say(f"maskkit: {message}")
     return 2
 
 

@@ -14,6 +14,7 @@ class BadSampleError(ValueError):
     """A sample that cannot be read. ``path`` names it, ``reason`` is one line without a full stop."""
 
     def __init__(self, path: str, reason: str) -> None:
+        reason = " ".join(reason.split())  # a reader's own may have several lines
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason
 
@@ -43,8 +44,44 @@ def whole_file(path: Path) -> Iterator[Path]:
             sync(file)
         sync(aside)
         os.replace(aside, path)
+    except OSError as error:  # name the file that the caller knows
+        if error.filename == str(aside):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         delete_path(aside)
+
+
+@contextmanager
+def whole_files(path: Path) -> Iterator[Path]:
+    """Yield a path of the same name in a temporary folder, and afterwards move all files there beside ``path``.
+
+    For writers that choose the format by the suffix, or write further files beside the first. After an error nothing
+    has changed.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    delete_path(aside)
+    aside.mkdir()
+    try:
+        yield aside / path.name
+        for file in sorted(aside.iterdir()):
+            sync(file)
+            os.replace(file, path.with_name(file.name))
+    finally:
+        delete_path(aside)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder to write into, and those above it. Raises ValueError if that fails or is not allowed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        there = next(each for each in (path, *path.parents) if each.exists())
+        raise ValueError(f"{there} is a file, not a folder; choose another place to write to") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {short_reason(error)}; choose another place to write to") from None
+    if not os.access(path, os.W_OK):
+        raise ValueError(f"{path}: no permission to write there; choose another place to write to")
 
 
 def delete_path(path: Path) -> None:

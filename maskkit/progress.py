@@ -1,12 +1,16 @@
 """Progress of long work: a bar on a terminal, or occasional lines elsewhere, with the remaining time."""
 
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from maskkit.printing import say
 
 PLAIN_SECONDS = 5.0  # seconds between two lines if the output is no terminal
 
@@ -49,3 +53,24 @@ def track(items: Sequence[Item], what: str, *, after: float = 2.0) -> Iterator[I
     finally:
         if bar is not None:
             bar.stop()
+
+
+@contextlib.contextmanager
+def waiting(describe: Callable[[], str], *, after: float = 2.0) -> Iterator[None]:
+    """Print what ``describe`` returns on stderr if the body takes more than ``after`` seconds, and again at times."""
+    done = threading.Event()
+
+    def speak() -> None:
+        pause = after
+        while not done.wait(pause):
+            if text := describe():
+                say(text)
+            pause = PLAIN_SECONDS
+
+    thread = threading.Thread(target=speak, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

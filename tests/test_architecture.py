@@ -17,8 +17,7 @@ HEAVY = ["av", "decord", "torchcodec", "open3d", "torchaudio", "soundfile", "tra
 LAYERS = (
     (
         *("maskkit.seeds", "maskkit.progress", "maskkit.files", "maskkit.parts", "maskkit.cached"),
-        "maskkit.ranges",
-        *("maskkit.batches", "maskkit.types"),
+        *("maskkit.ranges", "maskkit.batches", "maskkit.types", "maskkit.printing"),
     ),
     ("maskkit.kernels",),
     ("maskkit.step",),

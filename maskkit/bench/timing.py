@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from maskkit.bench.workload import Run
+from maskkit.files import whole_file
 from maskkit.progress import track
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def write_record(out: Path | None, record: Mapping[str, object]) -> None:
     """Write results as JSON, where a file is asked for."""
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record, indent=2) + "\n")
+        with whole_file(out) as aside:
+            aside.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _wait(device: str) -> None:

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 import tyro
 
 from maskkit.commands.open_run import open_run
-from maskkit.commands.words import Modules, import_modules, read_words
+from maskkit.commands.words import Modules, check_out, import_modules, read_words
+from maskkit.files import whole_file
+from maskkit.printing import tell
 from maskkit.ranges import Processes, Samples
 
 
@@ -40,15 +42,14 @@ class Embed:
         device = pick_device(self.device)
         import_modules(self.modules)
         opened = open_run(self.run_folder)
-        if self.out.suffix.lower() != ".npz":
-            raise ValueError(f"--out must end in .npz, got {self.out}")
+        check_out(self.out, (".npz",))
         source = opened.data.at(self.data).open(opened.model.tokenizer, train=False)
         found = embed(opened.model, source, pool=self.pool, batch=self.batch, device=device, workers=self.workers)
         labels = np.array([found.classes[n] if n >= 0 else "" for n in found.labels])
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(self.out, features=found.features, paths=np.array(found.paths), labels=labels)
+        with whole_file(self.out) as aside, aside.open("wb") as file:  # numpy adds .npz to names that end otherwise
+            np.savez(file, features=found.features, paths=np.array(found.paths), labels=labels)
         shape = list(found.features.shape)
-        print(f"{self.out}: features {shape}, {len(found.classes)} classes, {found.skipped} left out")
+        tell(f"{self.out}: features {shape}, {len(found.classes)} classes, {found.skipped} left out")
 
 
 def main(words: list[str]) -> int:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import tyro
 
 from maskkit.commands.open_run import open_run
-from maskkit.commands.words import Modules, import_modules, read_words, say
+from maskkit.commands.words import Modules, check_out, import_modules, read_words
+from maskkit.printing import say, tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,12 @@ class Export:
 
         if self.out.resolve() == (self.run_folder / "model.safetensors").resolve():
             raise ValueError(f"{self.out} is the run's own model; choose another --out")
+        if self.out.suffix:
+            check_out(self.out)
         if self.layout == "hf" and self.out.suffix:
             say("from_pretrained opens a folder with config.json; for one, give --out without a suffix")
         import_modules(self.modules)
-        print(weights.save(open_run(self.run_folder).model, self.out, layout=self.layout, part=self.part))
+        tell(str(weights.save(open_run(self.run_folder).model, self.out, layout=self.layout, part=self.part)))
 
 
 def main(words: list[str]) -> int:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from maskkit.commands.words import say
 from maskkit.modality import DataSettings, Modality, find_modality
+from maskkit.printing import say
 
 if TYPE_CHECKING:
     from maskkit.engine.run import RunFolder

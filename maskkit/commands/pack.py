@@ -6,8 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from maskkit.commands.words import read_words, say
+from maskkit.commands.words import read_words
 from maskkit.modality import find_modality, modality_names
+from maskkit.printing import say, tell
 from maskkit.ranges import Count, Seed
 
 
@@ -44,7 +45,7 @@ class Pack:
         last = f"{packed.shards - 1:06d}"
         written = self.out / ("shard-000000.tar" if packed.shards == 1 else f"shard-{{000000..{last}}}.tar")
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in packed.samples.most_common())
-        print(f"{written}: {packed.samples.total():,} samples ({kinds}), {packed.left_out:,} left out")
+        tell(f"{written}: {packed.samples.total():,} samples ({kinds}), {packed.left_out:,} left out")
 
 
 def main(words: list[str]) -> int:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from maskkit.commands.flags import take_flags
-from maskkit.commands.words import import_modules, say
+from maskkit.commands.words import import_modules
 from maskkit.modality import find_modality, modality_names
+from maskkit.printing import say
 
 
 class UnbrokenText:

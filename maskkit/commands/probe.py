@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from maskkit.commands.open_run import OpenRun, open_run
-from maskkit.commands.words import Modules, import_modules, read_words
+from maskkit.commands.words import Modules, check_out, import_modules, read_words
+from maskkit.files import whole_file
 from maskkit.ranges import Count, Processes, Samples, Seed
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Probe:
         """Encode the data with all encoders, fit the probes, print and write the accuracies."""
         from maskkit.evaluate.features import pick_device
 
+        if self.out is not None:
+            check_out(self.out)
         device = pick_device(self.device)
         import_modules(self.modules)
         opened = open_run(self.run_folder)
@@ -113,8 +116,8 @@ class Probe:
         if self.out is not None:
             record = {"run": str(self.run_folder), "data": self.data, "classes": len(pair.classes)}
             record |= {"fitted": len(pair.labels), "tested": len(pair.test_labels), "notes": notes}
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.out.write_text(json.dumps({**record, "accuracy": results}, indent=2) + "\n")
+            with whole_file(self.out) as aside:
+                aside.write_text(json.dumps({**record, "accuracy": results}, indent=2) + "\n")
 
 
 def main(words: list[str]) -> int:

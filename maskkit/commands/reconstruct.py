@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from maskkit.commands.open_run import OpenRun, open_run
-from maskkit.commands.words import Modules, import_modules, read_words, say
+from maskkit.commands.words import Modules, check_out, import_modules, read_words
+from maskkit.files import whole_files
+from maskkit.printing import say, tell
 from maskkit.ranges import Count, Seed
 
 if TYPE_CHECKING:
@@ -44,15 +46,14 @@ class Reconstruct:
             raise ValueError("reconstruct needs at least one input: maskkit reconstruct RUN INPUT... --out FIGURE.png")
         import_modules(self.modules)
         opened = open_run(self.run_folder)
-        if self.out.suffix.lower() not in FIGURES:
-            raise ValueError(f"--out must end in .png, got {self.out}")
+        check_out(self.out, FIGURES)
         samples = self._read(opened)
         batch = stack(samples)
         with torch.no_grad():
             output = opened.model.eval()(batch, rng=generator(self.seed))
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        opened.modality.draw(batch, output, opened.model, self.out)
-        print(f"{self.out}: {len(samples)} samples, loss {output.loss.item():.4f}")
+        with whole_files(self.out) as aside:
+            opened.modality.draw(batch, output, opened.model, aside)
+        tell(f"{self.out}: {len(samples)} samples, loss {output.loss.item():.4f}")
 
     def _read(self, opened: OpenRun) -> "list[Sample]":
         """Return at most ``limit`` samples. Files that cannot be read are reported and left out."""

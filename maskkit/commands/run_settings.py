@@ -9,13 +9,13 @@ from typing import cast
 import tyro
 
 from maskkit.commands.flags import parse_flags, take_flags
-from maskkit.commands.words import say
 from maskkit.engine.restore import restore_settings, settings_from
 from maskkit.engine.run import RunFolder, plain
 from maskkit.engine.settings import DataSettings, ModelSettings, Pretrain, fitted, resumed
 from maskkit.files import whole_file
 from maskkit.methods import find_method, methods_of
 from maskkit.modality import Modality
+from maskkit.printing import say
 
 Settings = Pretrain[ModelSettings, DataSettings]
 

@@ -1,13 +1,16 @@
-"""Helpers of all commands: parsing, printing, and importing modules that define parts."""
+"""Helpers of all commands: parsing, and importing modules that define parts."""
 
 import importlib
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
 
 from maskkit.commands.flags import refusals_in_one_line
+from maskkit.files import make_folder
 from maskkit.modality import Command
 from maskkit.ranges import check_ranges
 
@@ -33,6 +36,18 @@ def read_words(kind: type[Kind], name: str, words: list[str]) -> Kind:
     return settings
 
 
+def check_out(path: Path, suffixes: Sequence[str] = ()) -> None:
+    """Make the folder of a file to write, before the work whose result it will hold.
+
+    Raises ValueError if the file cannot be written there, or ends in none of ``suffixes``.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(f"--out must end in {suffixes[0]}, got {path}")
+    if path.is_dir():
+        raise ValueError(f"--out {path} is a folder; name a file in it")
+    make_folder(path.parent)
+
+
 def import_modules(names: tuple[str, ...]) -> None:
     """Import modules by name from installed packages or the current folder. Raises ValueError if that fails."""
     if names and os.getcwd() not in sys.path:
@@ -49,8 +64,3 @@ def import_modules(names: tuple[str, ...]) -> None:
             raise ValueError(
                 f"--import {name}: there is no module {missing}; install it or run in its folder"
             ) from error
-
-
-def say(text: str) -> None:
-    """Print a line for the user on stderr."""
-    print(text, file=sys.stderr, flush=True)

@@ -21,6 +21,8 @@ LABELS = ("labels", "label", "y", "targets", "target", "y_train", "train_labels"
 SUFFIXES = (".npy", ".npz", *hdf5.SUFFIXES)
 
 Array = NDArray[np.generic]
+# Labels, or why they cannot be used. Pretraining needs none, so only who asks for a label is told.
+Labels = Array | ValueError | None
 
 
 def is_array_file(path: str) -> bool:
@@ -100,16 +102,16 @@ class ArraySource(Generic[R]):
     arrange: Arrange = _as_stored
     also: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    loaded: InitVar[tuple[Array | DataSet, Array | None] | None] = None
+    loaded: InitVar[tuple[Array | DataSet, Labels] | None] = None
     """Samples and labels, if the file was loaded before."""
     array: Array | Arranged = field(init=False, repr=False)
     """Samples as ``arrange`` views them, [N ...]."""
-    _labels: Array | None = field(init=False, repr=False)
+    _labels: Labels = field(init=False, repr=False)
 
-    def __post_init__(self, loaded: tuple[Array | DataSet, Array | None] | None) -> None:
+    def __post_init__(self, loaded: tuple[Array | DataSet, Labels] | None) -> None:
         samples, labels = loaded or load_arrays(self.where, self.names, also=self.also, columns=self.columns)[:2]
         object.__setattr__(self, "array", _arranged(samples, self.arrange, self.where))
-        object.__setattr__(self, "_labels", check_labels(labels, len(self.array), self.where))
+        object.__setattr__(self, "_labels", _or_error(lambda: check_labels(labels, len(self.array), self.where)))
 
     def __reduce__(self) -> tuple[object, ...]:
         fields = {name: getattr(self, name) for name in ("where", "names", "row", "arrange", "also", "columns")}
@@ -141,7 +143,7 @@ class ArraySource(Generic[R]):
         return f"{self.where}[{index}]"
 
     def label(self, index: int) -> str | None:
-        """Return the class of a row, or None if the file has no labels."""
+        """Return the class of a row, or None if the file has no labels. Raises ValueError if they cannot be used."""
         return label_text(self._labels, index)
 
     def spread(self, count: int) -> list[int]:
@@ -151,34 +153,36 @@ class ArraySource(Generic[R]):
 
 def load_arrays(
     where: str, names: Sequence[str], *, also: Sequence[str] = (), columns: Sequence[str] = ()
-) -> tuple[Array | DataSet, Array | None, Array | None]:
+) -> tuple[Array | DataSet, Labels, Array | None]:
     """Return the samples in a file, their labels, and the array named by one of ``also``; None for absent arrays.
 
-    ``choose_keys`` selects the arrays. An .npy file is mapped into memory; of an .npz file only the returned arrays are
-    unpacked; the samples of an HDF5 file are read row by row later. The last axis of an array named by one of
-    ``columns``, if there is one, is appended to that of the samples. Pickles can run code and are rejected with
+    Labels that cannot be read are the error that says so. ``choose_keys`` selects the arrays. An .npy file is mapped
+    into memory; of an .npz file only the returned arrays are unpacked; the samples of an HDF5 file are read row by row
+    later. The last axis of an array named by one of ``columns``, if there is one, is appended to that of the samples.
+    Pickles can run code and are rejected with
     ValueError.
     """
     assert not (also and columns)
     if hdf5.is_hdf5(where):
-        samples, labels, other = _chosen(where, hdf5.data_sets(where), names, also or columns)
-        rows = DataSet(where, (samples,) if other is None or not columns else (samples, other))
-        small = [None if key is None else hdf5.read_whole(where, key) for key in (labels, None if columns else other)]
-        return rows, small[0], small[1]
+        named, labelled, further = _chosen(where, hdf5.data_sets(where), names, also or columns)
+        rows = DataSet(where, (named,) if further is None or not columns else (named, further))
+        classes = None if labelled is None else _or_error(partial(hdf5.read_whole, where, labelled))
+        return rows, classes, None if further is None or columns else hdf5.read_whole(where, further)
     with _one_line_errors(where):
         loaded = np.load(where, mmap_mode="r", allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded, None, None
     with loaded:
-        keys = _chosen(where, list(loaded), names, also or columns)
-        with _one_line_errors(where):
-            found, classes, more = (None if key is None else _array(loaded, key) for key in keys)
-    assert found is not None
+        named, labelled, further = _chosen(where, list(loaded), names, also or columns)
+        found, labels = _array(loaded, named, where), None
+        if labelled is not None:
+            labels = _or_error(partial(_array, loaded, labelled, where))
+        more = None if further is None else _array(loaded, further, where)
     if not columns or more is None:
-        return found, classes, more
+        return found, labels, more
     if found.shape[:-1] != more.shape[:-1]:
-        raise ValueError(f"{where}: {keys[2]} {list(more.shape)} does not fit {keys[0]} {list(found.shape)}")
-    return np.concatenate([found, more], axis=-1), classes, None
+        raise ValueError(f"{where}: {further} {list(more.shape)} does not fit {named} {list(found.shape)}")
+    return np.concatenate([found, more], axis=-1), labels, None
 
 
 def _chosen(
@@ -190,11 +194,19 @@ def _chosen(
         raise ValueError(f"{where}: {error}") from None
 
 
-def _array(loaded: Mapping[str, object], key: str) -> Array:
-    array = loaded[key]
-    if not isinstance(array, np.ndarray):  # an archive may contain any file
-        raise ValueError(f"{key} is not an array")
-    return array
+def _array(loaded: Mapping[str, object], key: str, where: str) -> Array:
+    with _one_line_errors(where):
+        array = loaded[key]
+        if not isinstance(array, np.ndarray):  # an archive may contain any file
+            raise ValueError(f"{key} is not an array")
+        return array
+
+
+def _or_error(work: Callable[[], Labels]) -> Labels:
+    try:
+        return work()
+    except ValueError as error:
+        return ValueError(f"{error} (labels, which pretraining does not need)")
 
 
 def choose_keys(
@@ -229,17 +241,26 @@ def _one_line_errors(where: str) -> Iterator[None]:
         raise ValueError(f"{where}: {reason}; save plain numbers with numpy.save or numpy.savez") from None
 
 
-def check_labels(labels: Array | None, count: int, where: str) -> Array | None:
-    """Return labels as [N], from [N] or [N 1] (as in MedMNIST). Raises ValueError for other shapes."""
-    if labels is not None and (labels.size != count or labels.shape[:1] != (count,)):
+def check_labels(labels: Labels, count: int, where: str) -> Labels:
+    """Return labels as [N], from [N] or [N 1] (as in MedMNIST). Raises ValueError for others and NaN."""
+    if labels is None or isinstance(labels, ValueError):
+        return labels
+    if labels.size != count or labels.shape[:1] != (count,):
         raise ValueError(f"{where}: labels of shape {list(labels.shape)} for {count} samples; save one for each")
-    return None if labels is None else labels.reshape(count)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError(f"{where}: labels hold NaN or infinite values; save a number or a name for each sample")
+    return labels.reshape(count)
 
 
-def label_text(labels: Array | None, index: int) -> str | None:
-    """Return the class of a sample as text. A whole number is written without a fraction."""
+def label_text(labels: Labels, index: int) -> str | None:
+    """Return the class of a sample as text. A whole number is written without a fraction.
+
+    Raises ValueError for labels that cannot be used.
+    """
     if labels is None:
         return None
+    if isinstance(labels, ValueError):
+        raise ValueError(*labels.args)
     value = labels[index].item()
     if isinstance(value, bytes):
         return value.decode(errors="replace")

@@ -14,6 +14,7 @@ from types import FrameType
 from maskkit.files import BadSampleError
 
 SECONDS = 120.0  # MASKKIT_SAMPLE_SECONDS: no slow disk reaches it
+DOWNLOAD_SECONDS = 30.0  # MASKKIT_DOWNLOAD_SECONDS: a server that sends nothing for so long has failed
 GIB = 1.0  # MASKKIT_SAMPLE_GIB: 350 million RGB pixels, or 4 hours of sound at 16 kHz
 
 
@@ -64,6 +65,25 @@ def time_limit() -> Iterator[None]:
         signal.signal(signal.SIGALRM, handler)
         if before:  # another timer of this process goes on
             signal.setitimer(signal.ITIMER_REAL, max(before - (time.monotonic() - started), 1e-3))
+
+
+@contextlib.contextmanager
+def no_time_limit() -> Iterator[None]:
+    """Suspend ``time_limit`` in the body, for a wait that is no fault of the sample."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, left)
+
+
+def download_seconds() -> float:
+    """Return the seconds for which a server may send nothing."""
+    return _limit("MASKKIT_DOWNLOAD_SECONDS", DOWNLOAD_SECONDS)
 
 
 def seconds_limit() -> float:

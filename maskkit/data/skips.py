@@ -6,6 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maskkit.data.source import Bad
+from maskkit.printing import printable
+
+
+def line_of(path: str, reason: str) -> str:
+    """Return the line of a sample in ``skipped.txt``: its path, a tab, and the reason.
+
+    Control characters, such as tabs and line breaks in the name of a file, are written as escapes.
+    """
+    return f"{printable(path)}\t{printable(' '.join(reason.split()))}\n"
 
 
 @dataclass
@@ -30,17 +39,19 @@ class Skips:
             text = kept.read_bytes()[:size]
             if self.file is not None:
                 os.truncate(self.file, len(text))
-            pairs = (line.split("\t", 1) for line in text.decode(errors="surrogateescape").splitlines() if "\t" in line)
+            pairs = (line.split("\t", 1) for line in text.decode(errors="surrogateescape").split("\n") if "\t" in line)
             self.seen |= {path: reason for path, reason in pairs}
 
     def add(self, bad: Iterable[Bad]) -> None:
         """Record new samples. Raises ValueError if too many are unreadable."""
         for path, reason in bad:
+            line = line_of(path, reason)
+            path, reason = line[:-1].split("\t", 1)
             if path not in self.seen:
                 self.seen[path] = reason
                 if self.file is not None:
                     with self.file.open("a", errors="surrogateescape") as file:
-                        file.write(f"{path}\t{reason}\n")
+                        file.write(line)
         if len(self.seen) > self.limit * self.total:
             path, reason = next(reversed(self.seen.items()))
             where = f", all named in {self.file}" if self.file is not None else ""

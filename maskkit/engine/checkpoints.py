@@ -34,6 +34,7 @@ from maskkit.engine.manifest import Progress, find_damage, read_progress, seal
 from maskkit.files import short_reason, sync
 from maskkit.model import MaskedModel
 from maskkit.optim import EMA
+from maskkit.weights.files import sort_metadata
 
 
 @dataclass
@@ -162,6 +163,8 @@ class Checkpoints:
             writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
             _dcp(dcp_save, tensors, storage_writer=writer, world=self.world)
             if self.world.is_main:
+                for file in aside.glob("*.safetensors"):
+                    sort_metadata(file)
                 seal(aside, progress)
                 self._put(aside, target)
         except (OSError, SafetensorError, CheckpointException) as problem:

@@ -10,6 +10,7 @@ from maskkit.data.samples import first_samples
 from maskkit.data.source import Source
 from maskkit.engine.log import Log, NullLog
 from maskkit.engine.step import MASKS
+from maskkit.files import whole_files
 from maskkit.model import MaskedModel
 from maskkit.seeds import generator
 from maskkit.types import Output
@@ -44,7 +45,8 @@ def draw_some(
             output = model.eval()(batch, rng=generator(0, MASKS))
         if draw is not None:
             path.parent.mkdir(exist_ok=True)
-            draw(batch, output, model, path)
+            with whole_files(path) as aside:
+                draw(batch, output, model, aside)
             log.picture(path, step)
     except Exception as error:  # noqa: BLE001  # a target without contents, a full disk, an error in a library
         log.say(f"no figure: {' '.join(str(error).split()) or type(error).__name__}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from maskkit.printing import printable, say
 from maskkit.progress import PLAIN_SECONDS, clock
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class Log:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)  # a path may hold [brackets]
+        # A path may hold [brackets].
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def picture(self, path: Path, step: int) -> None:
         """Add a PNG to TensorBoard for a step."""
@@ -114,7 +116,7 @@ def _whole_lines(file: Path) -> int:
 
 def report(text: str) -> None:
     """Print a line about the run on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    say(text)
 
 
 def report_nothing(text: str) -> None:

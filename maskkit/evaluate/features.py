@@ -78,6 +78,8 @@ def embed_all(
     """
     if batch < 1 or workers < 0:
         raise ValueError(f"--batch must be at least 1 and --workers at least 0, got {batch} and {workers}")
+    if num_items(source):
+        source.label(0)  # labels that cannot be used are told before the work
     models = {name: model.to(device).eval() if model is not None else None for name, model in encoders.items()}
     rows: dict[str, list[Tensor]] = {name: [] for name in models}
     indices: list[int] = []

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from maskkit.files import whole_file
 from maskkit.model import MaskedModel
 from maskkit.parts import build_as, describe
 from maskkit.weights import audiomae, hf, mae, own, point_mae, timm, videomae
@@ -158,7 +159,8 @@ def save(model: MaskedModel, path: str | Path, layout: str = "maskkit", part: Pa
     if path.suffix == "":
         path.mkdir(parents=True, exist_ok=True)
         if layout == "hf":
-            (path / "config.json").write_text(json.dumps(hf.config(model), indent=2) + "\n")
+            with whole_file(path / "config.json") as aside:
+                aside.write_text(json.dumps(hf.config(model), indent=2) + "\n")
         path = path / "model.safetensors"
     return write(state, path, metadata)
 

@@ -57,12 +57,30 @@ def write(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> 
     try:
         with whole_file(path) as aside:
             if path.suffix in PICKLED:
-                torch.save({KEYS.get(metadata.get("layout", ""), "model"): dict(state)}, aside)
+                with aside.open("wb") as file:  # torch would write the name of a path into the file
+                    torch.save({KEYS.get(metadata.get("layout", ""), "model"): dict(state)}, file)
             else:
                 save_file(dict(state), aside, metadata=metadata)
+                sort_metadata(aside)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OSError(f"could not write {path}: {error}") from error
     return path
+
+
+def sort_metadata(path: Path) -> None:
+    """Sort the metadata of a safetensors file by name, in place, so that equal contents are equal bytes.
+
+    The library writes them in the order of a hash table, which differs from process to process. The file begins with
+    the length of its header (8 bytes), and the header (JSON, padded with blanks).
+    """
+    with path.open("rb+") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, "the same JSON in another order has the same length"
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def _resolve(path: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from maskkit.data.containers import open_container
 from maskkit.data.limits import check_decoded
 from maskkit.data.source import one_bad_sample
 from maskkit.files import BadSampleError
@@ -62,9 +63,9 @@ def decode(file: str | BinaryIO, path: str) -> Decoded:
     """
     import av
 
-    with av.open(file) as container:
+    with open_container(file, path) as container:
         stream = container.streams.best("audio")
-        if stream is None:
+        if not isinstance(stream, av.AudioStream):
             raise BadSampleError(path, "holds no sound")
         with one_bad_sample(path, lambda _: "cannot be decoded, so it is cut off or broken"):
             blocks = list(_blocks(container, stream, path))
@@ -73,7 +74,7 @@ def decode(file: str | BinaryIO, path: str) -> Decoded:
         sound = Decoded(np.concatenate(blocks), stream.rate)
         # Other formats do not store the length of a track, and FFmpeg estimates it.
         if "mp4" in container.format.name and stream.duration is not None:
-            seconds, wanted = sound.frames / sound.samplerate, float(stream.duration * stream.time_base)
+            seconds, wanted = sound.frames / sound.samplerate, float(stream.duration * (stream.time_base or 0))
             if seconds < wanted - MISSING:
                 raise BadSampleError(path, f"truncated: {seconds:.2f} of {wanted:.2f} seconds can be decoded")
     return sound

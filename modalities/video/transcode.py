@@ -9,15 +9,19 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from PIL import Image
 
-from maskkit.files import BadSampleError, whole_file
+from maskkit.data.containers import OPTIONS
+from maskkit.data.skips import line_of
+from maskkit.files import BadSampleError, make_folder, whole_file
 from maskkit.modalities.video.decoders import open_video
 from maskkit.modalities.video.videos import find_videos
+from maskkit.printing import tell
 from maskkit.ranges import Range
 
 
@@ -76,16 +80,16 @@ def transcode(
     root = source if os.path.isdir(source) else os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths])
     jobs = [_Job(path, _target(path, root, out, store), short_side, quality) for path in paths]
     _refuse_doubles(jobs)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with ThreadPoolExecutor(workers) as pool:  # the work is done by ffmpeg, or by Pillow without Python's lock
         failures = [failure for failure in pool.map(_Job.encode if store == "video" else _Job.unpack, jobs) if failure]
     skipped = out / "skipped.txt"
     if failures:
-        skipped.write_text("".join(f"{path}\t{reason}\n" for path, reason in failures))
+        skipped.write_text("".join(starmap(line_of, failures)), errors="surrogateescape")
     else:
         skipped.unlink(missing_ok=True)  # of an earlier call, whose files have been mended
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    print(f"{out}: {len(jobs) - len(failures)} videos, {size / 1e6:.1f} MB, {len(failures)} left out")
+    tell(f"{out}: {len(jobs) - len(failures)} videos, {size / 1e6:.1f} MB, {len(failures)} left out")
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class _Job:
         # No less than two pixels, and even numbers of them, as 4:2:0 colour wants.
         side = f"min({self.short_side},trunc(min(iw,ih)/2)*2)"
         scale = f"scale='if(lt(iw,ih),{side},-2)':'if(lt(iw,ih),-2,{side})'"
-        command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-y", "-i", *self._input(), "-an", "-sn"]
+        command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-y", *self._input(), "-an", "-sn"]
         command += ["-vf", scale, "-fps_mode", "passthrough", "-c:v", "libx264", "-preset", "veryfast", "-threads", "1"]
         command += ["-g", "1", "-bf", "0", "-crf", str(self.quality), "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
         command += ["-f", "mp4"]
@@ -138,7 +142,8 @@ class _Job:
     def _input(self) -> list[str]:
         if os.path.isdir(self.path):
             raise ValueError(f"{self.path} is a folder of frames already; transcode it with --store frames")
-        return [self.path]
+        options = [word for name, value in OPTIONS.items() for word in (f"-{name}", value)]
+        return [*options, "-i", os.path.abspath(self.path)]
 
 
 def _target(path: str, root: str, out: Path, store: str) -> Path:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import re
 import zipfile
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from maskkit.data.arrays import ArraySource, check_labels, label_text, load_arrays
+from maskkit.data.labelled import Labelled
 from maskkit.data.source import BadSampleError, Key, Source
+from maskkit.evaluate.features import embed_all
 from maskkit.modalities import audio, image, points, video
 from maskkit.seeds import generator
 
@@ -61,7 +64,6 @@ def broken_files(folder):
     (folder / "pickle.npy").write_bytes(pickle.dumps(Trap()))
     np.save(folder / "objects.npy", np.array([Trap(), None]))
     np.savez(folder / "objects.npz", images=np.array([Trap(), None]))
-    np.savez(folder / "labels.npz", images=X[:, None], labels=np.array([Trap()] * 4))
     (folder / "header.npy").write_bytes(
         b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': (".ljust(128) + bytes(64)
     )
@@ -88,6 +90,37 @@ def test_broken_files_say_so_in_one_line(tmp_path, modality):
         with pytest.raises(ValueError, match=path.name) as error:
             OPENED[modality](path)
         assert "\n" not in str(error.value) and len(str(error.value).replace(str(path), "")) < 200, path
+
+
+STORED = {
+    "image": np.zeros((4, 8, 8), np.uint8),
+    "video": np.zeros((4, 8, 16, 16), np.uint8),
+    "audio": np.random.default_rng(0).normal(size=(4, 16000)).astype(np.float32),
+    "points": np.random.default_rng(0).normal(size=(4, 256, 3)).astype(np.float32),
+}
+UNUSABLE = {
+    "objects": (np.array([Trap()] * 4), "holds pickled Python objects, which are never loaded"),
+    "too_few": (np.zeros(3), "labels of shape [3] for 4 samples"),
+    "nan": (np.array([0, 1, np.nan, 1]), "labels hold NaN or infinite values"),
+    "broken": (None, "labels is not an array"),
+}
+
+
+@pytest.mark.parametrize("modality", OPENED)
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_labels_that_cannot_be_used_spoil_only_what_asks_for_them(tmp_path, modality, name):
+    labels, reason = UNUSABLE[name]
+    path = tmp_path / f"{name}.npz"
+    np.savez(path, x=STORED[modality], **({} if labels is None else {"labels": labels}))
+    if labels is None:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("labels", b"not an array")
+    source = OPENED[modality](path)
+    assert len(source) == 4 and source.read(Key.of(3), generator(0)).isfinite().all()
+    for ask in (lambda: source.label(3), lambda: Labelled(source), lambda: embed_all({"raw": None}, source)):
+        with pytest.raises(ValueError, match=re.escape(f"{path}: {reason}")) as error:
+            ask()
+        assert "\n" not in str(error.value)
 
 
 def test_labels():

@@ -179,7 +179,6 @@ REFUSED = {
     "shape": (lambda path: write(path, data=DATA[0]), r"\[40, 3\] of float32 are no clouds"),
     "scalar": (lambda path: write(path, data=np.float32(1)), r"\[\] of float32 are no clouds"),
     "empty": (lambda path: write(path, data=h5py.Empty("f4")), "data is empty"),
-    "labels": (lambda path: write(path, data=DATA, label=LABEL[1:]), r"labels of shape \[5, 1\] for 6 samples"),
     "two": (lambda path: write(path, a=DATA, b=DATA), "holds a, b; call the samples 'points'"),
     "no hdf5": (lambda path: path.write_bytes(b"no numbers at all" * 99), "not an HDF5 file"),
     "nothing": (lambda path: path.write_bytes(b""), "empty file"),
@@ -196,6 +195,14 @@ def test_what_cannot_be_read_is_one_line(tmp_path, name):
     with pytest.raises(ValueError, match=f"a.h5: .*{reason}") as error:
         open_files(tmp_path / "a.h5", transform=raw, features=("normals",) if name == "normals" else ())
     assert "\n" not in str(error.value)
+
+
+def test_labels_that_do_not_fit_stop_only_what_asks_for_them(tmp_path):
+    write(tmp_path / "a.h5", data=DATA, label=LABEL[1:])
+    source = open_files(tmp_path / "a.h5", transform=raw)
+    assert len(source) == len(DATA)
+    with pytest.raises(ValueError, match=r"a.h5: labels of shape \[5, 1\] for 6 samples"):
+        source.label(0)
 
 
 def damaged(path, **options):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskkit.data.shards.download import file_system, is_remote
+from maskkit.data.shards.download import is_remote, read_remote
 from maskkit.files import short_reason
 
 _Counts = dict[str, int | dict[str, int]]  # of one folder: by shard, then perhaps by suffix
@@ -42,11 +42,12 @@ def _counts_of(where: str) -> _Counts:
 def _contents(where: str) -> bytes:
     if not is_remote(where):
         return Path(where).read_bytes()
-    system, path = file_system(where)
     try:
-        found: bytes = system.cat_file(path)
-        return found
+        found = read_remote(where)
     except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # clients of object stores raise various errors
         raise ValueError(f"{where}: cannot be read ({short_reason(error)})") from error
+    if found.lstrip().startswith(b"<"):
+        raise FileNotFoundError(where)  # some servers answer with a web page for a file that they do not have
+    return found

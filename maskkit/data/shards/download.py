@@ -5,6 +5,9 @@ The cache folder is ``MASKKIT_CACHE`` (default ``~/.cache/maskkit``), its limit 
 it and the others wait. Files are identified by their address only: if the contents change, delete the cached copy. A
 run reads shards window by window (``Tars.order``). A cache that cannot hold the shards of two windows, for all runs
 that share it, downloads them repeatedly.
+
+Failed connections, servers that are busy or silent (``MASKKIT_DOWNLOAD_SECONDS``, default 30), and broken downloads are
+tried again after growing pauses. What was downloaded before is kept where the server allows it.
 """
 
 import contextlib
@@ -12,16 +15,23 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, TypeVar, cast
 
 import filelock
 
+from maskkit.data.limits import download_seconds, no_time_limit
+from maskkit.data.shards.web import CHUNK, Body, RefusedError, is_web, open_web
 from maskkit.files import short_reason
+from maskkit.progress import waiting
 
 TRIES = 3  # attempts to download a file
-_CHUNK = 1 << 20
+_SILENT = 2.0  # seconds after which it is said that nothing comes
 _OURS = re.compile(r"[0-9a-f]{32}-.*(?<!\.lock)")  # other files in the folder are not counted and never deleted
 
 
@@ -38,9 +48,6 @@ class FileSystem(Protocol):
 
     def open(self, path: str, mode: str) -> BinaryIO:
         """Open a file."""
-
-    def cat_file(self, path: str) -> bytes:
-        """Return what a file holds."""
 
     def glob(self, path: str) -> list[str]:
         """List the files that a pattern matches."""
@@ -65,6 +72,83 @@ def open_anywhere(name: str) -> int:
     if not is_remote(name):
         return os.open(name, os.O_RDONLY | os.O_NONBLOCK)  # otherwise a pipe would block forever
     return _Cache.from_environment().open(name)
+
+
+Result = TypeVar("Result")
+Opener = Callable[[int, str], AbstractContextManager[Body]]
+
+
+def read_remote(address: str) -> bytes:
+    """Return the bytes of a small remote file, which is not cached. Raises OSError or ValueError."""
+    open_body = _opener(address)
+
+    def whole() -> bytes:
+        with open_body(0, "") as body:
+            return b"".join(iter(body.read, b""))
+
+    return _persistently(whole)
+
+
+def _opener(address: str) -> Opener:
+    """Return what opens a file at a byte of a version (see ``open_web``). Raises ValueError if a package is missing."""
+    if is_web(address):
+        return partial(open_web, address)
+    system, path = file_system(address)
+
+    @contextlib.contextmanager
+    def open_stored(start: int, version: str) -> Iterator[Body]:
+        size = int(system.info(path)["size"])
+        with system.open(path, "rb") as file:
+            yield Body(read=partial(file.read, CHUNK), size=size)
+
+    return open_stored
+
+
+def _persistently(work: Callable[[], Result]) -> Result:
+    """Do work that needs a network, and again after growing pauses if it fails. The last error is raised."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            return work()
+        except (FileNotFoundError, PermissionError, RefusedError):
+            raise
+        except Exception:  # clients of object stores raise various errors
+            if attempt == TRIES:
+                raise
+            time.sleep(download_seconds() / 15 * 4 ** (attempt - 1))
+    raise AssertionError("unreachable")
+
+
+@dataclass
+class _Part:
+    """A file that is being downloaded."""
+
+    address: str
+    path: Path
+    done: int = 0
+    size: int = -1
+    version: str = ""
+    heard: float = field(default_factory=time.monotonic)
+    """When bytes last came."""
+
+    def describe(self) -> str:
+        """Return a line about the download. Loader processes only tell of one that does not get on."""
+        silent = time.monotonic() - self.heard
+        if silent < _SILENT and parent_process() is not None:
+            return ""
+        whole = f" of {self.size / 1e6:.1f}" if self.size >= 0 else ""
+        wait = f", nothing came for {silent:.0f} s" if silent >= _SILENT else ""
+        return f"downloading {self.address}: {self.done / 1e6:.1f}{whole} MB{wait}"
+
+    def take(self, body: Body) -> None:
+        """Write the bytes of a body. Raises OSError if some are missing."""
+        with self.path.open("rb+") as file:
+            file.seek(self.done)
+            while chunk := body.read():
+                file.write(chunk)
+                self.done, self.heard = self.done + len(chunk), time.monotonic()
+            file.truncate()
+        if self.size not in (-1, self.done):
+            raise OSError(f"only {self.done} of {self.size} bytes came")
 
 
 class _Cache:
@@ -93,33 +177,30 @@ class _Cache:
         with contextlib.suppress(FileNotFoundError):
             return _opened(copy)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(Path(f"{copy}.lock")):
+        part = _Part(address, Path(f"{copy}.part"))
+        with no_time_limit(), waiting(part.describe), _locked(Path(f"{copy}.lock")):
             with contextlib.suppress(FileNotFoundError):  # downloaded by another process in the meantime
                 return _opened(copy)
-            return self._copy(address, copy)
-
-    def _copy(self, address: str, copy: Path) -> int:
-        system, path = file_system(address)
-        aside = Path(f"{copy}.part")
-        for attempt in range(1, TRIES + 1):
             try:
-                size = int(system.info(path)["size"])
-                with _locked(self.folder / "lock"):
-                    self._make_room(size, copy)
-                    with aside.open("wb") as file:
-                        file.truncate(size)  # so that other processes count the reserved space
-                _download(system, path, aside, size)
-                descriptor = os.open(aside, os.O_RDONLY)
-                os.replace(aside, copy)  # from here on another process may delete it
-                return descriptor
-            except (FileNotFoundError, PermissionError):
-                raise
-            except Exception:  # clients of object stores raise various errors
-                aside.unlink(missing_ok=True)
-                if attempt == TRIES:
-                    raise
-                time.sleep(attempt)
-        raise AssertionError("unreachable")
+                return _persistently(partial(self._fetch, _opener(address), part, copy))
+            finally:
+                part.path.unlink(missing_ok=True)
+
+    def _fetch(self, open_body: Opener, part: _Part, copy: Path) -> int:
+        """Download a file, or the rest of it, and return it as a file descriptor."""
+        with open_body(part.done, part.version) as body:
+            part.done, part.size, part.version = body.start, body.size, body.version
+            with _locked(self.folder / "lock"):
+                self._make_room(max(body.size, 0), copy)
+                with part.path.open("ab") as file:
+                    file.truncate(max(body.size, body.start))  # so that other processes count the reserved space
+            part.take(body)
+        descriptor = os.open(part.path, os.O_RDONLY)
+        if _is_text(descriptor):
+            os.close(descriptor)
+            raise RefusedError("the server sent a web page or other text, no shard; a login may be needed")
+        os.replace(part.path, copy)  # from here on another process may delete it
+        return descriptor
 
     def _make_room(self, size: int, copy: Path) -> None:
         """Delete the least recently opened files until ``size`` bytes fit. A file above the limit is kept alone."""
@@ -140,18 +221,18 @@ class _Cache:
 
 def _opened(copy: Path) -> int:
     descriptor = os.open(copy, os.O_RDONLY)
+    if _is_text(descriptor):  # earlier versions kept web pages
+        os.close(descriptor)
+        copy.unlink(missing_ok=True)
+        raise FileNotFoundError
     os.utime(descriptor)  # what is used stays
     return descriptor
 
 
-def _download(system: FileSystem, path: str, aside: Path, size: int) -> None:
-    done = 0
-    with system.open(path, "rb") as source, aside.open("rb+") as target:
-        while chunk := source.read(_CHUNK):
-            target.write(chunk)
-            done += len(chunk)
-    if done != size:
-        raise OSError(f"only {done} of {size} bytes came")
+def _is_text(descriptor: int) -> bool:
+    """Return whether a file is no tar archive but text. The first header of an archive holds bytes of zero."""
+    start = os.pread(descriptor, 512, 0)
+    return bool(start) and b"\0" not in start
 
 
 def _is_dead(part: Path, own: Path) -> bool:

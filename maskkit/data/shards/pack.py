@@ -14,7 +14,7 @@ import torch
 
 from maskkit.data.paths import Files
 from maskkit.data.shards.counts import COUNTS
-from maskkit.files import BadSampleError, short_reason, whole_file
+from maskkit.files import BadSampleError, make_folder, short_reason, whole_file
 from maskkit.progress import track
 from maskkit.seeds import generator
 
@@ -41,7 +41,7 @@ def pack(
     (The webdataset library's own decoder takes a ``.cls`` for a number, which class names need not be.)
     The same files and seed give the same bytes. A shard is there whole or not at all, and ``counts.json`` comes last.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     if (out / COUNTS).exists() or next(out.glob("shard-*.tar"), None) is not None:
         raise ValueError(f"{out} already holds shards; delete them or choose another folder")
     endings = sorted((suffix.lower() for suffix in suffixes), key=len, reverse=True)  # .nii.gz before .gz

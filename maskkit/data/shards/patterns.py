@@ -41,7 +41,10 @@ def expand_shards(pattern: str) -> list[str]:
 
 def _remote_names(address: str) -> list[str]:
     pattern = address if glob.has_magic(address) else f"{address.rstrip('/')}/*.tar"
-    system, path = file_system(pattern)
+    try:
+        system, path = file_system(pattern)
+    except ValueError as error:
+        raise ValueError(f"{error}; or name the shards as a range, such as shard-{{000..099}}.tar") from None
     try:
         return sorted(system.unstrip_protocol(found) for found in system.glob(path))
     except Exception as error:  # clients of object stores raise various errors

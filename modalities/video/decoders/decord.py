@@ -1,6 +1,7 @@
 """Video files read by decord, frame-exact."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -52,7 +53,8 @@ class DecordVideo(Video):
         self, source: VideoFile, *, times: NDArray[np.float64], name: str, short_side: int | None = None
     ) -> None:
         self.name, self._times = name, times
-        self._source = str(source) if isinstance(source, str | Path) else source.read()
+        # An absolute path, since names such as "concat:a|b" are addresses to FFmpeg.
+        self._source = os.path.abspath(source) if isinstance(source, str | Path) else source.read()
         self._scale: dict[str, int] = {}
         self._only_keys: bool | None = None
         self._reader, self._position = self._open(), 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maskkit.data.containers import open_container
 from maskkit.data.limits import check_decoded
 from maskkit.data.source import one_bad_sample
 from maskkit.files import BadSampleError
@@ -52,8 +53,12 @@ class PyavVideo(Video):
 
     def times(self) -> NDArray[np.float64]:
         """Return the seconds [n] at which each frame begins, from the first."""
-        unit = 1 / float(self._stream.average_rate) if self._counts else float(self._stream.time_base)
-        seconds: NDArray[np.float64] = (self._stamps - self._stamps[0]) * unit
+        unit = self._stream.time_base
+        if self._counts:
+            unit = 1 / self._stream.average_rate if self._stream.average_rate else None
+        if unit is None:
+            raise BadSampleError(self.name, "does not say how many frames it shows per second")
+        seconds: NDArray[np.float64] = (self._stamps - self._stamps[0]) * float(unit)
         return seconds
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
@@ -83,10 +88,9 @@ class PyavVideo(Video):
 
     def _open(self) -> None:
         """Open the file, to decode it from its start."""
-        import av
-
         self.close()
-        container = av.open(self._source if isinstance(self._source, str) else io.BytesIO(self._source))
+        source = self._source if isinstance(self._source, str) else io.BytesIO(self._source)
+        container = open_container(source, self.name)
         stream = _film(container)
         if stream is None:
             sound = ", only sound" if container.streams.audio else ""

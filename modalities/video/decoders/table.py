@@ -144,7 +144,7 @@ def _checked_times(decoder: str, source: VideoFile, name: str) -> NDArray[np.flo
 
 
 def _first_bytes(source: VideoFile) -> bytes:
-    """Return the first 16 bytes of a file. Raises BadSampleError if there is nothing to read."""
+    """Return the first bytes of a file. Raises BadSampleError if there is nothing to read."""
     if not isinstance(source, str | os.PathLike):
         start = source.read(16)
         source.seek(0)

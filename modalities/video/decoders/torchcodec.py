@@ -1,5 +1,6 @@
 """Video files read by torchcodec, with the FFmpeg of the system."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ class TorchcodecVideo(Video):
         from torchcodec.decoders import VideoDecoder
 
         self.name, self._times, self._short_side = name, times, short_side
-        content = str(source) if isinstance(source, str | Path) else source.read()
+        # An absolute path, since names such as "concat:a|b" are addresses to FFmpeg.
+        content = os.path.abspath(source) if isinstance(source, str | Path) else source.read()
         try:
             self._decoder = VideoDecoder(content, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC")
             count = len(self._decoder)

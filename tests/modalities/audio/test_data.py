@@ -434,3 +434,12 @@ def test_what_neither_library_knows_is_one_bad_sample(tmp_path):
     with pytest.raises(BadSampleError) as error:
         read_recording(str(tmp_path / "a.m4a"))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.wav", "a.m3u8"])
+def test_a_playlist_is_refused_and_what_it_names_is_not_opened(tmp_path, other_file, name):
+    for content in ("ffconcat version 1.0\nfile other.mp4\n", "#EXTM3U\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n"):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(BadSampleError):
+            read_recording(str(tmp_path / name))
+    assert not other_file.is_set()

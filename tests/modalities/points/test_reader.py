@@ -281,3 +281,13 @@ def test_pcd_files_that_open3d_dies_of_are_read(tmp_path):
     paths = sorted(tmp_path.glob("*.pcd"))
     subprocess.run([sys.executable, "-c", code, tmp_path / "out.npy", *paths], check=True, capture_output=True)
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.stack([XYZ.astype(np.float64)] * len(ODD)))
+
+
+def test_textures_and_materials_of_other_files_are_not_opened(tmp_path, other_file):
+    (tmp_path / "a.obj").write_text("mtllib other.mp4\nv 0 0 0\nv 1 0 0\nv 0 1 0\nusemtl m\nf 1 2 3\n")
+    mesh = trimesh.creation.box().export(file_type="ply", encoding="ascii").decode()
+    (tmp_path / "b.ply").write_text(mesh.replace("format", "comment TextureFile other.mp4\nformat", 1))
+    (tmp_path / "c.ply").write_text(mesh.replace("element", "comment TextureFile other.mp4\nelement", 1))
+    for path in tmp_path.glob("*.[op]*[jy]"):
+        assert len(read_cloud(str(path)).triangles)
+    assert not other_file.is_set()
