@@ -27,6 +27,10 @@ class Decoded:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Nothing is held open."""
 
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
     def tell(self) -> int:
         """Return the sample that is read next."""
         return self._place

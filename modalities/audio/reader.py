@@ -19,7 +19,7 @@ from torch import Tensor
 from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError, check_readable, short_reason
 from maskkit.modalities.audio import decoded
-from maskkit.modalities.audio.decoded import can_decode, decode
+from maskkit.modalities.audio.decoded import Decoded, can_decode, decode
 from maskkit.modalities.audio.filterbanks import RATE, num_samples
 from maskkit.modalities.audio.mp3 import lacks_length, with_length
 from maskkit.modalities.audio.resampling import resample
@@ -71,13 +71,15 @@ def read_recording(
     return wave
 
 
-class _SoundFile(Protocol):
+class _SoundFile(AbstractContextManager["_SoundFile"], Protocol):
     """An open file of soundfile, as far as it is used here."""
 
     frames: int
     """Samples a channel."""
     samplerate: int
     channels: int
+
+    def seekable(self) -> bool: ...
 
     def tell(self) -> int: ...
 
@@ -174,8 +176,8 @@ def _opened(file: str | BinaryIO, path: str) -> Iterator["_SoundFile"]:
 def _sound_file(module: ModuleType, file: str | BinaryIO, path: str) -> AbstractContextManager["_SoundFile"]:
     """Open a file with libsndfile, or with PyAV if libsndfile does not know the format."""
     try:
-        opened: AbstractContextManager[_SoundFile] = module.SoundFile(_with_length(file))
-        return opened
+        opened: _SoundFile = module.SoundFile(_with_length(file))
+        return opened if opened.seekable() else _whole(opened, path)
     except (module.LibsndfileError, TypeError) as error:
         unknown = isinstance(error, TypeError) or "recogni" in str(error)
         if not unknown or not can_decode():
@@ -188,6 +190,12 @@ def _sound_file(module: ModuleType, file: str | BinaryIO, path: str) -> Abstract
             raise
         except Exception:  # no sound for PyAV either: what libsndfile says is shorter
             raise error from None
+
+
+def _whole(opened: "_SoundFile", path: str) -> Decoded:
+    """Decode all of an open file: libsndfile cannot go to a place in GSM 6.10 and G.721."""
+    check_decoded(path, opened.frames * opened.channels * 4)
+    return Decoded(opened.read(opened.frames, dtype="float32", always_2d=True), opened.samplerate)
 
 
 def _with_length(file: str | BinaryIO) -> bytes | BinaryIO:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from maskkit.data.source import BadSampleError
+from maskkit.files import short_reason
 from maskkit.modalities.points.cloud import Cloud, Feature, keep_finite
 from maskkit.modalities.points.formats import kitti, las, mesh, npy, obj, pcd, ply, text, with_open3d
 
@@ -80,8 +81,7 @@ def one_bad_sample(path: str) -> Iterator[None]:
     except MemoryError:
         raise BadSampleError(path, "claims more points than fit into memory") from None
     except Exception as error:  # broken files make readers raise nearly anything
-        message = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
-        raise BadSampleError(path, f"cannot be read: {message}") from error
+        raise BadSampleError(path, f"cannot be read: {short_reason(error)}") from error
 
 
 def check_file(path: str) -> None:
