@@ -33,7 +33,7 @@ SUFFIXES = (
 )
 
 SILENCE = 2**-15  # half the span of one 16-bit step: nothing that rises above its mean by less was recorded
-BLOCK = 2**18  # samples that are held at once while a long file is searched for sound
+BLOCK = 2**18  # samples of all channels that are held at once while a long file is searched for sound
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # samples per second
 UNKNOWN = 2**62  # libsndfile's lengths from here upwards are those of files that do not say theirs
 MISSING = 0.1  # seconds: MP3 headers only estimate the length
@@ -111,7 +111,7 @@ def _part(opened: _SoundFile, path: str, start: int, wanted: int) -> Float[Tenso
 def _blocks(opened: _SoundFile) -> Iterator[Float[Tensor, "S"]]:
     """Decode an open file from its start, block by block."""
     opened.seek(0)
-    while len(sound := opened.read(BLOCK, dtype="float32", always_2d=True)):
+    while len(sound := opened.read(max(BLOCK // opened.channels, 1), dtype="float32", always_2d=True)):
         yield torch.from_numpy(sound).mean(dim=1)
 
 

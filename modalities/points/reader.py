@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from maskkit.data.limits import check_decoded
 from maskkit.data.source import BadSampleError
 from maskkit.files import short_reason
 from maskkit.modalities.points.cloud import Cloud, Feature, keep_finite
@@ -41,6 +42,7 @@ def read_cloud(path: str, backend: Backend = "auto", features: Sequence[Feature]
     """
     suffix = Path(path).suffix.lower()
     check_file(path)
+    check_decoded(path, os.path.getsize(path))  # files are read whole
     if suffix not in READERS:
         raise BadSampleError(path, f"suffix {suffix or '(none)'} is none of {', '.join(SUFFIXES)}")
     with one_bad_sample(path):

@@ -3,6 +3,7 @@
 It imports all libraries once, and reads in forks of itself, as loaders do. When one dies, the next is ready at once.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -22,7 +23,7 @@ from maskkit.seeds import generator
 from tests.fuzz.outcome import Outcome
 from tests.fuzz.subjects import Setting
 
-SAMPLE_MIB = 64  # the limit of one sample while fuzzing, in place of 1 GiB
+SAMPLE_MIB = 32  # the limit of one sample while fuzzing, in place of 1 GiB
 READING = 4  # how many times the limit reading may take (maskkit/data/limits.py)
 SLACK_MIB = 128  # address space of threads and libraries beside it
 LONGEST_REASON = 300  # characters
@@ -128,6 +129,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     subjects = importlib.import_module(sys.argv[1]).SUBJECTS
     serve(subjects, asked, answers)
+    gc.collect()  # as before loaders are forked: objects with threads cannot be freed in a fork
     while True:
         reader = os.fork()
         if reader == 0:

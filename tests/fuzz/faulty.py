@@ -67,6 +67,6 @@ FAULTS = {
     b"hang": _hang,
     b"freeze": _freeze,
     b"reserve": lambda: np.empty(2**33, dtype=np.uint8),
-    b"allocate": lambda: np.ones(300 * 2**20, dtype=np.uint8),
+    b"allocate": lambda: np.ones(200 * 2**20, dtype=np.uint8),
 }
 SUBJECTS = {"faulty": lambda: {"train": Setting(Faulty)}}

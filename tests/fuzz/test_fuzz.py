@@ -56,7 +56,7 @@ def faulty(tmp_path_factory):
         ("lines", "reason", "2 lines"),
         ("long", "reason", "400 characters"),
         ("reserve", "memory", "asks for more than there is"),
-        ("allocate", "memory", "took 30"),
+        ("allocate", "memory", "took 20"),
     ],
 )
 def test_each_kind_of_fault_is_found_and_the_next_file_is_read(faulty, fault, kind, detail):

@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
 
 class Reader:
-    """Reads files of a modality in a child process and says what became of them.
+    """Reads files of ``modality`` in a child process and says what became of them.
 
     ``warm`` are undamaged files. The child reads them first, so that libraries are imported before memory is limited.
     ``subjects`` is the module whose SUBJECTS the child reads by; ``scratch`` is a folder.
@@ -40,7 +40,7 @@ class Reader:
         subjects: str = "tests.fuzz.subjects",
         seconds: float = SECONDS,
     ) -> None:
-        self._modality, self._scratch, self._seconds, self._heard = modality, scratch, seconds, b""
+        self.modality, self._scratch, self._seconds, self._heard = modality, scratch, seconds, b""
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASKKIT_SAMPLE_SECONDS": str(seconds)}
         self._child = subprocess.Popen(
             [sys.executable, "-m", "tests.fuzz.child", subjects],
@@ -70,7 +70,7 @@ class Reader:
         assert self._child.stdin is not None
         path = self._scratch / case.name
         path.write_bytes(case.content)
-        task = {"modality": self._modality, "path": str(path), "setting": case.setting}
+        task = {"modality": self.modality, "path": str(path), "setting": case.setting}
         try:
             self._child.stdin.write(json.dumps({**task, "warm": warm, "last_warm": last_warm}).encode() + b"\n")
             self._child.stdin.flush()

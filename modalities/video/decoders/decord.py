@@ -10,7 +10,15 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, scaled, stacked
+from maskkit.modalities.video.decoders.video import (
+    Pixels,
+    Video,
+    VideoFile,
+    check_clip,
+    decoding_reason,
+    scaled,
+    stacked,
+)
 
 T = TypeVar("T")
 
@@ -66,6 +74,7 @@ class DecordVideo(Video):
         for number in wanted:
             self._go_to(number)
             found[number] = _three_channels(self._decoded(lambda: self._reader.next().asnumpy()))
+            check_clip(found[number], numbers, self.name)
             self._position = number + 1
         return stacked(found, numbers, self.name)
 

@@ -8,9 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
+from maskkit.data.limits import check_decoded
 from maskkit.data.pictures import in_channels
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk, stacked
+from maskkit.modalities.video.decoders.video import (
+    Pixels,
+    Video,
+    VideoFile,
+    check_clip,
+    decoding_reason,
+    shrunk,
+    stacked,
+)
 
 
 class AnimatedPicture(Video):
@@ -35,6 +44,7 @@ class AnimatedPicture(Video):
         for number, image in enumerate(self._frames()):
             if number in wanted:
                 found[number] = shrunk(np.asarray(in_channels(image, self.name, 3)), self._short_side)
+                check_clip(found[number], numbers, self.name)
             if len(found) == len(wanted):
                 break
         return stacked(found, numbers, self.name)
@@ -42,6 +52,9 @@ class AnimatedPicture(Video):
     def _frames(self) -> Iterator[Image.Image]:
         try:
             with Image.open(io.BytesIO(self._content)) as image:
+                check_decoded(self.name, image.width * image.height * 4, f"{image.width} x {image.height} pixels")
                 yield from ImageSequence.Iterator(image)
+        except BadSampleError:
+            raise
         except Exception as error:  # noqa: BLE001  # on broken files Pillow raises nearly anything
             raise BadSampleError(self.name, decoding_reason(error)) from None

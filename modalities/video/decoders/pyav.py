@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import Picture, Pixels, Video, VideoFile, decoding_reason, scaled, stacked
+from maskkit.modalities.video.decoders.video import (
+    Picture,
+    Pixels,
+    Video,
+    VideoFile,
+    check_clip,
+    decoding_reason,
+    scaled,
+    stacked,
+)
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -56,6 +65,7 @@ class PyavVideo(Video):
         with self._one_bad_sample():
             for number in sorted({int(n) for n in numbers}):
                 found[number] = self._pixels(self._frame(number))
+                check_clip(found[number], numbers, self.name)
         return stacked(found, numbers, self.name)
 
     def _open(self) -> None:

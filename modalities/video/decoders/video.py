@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError
 
 VideoFile = str | Path | BinaryIO
@@ -62,6 +63,11 @@ def stacked(found: Mapping[int, Picture], numbers: Sequence[int] | NDArray[np.in
         sizes_text = f"{width} x {height} and {other_width} x {other_height}"
         raise BadSampleError(name, f"frames of different sizes: {sizes_text} pixels; cut it where they change")
     return np.stack([found[int(n)] for n in numbers])
+
+
+def check_clip(pixels: Picture, numbers: Sequence[int] | NDArray[np.int64], name: str) -> None:
+    """Raise BadSampleError if the frames of a clip, of which one is decoded, are more than a sample may take."""
+    check_decoded(name, pixels.nbytes * len(numbers), f"{len(numbers)} frames of {pixels.shape[1]} x {pixels.shape[0]}")
 
 
 def decoding_reason(error: Exception) -> str:
