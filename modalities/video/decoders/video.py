@@ -66,7 +66,7 @@ def stacked(found: Mapping[int, Picture], numbers: Sequence[int] | NDArray[np.in
 
 
 def check_clip(pixels: Picture, numbers: Sequence[int] | NDArray[np.int64], name: str) -> None:
-    """Raise BadSampleError if the frames of a clip, of which one is decoded, are more than a sample may take."""
+    """Raise BadSampleError if as many frames [H W 3] as there are numbers [k] are more than a sample may take."""
     check_decoded(name, pixels.nbytes * len(numbers), f"{len(numbers)} frames of {pixels.shape[1]} x {pixels.shape[0]}")
 
 
