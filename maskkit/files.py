@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LONGEST_REASON = 200  # characters; some libraries put a traceback into a message
+_LONGEST_MESSAGE = 200  # characters of an error's message; some libraries put a traceback into it
+_LONGEST_REASON = 250
 
 
 class BadSampleError(ValueError):
-    """A sample that cannot be read. ``path`` names it, ``reason`` is one line without a full stop."""
+    """A sample that cannot be read. ``path`` names it, ``reason`` is one short line without a full stop."""
 
     def __init__(self, path: str, reason: str) -> None:
-        reason = " ".join(reason.split())  # a reader's own may have several lines
+        if len(reason) > _LONGEST_REASON or len(reason.splitlines()) != 1:  # it holds what a library or a file says
+            reason = _one_line(reason, _LONGEST_REASON)
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason
 
@@ -109,8 +111,12 @@ def short_reason(error: BaseException) -> str:
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
-    words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return words if len(words) <= _LONGEST_REASON else words[:_LONGEST_REASON] + " ..."
+    return _one_line(str(error), _LONGEST_MESSAGE) or type(error).__name__
+
+
+def _one_line(text: str, longest: int) -> str:
+    words = " ".join(text.split()).rstrip(".")
+    return words if len(words) <= longest else words[:longest] + " ..."
 
 
 def check_readable(path: str, wanted: str = "file") -> None:

@@ -91,6 +91,12 @@ def test_a_reason_has_an_end():
     assert reason.startswith("x" * 200) and len(reason) < 220
 
 
+@pytest.mark.parametrize("reason", ["first line\nsecond line", "line " * 100])
+def test_the_reason_of_a_bad_sample_is_one_short_line(reason):
+    error = pickle.loads(pickle.dumps(BadSampleError("a.obj", reason)))
+    assert len(error.reason.splitlines()) == 1 and len(error.reason) < 300 and reason[:5] in str(error)
+
+
 def test_what_cannot_be_read_is_told_before_it_is_opened(tmp_path):
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "pipe")

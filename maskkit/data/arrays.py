@@ -1,20 +1,25 @@
 """Samples in .npy, .npz and HDF5 files: a source, the choice of arrays by name, and errors in one line."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Generic, Protocol, TypeVar
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from maskkit.batches import Sample
 from maskkit.data import hdf5
 from maskkit.data.hdf5 import DataSet
-from maskkit.data.source import Key, spread_evenly
-from maskkit.files import short_reason
+from maskkit.data.limits import check_decoded
+from maskkit.data.source import Key, random_order, spread_evenly
+from maskkit.files import BadSampleError, short_reason
 
 LABELS = ("labels", "label", "y", "targets", "target", "y_train", "train_labels")
 
@@ -107,11 +112,14 @@ class ArraySource(Generic[R]):
     array: Array | Arranged = field(init=False, repr=False)
     """Samples as ``arrange`` views them, [N ...]."""
     _labels: Labels = field(init=False, repr=False)
+    _mapped: int = field(init=False, repr=False)
+    """Bytes of the file that are mapped into memory; 0 for a file that was loaded."""
 
     def __post_init__(self, loaded: tuple[Array | DataSet, Labels] | None) -> None:
         samples, labels = loaded or load_arrays(self.where, self.names, also=self.also, columns=self.columns)[:2]
         object.__setattr__(self, "array", _arranged(samples, self.arrange, self.where))
         object.__setattr__(self, "_labels", _or_error(lambda: check_labels(labels, len(self.array), self.where)))
+        object.__setattr__(self, "_mapped", samples.offset + samples.nbytes if isinstance(samples, np.memmap) else 0)
 
     def __reduce__(self) -> tuple[object, ...]:
         fields = {name: getattr(self, name) for name in ("where", "names", "row", "arrange", "also", "columns")}
@@ -130,12 +138,32 @@ class ArraySource(Generic[R]):
         """The number of samples per row: 1."""
         return 1
 
+    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the keys of an epoch [n 3] in a random order. Raises ValueError as ``check_whole``."""
+        self.check_whole()
+        return random_order(len(self), seed, epoch)
+
+    def check_whole(self) -> None:
+        """Raise ValueError if the file was truncated after it was opened."""
+        if reason := self._truncated():
+            raise ValueError(f"{self.where}: {reason}; write it whole, under another name, and rename it")
+
+    def _truncated(self) -> str:
+        """Say whether a mapped file is shorter than it was: to read beyond its end would end the process."""
+        try:
+            size = os.stat(self.where).st_size if self._mapped else 0
+        except OSError:  # a deleted file can still be read
+            return ""
+        return f"truncated since it was opened: {size} of {self._mapped} bytes" if size < self._mapped else ""
+
     def read(self, key: Key, rng: torch.Generator) -> Sample:
         """Return the sample of a row. Raises BadSampleError."""
         return self.row(self.stored(key.index), self.path(key.index), rng)
 
     def stored(self, index: int) -> Array:
         """Return a row as it is stored, in the axes of the modality. Raises BadSampleError."""
+        if reason := self._truncated():
+            raise BadSampleError(self.path(index), reason)
         return np.asarray(self.array[index])
 
     def path(self, index: int) -> str:
@@ -194,12 +222,9 @@ def _chosen(
         raise ValueError(f"{where}: {error}") from None
 
 
-def _array(loaded: Mapping[str, object], key: str, where: str) -> Array:
+def _array(archive: NpzFile, key: str, where: str) -> Array:
     with _one_line_errors(where):
-        array = loaded[key]
-        if not isinstance(array, np.ndarray):  # an archive may contain any file
-            raise ValueError(f"{key} is not an array")
-        return array
+        return unpack(archive, key, where)
 
 
 def _or_error(work: Callable[[], Labels]) -> Labels:
@@ -207,6 +232,38 @@ def _or_error(work: Callable[[], Labels]) -> Labels:
         return work()
     except ValueError as error:
         return ValueError(f"{error} (labels, which pretraining does not need)")
+
+
+def unpack(archive: NpzFile, key: str, where: str) -> Array:
+    """Return an array of an .npz file. Raises ValueError for one that is larger than the archive says, or a bomb.
+
+    Memory is taken by the array's header. An array may be larger than one sample (see ``data.limits``), but not also a
+    hundred times as large as its compressed bytes: no measured data is.
+    """
+    members = archive.zip.infolist() if archive.zip else []
+    member = next((each for each in members if each.filename in (key, f"{key}.npy")), None)
+    if archive.zip and member:
+        size = _header_size(archive.zip, member)
+        if size > member.file_size:
+            raise ValueError(f"truncated: the array {key} of {size} bytes is stored in {member.file_size}")
+        if size > 100 * member.compress_size:
+            check_decoded(where, size, f"the array {key}, from {member.compress_size} bytes")
+    array = archive[key]
+    if not isinstance(array, np.ndarray):  # an archive may contain any file
+        raise ValueError(f"{key} is not an array")
+    return array
+
+
+def _header_size(archive: ZipFile, member: ZipInfo) -> int:
+    """Return the bytes of an array by its header; 0 for another file."""
+    with archive.open(member) as file:
+        if not file.read(6).startswith(np.lib.format.MAGIC_PREFIX):
+            return 0
+        file.seek(0)
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return math.prod(shape) * dtype.itemsize
 
 
 def choose_keys(
@@ -231,6 +288,8 @@ def _one_line_errors(where: str) -> Iterator[None]:
     """Convert any error of numpy into a ValueError of one line."""
     try:
         yield
+    except BadSampleError:
+        raise
     except Exception as error:  # noqa: BLE001  # on broken files numpy, zipfile and tokenize raise nearly anything
         reason = short_reason(error)
         reason = reason[0].lower() + reason[1:]

@@ -8,14 +8,16 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from maskkit.batches import Sample
 from maskkit.data import hdf5
 from maskkit.data.arrays import Array, ArraySource, Row, is_array_file
 from maskkit.data.find import find_files
 from maskkit.data.paths import Files, Paths
-from maskkit.data.source import Key, spread_evenly
+from maskkit.data.source import Key, random_order, spread_evenly
 
 R = TypeVar("R", bound=Row)
 
@@ -51,6 +53,12 @@ class JoinedArrays(Generic[R]):
     def repeats(self) -> int:
         """The number of samples per row: 1."""
         return 1
+
+    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the keys of an epoch [n 3] in a random order. Raises ValueError if a file was truncated."""
+        for part in self.parts:
+            part.check_whole()
+        return random_order(len(self), seed, epoch)
 
     def read(self, key: Key, rng: torch.Generator) -> Sample:
         """Return the sample of a row. Raises BadSampleError."""

@@ -4,6 +4,7 @@ Every random choice about a sample depends on ``(seed, epoch, index)`` only, and
 interruptions of a run.
 """
 
+import gc
 import itertools
 import os
 import sys
@@ -131,6 +132,10 @@ def load(source: Source, stream: Stream, *, workers: int = 0) -> Iterator[Batch]
     Raises ValueError if too many samples in a row cannot be read, or samples do not stack, and LoaderDiedError if a
     process dies or gives nothing.
     """
+    if workers:
+        # What this process has read and not yet freed (frames of videos with threads of their own) would be freed in
+        # the forked workers, where those threads are missing and the wait for them has no end.
+        gc.collect()
     reading = Reading(workers)
     loader: DataLoader[Batch] = DataLoader(
         _Samples(source, stream.seed, reading),  # type: ignore[arg-type]  # Dataset cannot say that keys are no integers

@@ -93,7 +93,9 @@ def _load(image: Image.Image, path: str) -> None:
     Raises BadSampleError for an image that is too large.
     """
     width, height = image.size
-    check_decoded(path, width * height * max(len(image.getbands()), 3), f"{width} x {height} pixels")
+    # Pillow takes four bytes for a pixel; numbers of 32 bits are scaled in float64, transparent parts composited.
+    size = width * height * (8 if image.mode in ("I", "F") else 5 if image.has_transparency_data else 4)
+    check_decoded(path, size, f"{width} x {height} pixels")
     deep = image.format == "PNG" and image.mode == "RGB" and "16B" in str(image.tile)
     image.load()
     clear = image.info.get("transparency")

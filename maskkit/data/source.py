@@ -133,8 +133,12 @@ def epoch_order(source: Sized, seed: int, epoch: int) -> NDArray[np.int64]:
         keys: NDArray[np.int64] = own(seed, epoch)
         return keys
     repeats = source.repeats if isinstance(source, Source) else 1
-    order = torch.randperm(len(source) // repeats, generator=generator(seed, epoch)).numpy()
-    return with_repeats(keys_of(epoch, order), repeats)
+    return with_repeats(random_order(len(source) // repeats, seed, epoch), repeats)
+
+
+def random_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the keys of ``count`` items [n 3] in a random order that depends on seed and epoch only."""
+    return keys_of(epoch, torch.randperm(count, generator=generator(seed, epoch)).numpy())
 
 
 def keys_of(epoch: int, order: NDArray[np.int64]) -> NDArray[np.int64]:

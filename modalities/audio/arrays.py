@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkit.data.arrays import Array, ArraySource, Stored, load_arrays
+from maskkit.data.limits import check_decoded
 from maskkit.modalities.audio.filterbanks import num_samples
 from maskkit.modalities.audio.front_end import HIGHEST_RATE, LOWEST_RATE
 from maskkit.modalities.audio.reader import (
@@ -21,6 +22,7 @@ from maskkit.modalities.audio.reader import (
     resample,
     start_around,
 )
+from maskkit.modalities.audio.seeking import BLOCK
 from maskkit.modalities.audio.transforms import Clip
 
 _DATA_KEYS = ("waves", "wave", "audio", "x", "data", "spectrograms", "fbanks", "arr_0")
@@ -59,16 +61,19 @@ class StoredRecording:
         total = stored.shape[1]
         wanted = min(-(-self.clip.samples * self.rate // front_end.sample_rate), total)
         start = round(place * (total - wanted))
+        check_decoded(path, len(stored) * wanted * 4, f"{wanted / self.rate:.4g} seconds")
         wave = finite(_averaged(stored[:, start : start + wanted]), path)
         if is_silent(wave):
-            start = start_around(loudest_place([_averaged(stored)], path), wanted, total)
+            blocks = (_averaged(stored[:, begin : begin + BLOCK]) for begin in range(0, total, BLOCK))
+            start = start_around(loudest_place(blocks, path), wanted, total)
             wave = finite(_averaged(stored[:, start : start + wanted]), path) if around_sound else wave
         wave = resample(wave, self.rate, front_end.sample_rate)
         check_length(len(wave), path, front_end=front_end)
         return wave
 
     def energies(self, stored: Array, path: str) -> Float[Tensor, "T M"]:
-        """Return the log mel energies of a recording, where the array holds them."""
+        """Return the log mel energies of a recording, where the array holds them. Raises BadSampleError."""
+        check_decoded(path, stored.size * 4, f"{len(stored)} frames")
         return finite(torch.from_numpy(np.array(stored, dtype=np.float32)), path)
 
 

@@ -93,7 +93,7 @@ def _part(opened: SoundFile, path: str, start: int, wanted: int) -> Float[Tensor
 def _blocks(opened: SoundFile) -> Iterator[Float[Tensor, "S"]]:
     """Decode an open file from its start, block by block."""
     opened.seek(0)
-    while len(sound := opened.read(BLOCK, dtype="float32", always_2d=True)):
+    while len(sound := opened.read(max(BLOCK // opened.channels, 1), dtype="float32", always_2d=True)):
         yield torch.from_numpy(sound).mean(dim=1)
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from maskkit.data.arrays import Array, ArraySource, load_arrays
+from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
@@ -33,7 +34,8 @@ class StoredPicture:
     std: tuple[float, ...] | None = None
 
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
-        """Return an image, normalised and transformed. Raises BadSampleError if it is not finite."""
+        """Return an image, normalised and transformed. Raises BadSampleError if it is not finite, or too large."""
+        check_decoded(path, stored.size * (1 if self.is_uint8 else 4), " x ".join(map(str, stored.shape)))
         return self.transform(self._normalised(stored, path), rng)
 
     def _normalised(self, stored: Array, path: str) -> Shaped[Tensor, "C H W"]:

@@ -21,6 +21,7 @@ from maskkit.data.arrays import Array, ArraySource, load_arrays
 from maskkit.data.find import find_files
 from maskkit.data.hdf5 import is_hdf5
 from maskkit.data.joined import Arrays, find_data, open_arrays
+from maskkit.data.limits import check_decoded
 from maskkit.data.mixture import open_mixture
 from maskkit.data.paths import Files, FileSource, Paths
 from maskkit.data.samples import EvaluationSamples
@@ -195,6 +196,7 @@ class StoredCloud:
 
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Float[Tensor, "P C"]:
         """Return a cloud, transformed. Raises BadSampleError."""
+        check_decoded(path, stored.size * 8, " x ".join(map(str, stored.shape)))
         with one_bad_sample(path):
             cloud = finite_points(cloud_of_columns(np.asarray(stored)), path, self.features)
             return self.transform(sample_cloud(cloud, self.features, rng, 0), rng)

@@ -1,9 +1,11 @@
 """One point-cloud or mesh file as a ``Cloud``. The suffix says the format; nothing in a file is ever executed."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from maskkit.data.limits import check_decoded
 from maskkit.data.source import BadSampleError, one_bad_sample
 from maskkit.files import check_readable
 from maskkit.modalities.points.cloud import Cloud, Feature, keep_finite
@@ -38,6 +40,7 @@ def read_cloud(path: str, backend: Backend = "auto", features: Sequence[Feature]
     """
     suffix = Path(path).suffix.lower()
     check_readable(path, "point cloud")
+    check_decoded(path, os.path.getsize(path))  # files are read whole
     if suffix not in READERS:
         raise BadSampleError(path, f"suffix {suffix or '(none)'} is none of {', '.join(SUFFIXES)}")
     with one_bad_sample(path):

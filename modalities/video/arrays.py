@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from maskkit.data.arrays import Array, ArraySource
+from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError
 from maskkit.modalities.video.decoders import FRAME_RATE
 from maskkit.modalities.video.sampling import Sampling
@@ -33,9 +34,11 @@ class StoredClip:
     std: tuple[float, ...] | None = None
 
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Shaped[Tensor, "C T h w"]:
-        """Return a clip. Raises BadSampleError if it is not finite."""
-        stored = stored[self.sampling(np.arange(len(stored)) / FRAME_RATE, rng if self.random else None)]
+        """Return a clip. Raises BadSampleError if it is not finite, or too large."""
         is_uint8 = stored.dtype == np.uint8
+        count = self.sampling.frames
+        check_decoded(path, count * stored[0].size * (1 if is_uint8 else 4), f"{count} frames")
+        stored = stored[self.sampling(np.arange(len(stored)) / FRAME_RATE, rng if self.random else None)]
         clip = torch.from_numpy(np.array(stored, dtype=np.uint8 if is_uint8 else np.float32, order="C"))
         if not is_uint8:
             if not clip.isfinite().all():

@@ -1,6 +1,7 @@
 """Samples in .npy and .npz files, for every modality alike; what cannot be loaded is said in one line."""
 
 import multiprocessing
+import os
 import pickle
 import re
 import zipfile
@@ -12,7 +13,7 @@ import torch
 
 from maskkit.data.arrays import ArraySource, check_labels, label_text, load_arrays
 from maskkit.data.labelled import Labelled
-from maskkit.data.source import BadSampleError, Key, Source
+from maskkit.data.source import BadSampleError, Key, Source, epoch_order, read_sample
 from maskkit.evaluate.features import embed_all
 from maskkit.modalities import audio, image, points, video
 from maskkit.seeds import generator
@@ -208,3 +209,44 @@ class Doubled:
 
     def __call__(self, stored, path, rng):
         return self.factor * torch.from_numpy(stored) + torch.rand((), generator=rng)
+
+
+ROWS = {
+    "image": np.zeros((20, 8, 8, 1), dtype=np.uint8),
+    "video": np.zeros((20, 8, 16, 16), dtype=np.uint8),
+    "audio": np.random.default_rng(0).normal(size=(20, 16000)).astype(np.float32),
+    "points": np.random.default_rng(0).normal(size=(20, 256, 3)),
+}
+
+
+@pytest.mark.parametrize("modality", OPENED)
+def test_an_array_that_is_truncated_while_it_is_mapped_is_told_before_it_is_read(tmp_path, modality):
+    """To read beyond the end of the file would end the process by SIGBUS."""
+    path = tmp_path / "a.npy"
+    np.save(path, ROWS[modality])
+    source = OPENED[modality](path)
+    order = epoch_order(source, 0, 3)
+    assert sorted(order[:, 1]) == list(range(20)) and set(order[:, 0]) == {3}
+    read_sample(source, Key.of(19), generator(0))
+    os.truncate(path, 300)
+    with pytest.raises(BadSampleError, match=r"a\.npy\[19\]: truncated since it was opened: 300 of \d+ bytes"):
+        read_sample(source, Key.of(19), generator(0))
+    with pytest.raises(ValueError, match=r"a\.npy: truncated since it was opened: 300 of \d+ bytes; write it whole"):
+        epoch_order(source, 0, 1)
+
+
+def test_a_deleted_array_can_still_be_read(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS["image"])
+    source = OPENED["image"](tmp_path / "a.npy")
+    os.unlink(tmp_path / "a.npy")
+    assert read_sample(source, Key.of(19), generator(0)).shape == (1, 8, 8)
+
+
+def test_an_archive_whose_array_is_larger_than_what_is_stored_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), dtype=np.uint8))
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        content = archive.read("images.npy").replace(b"(3, 8, 8)", b"(9, 9, 9)")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", content)
+    with pytest.raises(ValueError, match=r"a\.npz: truncated: the array images of 729 bytes is stored in 320"):
+        OPENED["image"](tmp_path / "a.npz")

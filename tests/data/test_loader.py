@@ -1,5 +1,6 @@
 """The order of samples and their random choices depend on seeds alone; broken samples are named, counted, limited."""
 
+import gc
 import itertools
 
 import numpy as np
@@ -10,7 +11,9 @@ from maskkit.batches import Fields
 from maskkit.data.loader import Stream, load, read_all
 from maskkit.data.skips import Skips
 from maskkit.data.source import BadSampleError, epoch_order
+from maskkit.modalities.video.survey import survey
 from maskkit.seeds import generator
+from tests.fuzz.seeds import seeds
 
 
 class Numbers:
@@ -242,3 +245,21 @@ def test_samples_of_different_tensors_or_types_are_refused():
     source.read = lambda key, rng: torch.zeros(1, dtype=torch.uint8 if key.index % 2 else torch.float32)
     with pytest.raises(ValueError, match="different shapes or types: float32 .*, uint8"):
         read(source, 1)
+
+
+class Collecting(Numbers):
+    """Numbers, and a worker that frees what it inherited before it reads."""
+
+    def read(self, key, rng):
+        gc.collect()
+        return super().read(key, rng)
+
+
+def test_workers_do_not_wait_for_threads_of_videos_that_were_read_before(tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    monkeypatch.setenv("MASKKIT_SAMPLE_SECONDS", "2")
+    for name in ("h264.mp4", "vp9.webm", "mpeg4.avi"):
+        path = tmp_path / name
+        path.write_bytes(seeds("video")[name])
+        survey(path)
+    assert len(read(Collecting(), 3, workers=1)) == 3

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 
+from maskkit.data.limits import check_decoded
 from maskkit.modalities.points.cloud import Cloud, scale_integers
 from maskkit.modalities.points.formats.headers import check_room, read_head
 
@@ -18,7 +19,9 @@ def read(path: str) -> Cloud:
 
     if check_header(path) and not laspy.LazBackend.detect_available():
         raise ImportError(f"{path}: LAZ files are unpacked by lazrs; pip install 'laspy[lazrs]' or 'maskkit[points]'")
-    las = laspy.read(path)
+    # Not the parallel one: its threads are gone in loader processes, which are forked, and it would wait for them.
+    alone = [each for each in laspy.LazBackend.detect_available() if each != laspy.LazBackend.LazrsParallel]
+    las = laspy.read(path, laz_backend=alone)
     features = {"intensity": scale_integers(np.asarray(las.intensity)[:, None])}
     if {"red", "green", "blue"} <= set(las.point_format.dimension_names):
         features["colours"] = scale_integers(np.stack([las.red, las.green, las.blue], axis=1))
@@ -40,9 +43,30 @@ def check_header(path: str) -> bool:
             raise ValueError(f"truncated: {extras} extended records do not fit into it")
     if not 227 <= length <= offset <= size or 54 * records > offset:
         raise ValueError("its LAS header places the points outside the file")
-    packed = kind >= 128 or path.lower().endswith(".laz")
     if width < 20 or count > 200 * size:
         raise ValueError(f"truncated: {count} points of {width} bytes do not fit into it")
-    if not packed:
+    packed = kind >= 128 or path.lower().endswith(".laz")
+    if packed:
+        check_decoded(path, count * width, f"{count} points")
+        _check_chunks(path, offset, size)
+    else:
         check_room("points", count, width, size - offset)
     return packed
+
+
+def _check_chunks(path: str, offset: int, size: int) -> None:
+    """Check where a LAZ file has its table of chunks and how many it counts: lazrs ends the process over memory.
+
+    LASzip's specification, "Chunk Table".
+    """
+    with open(path, "rb") as file:
+        file.seek(offset)
+        table = int.from_bytes(file.read(8), "little", signed=True)
+        if table == -1:  # written to a stream: the place is at the end
+            file.seek(-8, os.SEEK_END)
+            table = int.from_bytes(file.read(8), "little", signed=True)
+        if not offset + 8 <= table <= size - 8:
+            raise ValueError("truncated: its table of chunks lies outside the file")
+        file.seek(table + 4)
+        chunks = int.from_bytes(file.read(4), "little")
+    check_room("chunks", chunks, 1, table - offset - 8)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from maskkit.data.arrays import choose_keys
+from maskkit.data.arrays import choose_keys, unpack
+from maskkit.data.limits import check_decoded
 from maskkit.modalities.points.cloud import Cloud
 from maskkit.modalities.points.formats.columns import cloud_of_columns
 
@@ -14,8 +15,9 @@ NORMALS = ("normals", "normal")
 
 def read(path: str) -> Cloud:
     """Read a table of points; ``cloud_of_columns`` says what the columns after x, y and z are. Pickles are refused."""
-    loaded = np.load(path, allow_pickle=False)
+    loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(loaded, np.ndarray):
         with loaded:
-            loaded = loaded[choose_keys(list(loaded), KEYS)[0]]
+            loaded = unpack(loaded, choose_keys(list(loaded), KEYS)[0], path)
+    check_decoded(path, loaded.size * 8, " x ".join(map(str, loaded.shape)))
     return cloud_of_columns(np.asarray(loaded))

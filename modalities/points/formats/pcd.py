@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from maskkit.data.limits import check_decoded
 from maskkit.modalities.points.cloud import Array, Cloud, scale_integers
 from maskkit.modalities.points.formats import lzf
 from maskkit.modalities.points.formats.ascii import parse_numbers
@@ -46,6 +47,7 @@ class Header:
 def read(path: str) -> Cloud:
     """Read a PCD file. Fields beside positions, normals, colours and intensity are left out."""
     header = read_header(path)
+    check_decoded(path, header.points * header.width * 2, f"{header.points} points")  # widened to float64
     with open(path, "rb") as file:
         file.seek(header.start)
         content = file.read()

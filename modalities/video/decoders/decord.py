@@ -16,6 +16,7 @@ from maskkit.modalities.video.decoders.video import (
     Pixels,
     Video,
     VideoFile,
+    check_clip,
     check_count,
     decoding_reason,
     scaled,
@@ -79,6 +80,7 @@ class DecordVideo(Video):
         for number in wanted:
             self._go_to(number)
             found[number] = _three_channels(self._decoded(lambda: self._reader.next().asnumpy()))
+            check_clip(found[number], numbers, self.name)
             self._position = number + 1
         return stacked(found, numbers, self.name)
 

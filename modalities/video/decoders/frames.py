@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from maskkit.data.paths import open_file
 from maskkit.data.pictures import decode
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import FRAME_RATE, Picture, Pixels, Video, shrunk, stacked
+from maskkit.modalities.video.decoders.video import FRAME_RATE, Picture, Pixels, Video, check_clip, shrunk, stacked
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
@@ -34,7 +34,10 @@ class FrameFolder(Video):
 
     def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """Read frames [k height width 3]."""
-        found = {int(n): self._picture(self._files[int(n)]) for n in dict.fromkeys(int(n) for n in numbers)}
+        found = {}
+        for number in dict.fromkeys(int(n) for n in numbers):
+            found[number] = self._picture(self._files[number])
+            check_clip(found[number], numbers, self.name)
         return stacked(found, numbers, self.name)
 
     def _picture(self, file: str) -> Picture:

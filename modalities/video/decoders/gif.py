@@ -8,9 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
+from maskkit.data.limits import check_decoded
 from maskkit.data.pictures import in_channels
 from maskkit.data.source import one_bad_sample
-from maskkit.modalities.video.decoders.video import Pixels, Video, VideoFile, decoding_reason, shrunk, stacked
+from maskkit.modalities.video.decoders.video import (
+    Pixels,
+    Video,
+    VideoFile,
+    check_clip,
+    decoding_reason,
+    shrunk,
+    stacked,
+)
 
 
 class AnimatedPicture(Video):
@@ -35,10 +44,12 @@ class AnimatedPicture(Video):
         for number, image in enumerate(self._frames()):
             if number in wanted:
                 found[number] = shrunk(np.asarray(in_channels(image, self.name, 3)), self._short_side)
+                check_clip(found[number], numbers, self.name)
             if len(found) == len(wanted):
                 break
         return stacked(found, numbers, self.name)
 
     def _frames(self) -> Iterator[Image.Image]:
         with one_bad_sample(self.name, decoding_reason), Image.open(io.BytesIO(self._content)) as image:
+            check_decoded(self.name, image.width * image.height * 4, f"{image.width} x {image.height} pixels")
             yield from ImageSequence.Iterator(image)

@@ -14,7 +14,16 @@ from maskkit.data.containers import open_container
 from maskkit.data.limits import check_decoded
 from maskkit.data.source import one_bad_sample
 from maskkit.files import BadSampleError
-from maskkit.modalities.video.decoders.video import Picture, Pixels, Video, VideoFile, decoding_reason, scaled, stacked
+from maskkit.modalities.video.decoders.video import (
+    Picture,
+    Pixels,
+    Video,
+    VideoFile,
+    check_clip,
+    decoding_reason,
+    scaled,
+    stacked,
+)
 
 if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
@@ -67,6 +76,7 @@ class PyavVideo(Video):
         with one_bad_sample(self.name, decoding_reason):
             for number in sorted({int(n) for n in numbers}):
                 found[number] = self._pixels(self._frame(number))
+                check_clip(found[number], numbers, self.name)
         return stacked(found, numbers, self.name)
 
     def oddities(self) -> set[Oddity]:

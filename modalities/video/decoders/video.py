@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError
 
 VideoFile = str | Path | BinaryIO
@@ -69,6 +70,11 @@ def check_count(name: str, count: int, times: NDArray[np.float64], decoder: str)
     if count != len(times):
         counts = f"counts {count} frames where {len(times)} are shown"
         raise BadSampleError(name, f"cannot be decoded by {decoder}, which {counts}; use --decoder pyav")
+
+
+def check_clip(pixels: Picture, numbers: Sequence[int] | NDArray[np.int64], name: str) -> None:
+    """Raise BadSampleError if as many frames [H W 3] as there are numbers [k] are more than a sample may take."""
+    check_decoded(name, pixels.nbytes * len(numbers), f"{len(numbers)} frames of {pixels.shape[1]} x {pixels.shape[0]}")
 
 
 def decoding_reason(error: Exception) -> str:

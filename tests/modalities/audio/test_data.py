@@ -59,10 +59,12 @@ FORMATS = [
     ("a.caf", {}),
     ("a.w64", {}),
     ("a.rf64", {"format": "RF64"}),
+    ("a.au", {"subtype": "G721_32"}),
 ]
+GSM = ("a.wav", {"subtype": "GSM610"})  # adds sound to silence
 
 
-@pytest.mark.parametrize(("name", "options"), FORMATS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "options"), [*FORMATS, GSM], ids=lambda value: str(value))
 def test_every_format_gives_the_same_sound(tmp_path, name, options):
     path = write(tmp_path / name, **options)
     wave = audio.read_recording(path)

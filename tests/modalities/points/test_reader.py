@@ -1,6 +1,8 @@
 """Real files of every format, and broken ones, which are named and never end the run."""
 
+import concurrent.futures
 import importlib.util
+import multiprocessing
 import subprocess
 import sys
 
@@ -36,6 +38,23 @@ def test_clouds_of_every_format(tmp_path, suffix, write_cloud):
     assert cloud.triangles is None
     if suffix in (".las", ".laz"):
         np.testing.assert_allclose(sample_cloud(cloud, ("intensity",), rng(), 0)[:, 3], 0.2, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", CLOUDS)
+def test_a_forked_loader_process_reads_what_its_parent_has_read(tmp_path, suffix, write_cloud):
+    """The threads of a library, such as lazrs, are not in the fork."""
+    if suffix == ".laz":
+        pytest.importorskip("lazrs")
+    path = write_cloud(tmp_path / f"a{suffix}")
+    read_cloud(path)
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        future = pool.submit(read_cloud, path)
+        try:
+            assert len(future.result(timeout=60).xyz) == len(XYZ)
+        finally:
+            for process in list((pool._processes or {}).values()):
+                process.kill()
 
 
 @pytest.mark.parametrize("suffix", MESHES)
