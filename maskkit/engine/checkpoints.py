@@ -133,7 +133,7 @@ class Checkpoints:
 
     def _damage(self, path: Path) -> str | None:
         """Return why a checkpoint is damaged. Each process verifies its share of the files."""
-        return find_damage(path, self.world.rank, self.world.size)
+        return find_damage(path, self.world.rank, self.world.size) or _unreadable(path)
 
     def _load(self, path: Path, state: TrainState) -> Progress:
         progress = read_progress(path)
@@ -194,15 +194,15 @@ class Checkpoints:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints, oldest first. Names of incomplete ones begin with a dot."""
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    """Return the checkpoints, oldest first. Names of incomplete ones begin with a dot; other folders are the user's."""
+    return sorted(path for path in folder.glob("step-*") if path.name[5:].isdecimal() and path.is_dir())
 
 
 def read_model(path: Path) -> dict[str, Tensor]:
     """Return the unsharded weights of a checkpoint. Raises ValueError for a damaged checkpoint."""
-    damage = find_damage(path)
+    damage = find_damage(path) or _unreadable(path)
     if damage is not None:
-        raise ValueError(f"{path} is damaged: {damage}")
+        raise ValueError(damage)
     reader = HuggingFaceStorageReader(str(path))
     found = {n: m for n, m in reader.read_metadata().state_dict_metadata.items() if n.startswith("model.")}
     tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in found.items()}  # type: ignore[union-attr]
@@ -221,10 +221,19 @@ def read_newest_model(folder: Path, say: Callable[[str], None]) -> dict[str, Ten
         tried.add(path := left[-1])
         try:
             return read_model(path)
-        except (ValueError, OSError, CheckpointException) as error:
+        except (ValueError, OSError, SafetensorError, CheckpointException) as error:
             if path.exists():
                 say(f"checkpoint {path.name} is damaged and not used: {_reason(error)}")
     raise ValueError(f"{folder}: no checkpoint is whole; restore one from a copy")
+
+
+def _unreadable(path: Path) -> str | None:
+    """Return why torch cannot read the files of a checkpoint whose checksums are right, or None."""
+    try:
+        HuggingFaceStorageReader(str(path)).read_metadata()
+    except Exception as error:  # whatever the parsers of headers raise for files that somebody else wrote
+        return f"its files are no checkpoint ({short_reason(error)})"
+    return None
 
 
 def _dcp(work: Callable[..., object], tensors: dict[str, Tensor], *, world: World | None, **storage: object) -> None:
