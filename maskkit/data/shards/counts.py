@@ -14,7 +14,7 @@ COUNTS = "counts.json"  # beside shards: {"shard-000000.tar": {".jpg": 812}}, sa
 
 _HEADER = 512  # bytes of a member at least
 
-_MOST = 10**7  # samples of a shard that is not at hand; their headers alone take 5 GB
+_MOST = 10**7  # samples of a shard, unless it is larger than their headers, which take 5 GB
 
 
 def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
@@ -37,8 +37,9 @@ def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
 
 
 def _room(name: str) -> int:
-    """Return the largest number of samples that a shard can hold."""
-    return _MOST if is_remote(name) or not os.path.isfile(name) else os.path.getsize(name) // _HEADER
+    """Return the largest number of samples that a shard may hold. One that was cut off held more than its size says."""
+    here = not is_remote(name) and os.path.isfile(name)
+    return max(_MOST, os.path.getsize(name) // _HEADER if here else 0)
 
 
 def _counts_of(where: str) -> _Counts:
