@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from torch.distributed.tensor import DTensor
@@ -34,6 +35,17 @@ from maskkit.engine.manifest import Progress, find_damage, read_progress, seal
 from maskkit.files import short_reason, sync
 from maskkit.model import MaskedModel
 from maskkit.optim import EMA
+
+
+class _Reader(HuggingFaceStorageReader):
+    """A reader that looks at the headers once. torch prints a traceback if they are gone when it looks for itself."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._headers = super().read_metadata()
+
+    def read_metadata(self, *args: object, **kwargs: object) -> Metadata:
+        return self._headers
 
 
 @dataclass
@@ -137,7 +149,7 @@ class Checkpoints:
 
     def _load(self, path: Path, state: TrainState) -> Progress:
         progress = read_progress(path)
-        reader = HuggingFaceStorageReader(str(path))
+        reader = _Reader(path)
         sizes = {name: found.size for name, found in reader.read_metadata().state_dict_metadata.items()}  # type: ignore[union-attr]  # only tensors are stored
         if state.average is not None and not any(name.startswith("average.") for name in sizes):
             raise ValueError(f"{path} holds no average of the weights; resume without ema")
@@ -199,14 +211,17 @@ def all_checkpoints(folder: Path) -> list[Path]:
 
 
 def read_model(path: Path) -> dict[str, Tensor]:
-    """Return the unsharded weights of a checkpoint. Raises ValueError for a damaged checkpoint."""
+    """Return the unsharded weights of a checkpoint. Raises ValueError for one that is damaged or being deleted."""
     damage = find_damage(path) or _unreadable(path)
     if damage is not None:
         raise ValueError(damage)
-    reader = HuggingFaceStorageReader(str(path))
-    found = {n: m for n, m in reader.read_metadata().state_dict_metadata.items() if n.startswith("model.")}
-    tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in found.items()}  # type: ignore[union-attr]
-    _dcp(dcp_load, tensors, storage_reader=reader, world=None)
+    try:
+        reader = _Reader(path)
+        found = {n: m for n, m in reader.read_metadata().state_dict_metadata.items() if n.startswith("model.")}
+        tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in found.items()}  # type: ignore[union-attr]
+        _dcp(dcp_load, tensors, storage_reader=reader, world=None)
+    except (Exception, CheckpointException) as error:  # all kinds, if a file is deleted while it is read
+        raise ValueError(_reason(error)) from error
     return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
 
 
@@ -221,7 +236,7 @@ def read_newest_model(folder: Path, say: Callable[[str], None]) -> dict[str, Ten
         tried.add(path := left[-1])
         try:
             return read_model(path)
-        except (ValueError, OSError, SafetensorError, CheckpointException) as error:
+        except ValueError as error:
             if path.exists():
                 say(f"checkpoint {path.name} is damaged and not used: {_reason(error)}")
     raise ValueError(f"{folder}: no checkpoint is whole; restore one from a copy")
@@ -230,7 +245,7 @@ def read_newest_model(folder: Path, say: Callable[[str], None]) -> dict[str, Ten
 def _unreadable(path: Path) -> str | None:
     """Return why torch cannot read the files of a checkpoint whose checksums are right, or None."""
     try:
-        HuggingFaceStorageReader(str(path)).read_metadata()
+        _Reader(path)
     except Exception as error:  # whatever the parsers of headers raise for files that somebody else wrote
         return f"its files are no checkpoint ({short_reason(error)})"
     return None

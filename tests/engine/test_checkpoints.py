@@ -276,3 +276,19 @@ def test_a_model_with_strange_metadata_is_one_line(tmp_path, header):
     with pytest.raises(ValueError, match="model.safetensors: its metadata describe no model: ") as caught:
         weights.open_model(tmp_path / "model.safetensors")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_evaluation_beside_a_run_that_drops_checkpoints(settings, caplog):
+    """A real run that saves every step and keeps one checkpoint, which is often deleted while it is read."""
+    process = start(run_one, replace(settings, steps=100_000, save_every=1, keep=1))
+    folder, said = settings.out / "checkpoints", []
+    try:
+        deadline = time.monotonic() + 60
+        while not all_checkpoints(folder):
+            assert time.monotonic() < deadline and process.exitcode is None
+        for _ in range(30):
+            assert all(tensor.isfinite().all() for tensor in read_newest_model(folder, said.append).values())
+    finally:
+        process.kill()
+        process.join()
+    assert not said and not [record for record in caplog.records if record.name == "root"]  # torch's tracebacks
