@@ -1,14 +1,16 @@
-"""Helpers for files: atomic writes, checks before opening, and short reasons of errors."""
+"""Helpers for files: atomic writes, JSON, checks before opening, and short reasons of errors."""
 
+import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _LONGEST_MESSAGE = 200  # characters of an error's message; some libraries put a traceback into it
 _LONGEST_REASON = 250
+_DEEPEST_JSON = 100  # levels; a model has about ten, and much deeper values end in Python's limit of recursion
 
 
 class BadSampleError(ValueError):
@@ -101,6 +103,58 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read_json(path: Path, *, unique_keys: bool = False) -> object:
+    """Return the contents of a JSON file, as ``parse_json`` does. Raises OSError for a file that cannot be read."""
+    return parse_json(path.read_bytes(), unique_keys=unique_keys)
+
+
+def read_json_lines(path: Path) -> list[dict[str, object]]:
+    """Return the objects of a file of JSON lines. Lines that hold none, such as one that was cut off, are left out."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            found.append(parse_json(line))
+        except ValueError:
+            continue
+    return [each for each in found if isinstance(each, dict)]
+
+
+def parse_json(text: str | bytes, *, unique_keys: bool = False) -> object:
+    """Return the value of a JSON text. Raises ValueError, with a short reason that names no file, for any other text.
+
+    JSON deeper than 100 levels is refused, and with ``unique_keys`` an object that has a key twice.
+
+    >>> parse_json('{"a": [1, 2]}')
+    {'a': [1, 2]}
+    """
+    try:
+        found: object = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {_DEEPEST_JSON} levels") from None
+    level = [found]
+    for _ in range(_DEEPEST_JSON):
+        level = [inner for each in level if isinstance(each, dict | list) for inner in _items(each)]
+        if not level:
+            return found
+    raise ValueError(f"it is nested deeper than {_DEEPEST_JSON} levels")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in an object")
+    return found
+
+
+def _items(value: dict[str, object] | list[object]) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def short_reason(error: BaseException) -> str:

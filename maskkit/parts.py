@@ -10,9 +10,13 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TypeVar, cast
+
+from maskkit.files import short_reason
+from maskkit.hints import HintError, check_value
 
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
@@ -113,29 +117,62 @@ def describe(value: object) -> Plain:
     raise TypeError(f"{type(value).__name__} cannot be written into a configuration; mark its class with @part")
 
 
-def build(description: object) -> object:
-    """Build a part from its description. Raises ValueError for a part that is unknown or does not fit."""
+def build(description: object, key: str = "") -> object:
+    """Build a part from its description.
+
+    ``key`` is the place of the description in its file, such as "model_parts", for messages. Raises ValueError for a
+    part that is unknown or does not fit, with the key of what is wrong.
+    """
     if isinstance(description, Mapping):
-        items = {RENAMED_ARGUMENTS.get(str(key), str(key)): build(item) for key, item in description.items()}
+        inner = {str(name): build(item, f"{key}.{name}" if key else str(name)) for name, item in description.items()}
+        items = {RENAMED_ARGUMENTS.get(name, name): item for name, item in inner.items()}
         if "part" not in items:
             return items
-        name = str(items.pop("part"))
-        try:
-            return find(RENAMED_PARTS.get(name, name))(**items)
-        except TypeError as error:
-            raise ValueError(
-                f"the configuration of part {name} does not fit this version of maskkit: {error}"
-            ) from error
+        check_value(name := items.pop("part"), str, f"{key}.part" if key else "part")
+        return _build_part(str(name), items, key)
     if isinstance(description, list | tuple):
-        return tuple(build(item) for item in description)
+        return tuple(build(item, f"{key}[{number}]") for number, item in enumerate(description))
     return description
 
 
-def build_as(kind: type[T], description: object) -> T:
+def _build_part(name: str, arguments: dict[str, object], key: str) -> object:
+    """Build a part from its name and its arguments, whose types are checked first."""
+    where = f"{key}: " if key else ""
+    try:
+        kind = find(RENAMED_PARTS.get(name, name))
+        _check_arguments(kind, arguments, key)
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"{where}the configuration of part {name} does not fit this version of maskkit: {error}"
+        ) from error
+    except HintError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
+    except Exception as error:  # what a class raises for numbers that fit no model, such as a negative size
+        raise ValueError(f"{where}part {name} cannot be built: {short_reason(error)}") from error
+
+
+def _check_arguments(kind: type, arguments: Mapping[str, object], key: str) -> None:
+    """Raise HintError for an argument whose value does not fit its type hint, unless it is the default."""
+    signature = inspect.signature(kind)
+    try:
+        hints = typing.get_type_hints(kind if dataclasses.is_dataclass(kind) else getattr(kind, "__init__"))  # noqa: B009
+    except NameError:  # names that exist for type checkers only
+        return
+    for name, value in arguments.items():
+        parameter = signature.parameters.get(name)
+        if parameter is not None and name in hints and value != parameter.default:
+            check_value(value, hints[name], f"{key}.{name}" if key else name)
+
+
+def build_as(kind: type[T], description: object, key: str = "") -> T:
     """Build a part of the class ``kind``. Raises ValueError if the description is that of another class."""
-    built = build(description)
+    built = build(description, key)
     if not isinstance(built, kind):
-        raise ValueError(f"the configuration describes a {type(built).__name__}, not a {kind.__name__}")
+        where = f"{key}: " if key else ""
+        raise ValueError(f"{where}the configuration describes a {type(built).__name__}, not a {kind.__name__}")
     return built
 
 

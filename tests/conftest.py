@@ -3,10 +3,8 @@ import threading
 
 import numpy as np
 import pytest
-from small import Small
+from small import run_settings
 
-from maskkit.engine.optim import AdamW
-from maskkit.engine.run import Pretrain
 from maskkit.modalities import image
 
 
@@ -38,17 +36,4 @@ def other_file(tmp_path):
 
 @pytest.fixture
 def settings(digits, tmp_path):
-    return Pretrain(
-        model=Small(),
-        data=image.Data(root=str(digits), min_scale=1, flip=False),
-        out=tmp_path / "run",
-        batch=32,
-        steps=6,
-        warmup_epochs=50,
-        optim=AdamW(lr=1e-3),
-        precision="fp32",
-        workers=0,
-        log_every=1,
-        save_every=3,
-        picture_every=100,
-    )
+    return run_settings(digits, tmp_path / "run")

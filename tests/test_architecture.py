@@ -16,7 +16,7 @@ HEAVY = ["av", "decord", "torchcodec", "open3d", "torchaudio", "soundfile", "tra
 # The rooms of the core from the bottom up: a module imports from its own layer and from those above it in this list.
 LAYERS = (
     (
-        *("maskkit.seeds", "maskkit.progress", "maskkit.files", "maskkit.parts", "maskkit.cached"),
+        *("maskkit.seeds", "maskkit.progress", "maskkit.files", "maskkit.hints", "maskkit.parts", "maskkit.cached"),
         *("maskkit.ranges", "maskkit.batches", "maskkit.types", "maskkit.printing"),
     ),
     ("maskkit.kernels",),

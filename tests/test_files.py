@@ -2,12 +2,14 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from maskkit.files import BadSampleError, check_readable, short_reason, whole_file
+from maskkit.files import BadSampleError, check_readable, parse_json, read_json, short_reason, whole_file
 
 
 def test_a_reader_sees_the_old_contents_until_the_new_ones_are_whole(tmp_path):
@@ -119,3 +121,36 @@ def test_what_cannot_be_read_is_told_before_it_is_opened(tmp_path):
 def test_a_bad_sample_crosses_processes():
     copy = pickle.loads(pickle.dumps(BadSampleError("a.jpg", "empty file")))
     assert (copy.path, copy.reason, str(copy)) == ("a.jpg", "empty file", "a.jpg: empty file")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "line 1: Expecting property name"),
+        ("", "line 1: Expecting value"),
+        ("[" * 100_000, "nested deeper than 100 levels"),
+        ("[" * 200 + "]" * 200, "nested deeper than 100 levels"),
+        ('{"a":' * 50_000, "nested deeper than 100 levels"),
+        ("9" * 10_000, "Exceeds the limit"),
+        (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' stands twice"),
+    ],
+)
+def test_whatever_is_no_json_has_one_short_reason(tmp_path, text, reason):
+    (tmp_path / "a.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=reason) as caught:
+        read_json(tmp_path / "a.json", unique_keys=True)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_json_of_a_sensible_depth_is_read():
+    assert parse_json("[" * 100 + "]" * 100) and parse_json(b'\xef\xbb\xbf{"a": 1, "a": 2}') == {"a": 2}
+
+
+def test_no_other_function_reads_json():
+    """Python's own raises RecursionError and others for texts that are nested too deep or no text at all."""
+    root = Path(__file__).parents[1]
+    files = [file for folder in ("maskkit", "modalities") for file in (root / folder).rglob("*.py")]
+    reading = {file.relative_to(root).as_posix() for file in files if re.search(r"json\.loads?\(", file.read_text())}
+    written_here = {"maskkit/engine/run.py"} | {f"maskkit/bench/{name}.py" for name in ("worker", "revisions", "loop")}
+    assert reading == {"maskkit/files.py"} | written_here

@@ -27,32 +27,30 @@ def open_run(path: Path) -> OpenRun:
 
     Raises ValueError if the folder holds no run, or a run that this version cannot open.
     """
-    from maskkit.engine.run import RunFolder, from_plain
+    from maskkit.engine.config import MEND_CONFIG, from_plain
+    from maskkit.engine.run import RunFolder
 
     folder = RunFolder(path)
     record = folder.record()
     modality = find_modality(str(record["modality"]))
     stored = cast(Mapping[str, Mapping[str, object]], record["settings"])["data"]
     try:
-        data = from_plain(modality.data, stored)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: its data settings do not fit this version of maskkit: {error}") from error
+        data = from_plain(modality.data, stored, "settings.data")
+    except ValueError as error:
+        raise ValueError(
+            f"{folder.config}: its data settings do not fit this version of maskkit: {error}; {MEND_CONFIG}"
+        ) from error
     return OpenRun(_open_model(folder, record), modality, data)
 
 
 def _open_model(folder: "RunFolder", record: Mapping[str, object]) -> "MaskedModel":
     from maskkit import weights
     from maskkit.engine.checkpoints import all_checkpoints, read_newest_model
-    from maskkit.model import MaskedModel
-    from maskkit.parts import build_as
 
     if folder.model.exists():
         return weights.open_model(folder.model)
     if not all_checkpoints(folder.checkpoints):
         raise ValueError(f"{folder.path} holds no model yet: no checkpoint was written")
-    try:
-        model = build_as(MaskedModel, record["model_parts"])
-    except ValueError as error:
-        raise ValueError(f"{folder.path}: the model of its config.json cannot be built: {error}") from error
+    model = folder.build(record)
     weights.load(model, read_newest_model(folder.checkpoints, say), layout="maskkit")
     return model

@@ -9,10 +9,12 @@ from typing import cast
 import tyro
 
 from maskkit.commands.flags import parse_flags, take_flags
+from maskkit.engine.config import MEND_CONFIG, plain, read_config
 from maskkit.engine.restore import restore_settings, settings_from
-from maskkit.engine.run import RunFolder, plain
+from maskkit.engine.run import RunFolder
 from maskkit.engine.settings import DataSettings, ModelSettings, Pretrain, fitted, resumed
 from maskkit.files import whole_file
+from maskkit.hints import HintError
 from maskkit.methods import find_method, methods_of
 from maskkit.modality import Modality
 from maskkit.printing import say
@@ -46,7 +48,7 @@ def _default(modality: Modality, taken: dict[str, str | None]) -> Settings:
     if taken["--preset"] is not None:
         method, size = _preset(modality, taken["--preset"])
     if taken["--config"] is not None:
-        settings = _configured(modality, Path(taken["--config"]))
+        settings = configured(modality, Path(taken["--config"]))
         if method is None or find_method(modality, method) is type(settings.model):
             return settings
         return replace(settings, model=find_method(modality, method)())
@@ -85,16 +87,14 @@ def _preset(modality: Modality, preset: str) -> tuple[str | None, str | None]:
     raise ValueError(f"{modality.name} has no preset {preset!r}; choose --method from {', '.join(known)}, and --size")
 
 
-def _configured(modality: Modality, file: Path) -> Settings:
-    """Read settings from a run's config.json or a file that --save-config wrote."""
+def configured(modality: Modality, file: Path) -> Settings:
+    """Read settings from a run's config.json or a file that --save-config wrote. Raises ValueError."""
     try:
-        record = json.loads(file.read_text())
-    except OSError as error:
-        raise ValueError(f"{file}: {(error.strerror or str(error)).lower()}; name a config.json") from None
+        record = read_config(file, ("settings",))
+    except HintError as error:
+        raise ValueError(f"{file}: {error}; {MEND_CONFIG}") from None
     except ValueError as error:
-        raise ValueError(f"{file} is not valid JSON ({error}); name a config.json") from None
-    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-        raise ValueError(f"{file} holds no settings; name the config.json of a run")
+        raise ValueError(f"{file} {error}; name the config.json of a run") from None
     if record.get("modality", modality.name) != modality.name:
         raise ValueError(f"{file} holds a run on {record['modality']}, not on {modality.name}; name another")
     settings = settings_from(record, modality, str(file))

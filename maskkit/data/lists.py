@@ -2,7 +2,6 @@
 
 import codecs
 import csv
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskkit.data.paths import Entry, Paths, paths_of
-from maskkit.files import short_reason
+from maskkit.files import parse_json, short_reason
 
 LISTS = (".txt", ".csv", ".tsv", ".lst", ".list", ".json")
 
@@ -138,10 +137,11 @@ def _locate(name: str, folder: str) -> tuple[str, bool]:
 
 
 def _json_entries(where: str, endings: tuple[str, ...]) -> Iterator[Entry]:
+    text = _text(where)
     try:
-        found = json.loads(_text(where))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not valid JSON (line {error.lineno}: {error.msg}); fix or rewrite it") from None
+        found = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: not valid JSON ({error}); fix or rewrite it") from None
     if isinstance(found, dict):
         found = found.get("data")
     if not isinstance(found, list):

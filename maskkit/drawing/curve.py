@@ -1,7 +1,9 @@
 """A figure of the loss of a run over its steps."""
 
-import json
 from pathlib import Path
+
+from maskkit.files import read_json_lines
+from maskkit.hints import fits
 
 
 def draw_loss(metrics: Path, path: Path) -> Path:
@@ -11,8 +13,8 @@ def draw_loss(metrics: Path, path: Path) -> Path:
     """
     from matplotlib.figure import Figure  # slow to import, and other commands do not need it
 
-    lines = [json.loads(line) for line in metrics.read_text().splitlines() if line.strip()]
-    points = [(line["step"], line["loss"]) for line in lines if line.get("loss") is not None]
+    pairs = [(line.get("step"), line.get("loss")) for line in read_json_lines(metrics)]
+    points = [(step, loss) for step, loss in pairs if fits(step, int) and fits(loss, float)]
     if not points:
         raise ValueError(f"{metrics} has no step with a loss; draw the curve after the first logged step")
     figure = Figure(figsize=(6, 3.5), layout="constrained", dpi=120)

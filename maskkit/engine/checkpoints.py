@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from torch.distributed.tensor import DTensor
@@ -35,6 +36,17 @@ from maskkit.files import short_reason, sync
 from maskkit.model import MaskedModel
 from maskkit.optim import EMA
 from maskkit.weights.files import sort_metadata
+
+
+class _Reader(HuggingFaceStorageReader):
+    """A reader that looks at the headers once. torch prints a traceback if they are gone when it looks for itself."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._headers = super().read_metadata()
+
+    def read_metadata(self, *args: object, **kwargs: object) -> Metadata:
+        return self._headers
 
 
 @dataclass
@@ -134,11 +146,11 @@ class Checkpoints:
 
     def _damage(self, path: Path) -> str | None:
         """Return why a checkpoint is damaged. Each process verifies its share of the files."""
-        return find_damage(path, self.world.rank, self.world.size)
+        return find_damage(path, self.world.rank, self.world.size) or _unreadable(path)
 
     def _load(self, path: Path, state: TrainState) -> Progress:
         progress = read_progress(path)
-        reader = HuggingFaceStorageReader(str(path))
+        reader = _Reader(path)
         sizes = {name: found.size for name, found in reader.read_metadata().state_dict_metadata.items()}  # type: ignore[union-attr]  # only tensors are stored
         if state.average is not None and not any(name.startswith("average.") for name in sizes):
             raise ValueError(f"{path} holds no average of the weights; resume without ema")
@@ -197,19 +209,22 @@ class Checkpoints:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints, oldest first. Names of incomplete ones begin with a dot."""
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    """Return the checkpoints, oldest first. Names of incomplete ones begin with a dot; other folders are the user's."""
+    return sorted(path for path in folder.glob("step-*") if path.name[5:].isdecimal() and path.is_dir())
 
 
 def read_model(path: Path) -> dict[str, Tensor]:
-    """Return the unsharded weights of a checkpoint. Raises ValueError for a damaged checkpoint."""
-    damage = find_damage(path)
+    """Return the unsharded weights of a checkpoint. Raises ValueError for one that is damaged or being deleted."""
+    damage = find_damage(path) or _unreadable(path)
     if damage is not None:
-        raise ValueError(f"{path} is damaged: {damage}")
-    reader = HuggingFaceStorageReader(str(path))
-    found = {n: m for n, m in reader.read_metadata().state_dict_metadata.items() if n.startswith("model.")}
-    tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in found.items()}  # type: ignore[union-attr]
-    _dcp(dcp_load, tensors, storage_reader=reader, world=None)
+        raise ValueError(damage)
+    try:
+        reader = _Reader(path)
+        found = {n: m for n, m in reader.read_metadata().state_dict_metadata.items() if n.startswith("model.")}
+        tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in found.items()}  # type: ignore[union-attr]
+        _dcp(dcp_load, tensors, storage_reader=reader, world=None)
+    except (Exception, CheckpointException) as error:  # all kinds, if a file is deleted while it is read
+        raise ValueError(_reason(error)) from error
     return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
 
 
@@ -224,10 +239,19 @@ def read_newest_model(folder: Path, say: Callable[[str], None]) -> dict[str, Ten
         tried.add(path := left[-1])
         try:
             return read_model(path)
-        except (ValueError, OSError, CheckpointException) as error:
+        except ValueError as error:
             if path.exists():
                 say(f"checkpoint {path.name} is damaged and not used: {_reason(error)}")
     raise ValueError(f"{folder}: no checkpoint is whole; restore one from a copy")
+
+
+def _unreadable(path: Path) -> str | None:
+    """Return why torch cannot read the files of a checkpoint whose checksums are right, or None."""
+    try:
+        _Reader(path)
+    except Exception as error:  # whatever the parsers of headers raise for files that somebody else wrote
+        return f"its files are no checkpoint ({short_reason(error)})"
+    return None
 
 
 def _dcp(work: Callable[..., object], tensors: dict[str, Tensor], *, world: World | None, **storage: object) -> None:

@@ -111,6 +111,16 @@ def init_distributed(device: str, sharding: Sharding = "full") -> Iterator[World
             dist.destroy_process_group()
 
 
+def has_lost_process(error: BaseException) -> bool:
+    """Return whether an error is that of a collective whose other process is gone, or has not answered in time.
+
+    gloo raises plain RuntimeErrors, which only their text tells apart from others.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    gloo = type(error) is RuntimeError and ("gloo" in str(error) or "Connection closed by peer" in str(error))
+    return several and (gloo or isinstance(error, dist.DistError))
+
+
 def distribute(model: nn.Module, world: World, *, recompute: bool = False, compiled: bool = False) -> None:
     """Prepare a model for training, in place. The comments give the reasons for the order of the steps."""
     stacks = [module for module in model.modules() if isinstance(module, BlockStack)]

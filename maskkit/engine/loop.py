@@ -19,6 +19,7 @@ from maskkit.engine.distributed import World, distribute, full_tensor, init_dist
 from maskkit.engine.figures import Draw, draw_some
 from maskkit.engine.forecast import forecast, plan
 from maskkit.engine.log import Log, NullLog, report, report_nothing
+from maskkit.engine.lost import stop_if_lost
 from maskkit.engine.manifest import Progress
 from maskkit.engine.meters import Meters
 from maskkit.engine.nonfinite import NonFinite, copy_buffers, restore_buffers
@@ -65,12 +66,13 @@ def train(
         raise ValueError("the data set is empty; give a path with at least one sample")
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:  # torchrun has restarted the run
         settings = replace(settings, resume=True)
-    with init_distributed(settings.device, settings.sharding) as world, RunFolder(settings.out).locked(world):
-        run = Run.begin(model, source, settings.completed(len(source)), world, modality)
-        figures = Figures(draw, pictures_from)
-        with run.log, run.checkpoints, interruptible() as interrupted:
-            loop(run, figures, interrupted)
-        run.save_models()
+    with stop_if_lost(settings.out), init_distributed(settings.device, settings.sharding) as world:
+        with RunFolder(settings.out).locked(world):
+            run = Run.begin(model, source, settings.completed(len(source)), world, modality)
+            figures = Figures(draw, pictures_from)
+            with run.log, run.checkpoints, interruptible() as interrupted:
+                loop(run, figures, interrupted)
+            run.save_models()
 
 
 @dataclass

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from maskkit.files import sync, whole_file
+from maskkit.engine.config import from_plain
+from maskkit.files import parse_json, short_reason, sync, whole_file
 
 MANIFEST = "manifest.json"
 
@@ -27,31 +28,68 @@ class Progress:
     skipped_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class _Facts:
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """The contents of the file. "place" is the name of the progress since the first version."""
+
+    sha256: str
+    place: Progress
+    files: Mapping[str, Mapping[str, object]]
+
+
 def read_progress(path: Path) -> Progress:
-    """Return the progress of a checkpoint. Manifests store it under the key "place", the name in the first version."""
-    return Progress(**json.loads((path / MANIFEST).read_text())["place"])
+    """Return the progress of a checkpoint. Raises ValueError if its manifest is not one."""
+    return _read(path)[0]
 
 
 def find_damage(path: Path, rank: int = 0, size: int = 1) -> str | None:
     """Return what is wrong with a checkpoint and in which file, or None. Every ``size``-th file is read."""
     try:
-        text = (path / MANIFEST).read_text()
-        record = json.loads(text)
-        if text != _manifest(record["place"], record["files"]):
-            return f"{MANIFEST} does not match its own checksum"
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} is not readable"
-    for name, facts in sorted(record["files"].items())[rank::size]:
-        file = path / name
-        if not file.exists():
-            return f"{name} is missing"
-        if file.stat().st_size != facts["bytes"]:
-            return f"{name} has {file.stat().st_size} bytes instead of {facts['bytes']}"
-        if _checksum(file) != facts["sha256"]:
-            return f"{name} does not match its checksum"
+        _, files = _read(path)
+        strays = sorted(
+            file.name for file in path.iterdir() if file.suffix == ".safetensors" and file.name not in files
+        )
+        if strays:  # torch would read it as a part of the checkpoint
+            return f"{strays[0]} does not belong to it; delete that file"
+        for name, facts in sorted(files.items())[rank::size]:
+            length = (path / name).stat().st_size
+            if length != facts.bytes:
+                return f"{name} has {length} bytes instead of {facts.bytes}"
+            if _checksum(path / name) != facts.sha256:
+                return f"{name} does not match its checksum"
+    except OSError as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({short_reason(error)})"
+        return f"{Path(error.filename or path).name} {reason}"
+    except ValueError as error:
+        return f"{MANIFEST} {error}"
     return None
+
+
+def _read(path: Path) -> tuple[Progress, dict[str, _Facts]]:
+    """Return the contents of a manifest: the progress, and the facts of every file by its name.
+
+    Raises ValueError, whose message continues the name of the manifest, if it is damaged or was edited.
+    """
+    raw = (path / MANIFEST).read_bytes()
+    try:
+        record = parse_json(raw)
+        if not isinstance(record, dict):
+            raise ValueError("it holds no object")
+        found = from_plain(_Manifest, record)
+        files = {name: from_plain(_Facts, facts, name) for name, facts in found.files.items()}
+        if min(asdict(found.place).values()) < 0 or not all(Path(name).name == name for name in files):
+            raise ValueError("it holds a negative number or a path")
+    except ValueError as error:
+        raise ValueError(f"is not readable ({short_reason(error)})") from None
+    if raw != _manifest(record["place"], record["files"]).encode():
+        raise ValueError("does not match its own checksum")
+    return found.place, files
 
 
 def seal(aside: Path, progress: Progress) -> None:

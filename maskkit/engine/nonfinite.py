@@ -6,6 +6,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from maskkit.files import read_json_lines
+
 
 @dataclass
 class NonFinite:
@@ -23,8 +25,8 @@ class NonFinite:
     def take_up(self, step: int) -> None:
         """Count the records before ``step`` of an earlier part of the run, and drop the later ones."""
         if self.file.exists():
-            lines = [json.loads(line) for line in self.file.read_text().splitlines()]
-            self.count = sum(line["step"] < step for line in lines)
+            steps = [line.get("step") for line in read_json_lines(self.file)]
+            self.count = sum(each < step for each in steps if isinstance(each, int))
 
     def good(self) -> None:
         """Record a good step."""

@@ -1,30 +1,28 @@
-"""The folder of a run, and conversion of settings to plain JSON and back."""
+"""The folder of a run."""
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import json
 import shutil
 import subprocess
 import sys
-import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 from filelock import FileLock, Timeout
 
+from maskkit.engine.config import MEND_CONFIG, from_plain, plain, read_config
 from maskkit.engine.distributed import World
 from maskkit.engine.settings import DataSettings, ModelSettings, Pretrain
-from maskkit.files import whole_file
+from maskkit.files import delete_path, whole_file
+from maskkit.hints import HintError
 from maskkit.model import MaskedModel
 from maskkit.parts import build_as, describe
 
 __all__ = ["Pretrain", "RunFolder", "from_plain", "git_revision", "plain"]
-
-S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,9 @@ class RunFolder:
         for text in world.gather(problem):
             if text:
                 raise ValueError(text)
+        if world.is_main:
+            for left in self.path.glob(".*.part"):  # by a process that was killed while it wrote a file
+                delete_path(left)
         try:
             yield
         finally:
@@ -100,7 +101,7 @@ class RunFolder:
             "settings": plain(settings),
             "model_parts": description,
         }
-        with whole_file(self.path / "config.json") as aside:
+        with whole_file(self.config) as aside:
             aside.write_text(json.dumps(record, indent=2) + "\n")
 
     def _check_same(self, settings: Pretrain[ModelSettings, DataSettings], description: object) -> None:
@@ -108,7 +109,7 @@ class RunFolder:
         if not settings.resume:
             raise ValueError(f"{self.path} already holds a run; choose another --out, or continue it with --resume")
         before = self.record()
-        if describe(build_as(MaskedModel, before["model_parts"])) != json.loads(json.dumps(description)):
+        if describe(self.build(before)) != json.loads(json.dumps(description)):
             raise ValueError(
                 f"{self.path} holds a run of another model; resume it with the settings in its config.json"
             )
@@ -120,36 +121,40 @@ class RunFolder:
 
     def record(self) -> dict[str, object]:
         """Return the contents of ``config.json``. Raises ValueError if it is missing or not that of a run."""
-        config = self.path / "config.json"
-        if not config.is_file():
+        if not self.config.is_file():
             raise ValueError(self._no_run("it has no config.json" if self.path.exists() else "there is no such folder"))
         try:
-            record = json.loads(config.read_text())
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError(self._no_run(f"its config.json is not JSON ({error})")) from error
-        wanted = ("modality", "settings", "model_parts")
-        missing = [name for name in wanted if name not in record] if isinstance(record, dict) else list(wanted)
-        if missing:
-            known = " of a Hugging Face model" if isinstance(record, dict) and "model_type" in record else ""
-            raise ValueError(self._no_run(f"its config.json{known} lacks {', '.join(missing)}"))
-        if not isinstance(record["settings"], dict) or not isinstance(record["settings"].get("data"), dict):
-            raise ValueError(self._no_run("its config.json has no data settings"))
-        found: dict[str, object] = record
-        return found
+            return read_config(self.config, ("modality", "settings", "model_parts"))
+        except HintError as error:
+            raise ValueError(f"{self.config}: {error}; {MEND_CONFIG}") from None
+        except ValueError as error:
+            raise ValueError(self._no_run(f"its config.json {error}")) from None
+
+    def build(self, record: Mapping[str, object]) -> MaskedModel:
+        """Build the model that ``config.json`` describes. Raises ValueError if it describes none."""
+        try:
+            return build_as(MaskedModel, record["model_parts"], "model_parts")
+        except ValueError as error:
+            raise ValueError(f"{self.config}: the model cannot be built: {error}; {MEND_CONFIG}") from error
 
     def _no_run(self, reason: str) -> str:
         return f"{self.path} holds no run: {reason}; give the --out folder of maskkit pretrain"
 
     @property
+    def config(self) -> Path:
+        """The settings of the run and the description of its model."""
+        return self.path / "config.json"
+
+    @property
     def started(self) -> bool:
         """True if the folder holds a run that has begun to train. A run that failed at its start may start again."""
         trained = any(self.checkpoints.glob("step-*")) or (self.metrics.exists() and self.metrics.stat().st_size > 0)
-        return (self.path / "config.json").exists() and trained
+        return self.config.exists() and trained
 
     @property
     def has_settings(self) -> bool:
         """Whether the folder holds the settings of a run, even if it has not begun to train."""
-        return (self.path / "config.json").is_file()
+        return self.config.is_file()
 
     @property
     def metrics(self) -> Path:
@@ -180,43 +185,6 @@ class RunFolder:
     def model(self) -> Path:
         """The final model."""
         return self.path / "model.safetensors"
-
-
-def plain(value: object) -> object:
-    """Return settings as plain JSON values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def from_plain(kind: type[S], record: Mapping[str, object], **built: object) -> S:
-    """Return settings of the class ``kind`` from plain JSON. Lists become tuples, objects become nested settings.
-
-    ``built`` holds fields that are built already. Missing fields have their defaults. Raises ValueError for an unknown
-    field.
-    """
-    hints = typing.get_type_hints(kind)
-    known = {each.name for each in dataclasses.fields(kind)}  # type: ignore[arg-type]  # settings are dataclasses
-    unknown = sorted(record.keys() - known)
-    if unknown:
-        raise ValueError(f"{kind.__name__} has no setting {', '.join(unknown)}; was it written by another version?")
-    values = {name: _from_plain(hints[name], value) for name, value in record.items() if name not in built}
-    return kind(**{**values, **built})
-
-
-def _from_plain(hint: object, value: object) -> object:
-    if isinstance(value, Mapping) and dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_plain(hint, value)
-    if isinstance(value, list):
-        inner = next((each for each in typing.get_args(hint) if each is not Ellipsis), None)
-        return tuple(_from_plain(inner, item) for item in value)
-    if isinstance(value, str) and hint is Path:
-        return Path(value)
-    return value
 
 
 def git_revision() -> str | None:

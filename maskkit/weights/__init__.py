@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from maskkit.files import whole_file
+from maskkit.files import parse_json, whole_file
 from maskkit.model import MaskedModel
 from maskkit.parts import build_as, describe
 from maskkit.weights import audiomae, hf, mae, own, point_mae, timm, videomae
@@ -173,8 +173,11 @@ def open_model(path: str | Path) -> MaskedModel:
     metadata = read_metadata(path)
     if "maskkit" not in metadata:
         raise ValueError(f"{path} carries no maskkit configuration; build the model, then call weights.load")
-    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten at once
-        model = build_as(MaskedModel, json.loads(metadata["maskkit"]))
+    try:
+        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten at once
+            model = build_as(MaskedModel, parse_json(metadata["maskkit"]), "maskkit")
+    except ValueError as error:
+        raise ValueError(f"{path}: its metadata describe no model: {error}; restore the file from a copy") from error
     load(model, path, layout="maskkit")
     return model
 

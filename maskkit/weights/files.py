@@ -1,7 +1,6 @@
 """Files of tensors: read without running code, and written atomically."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from maskkit.files import short_reason, whole_file
+from maskkit.files import read_json, short_reason, whole_file
 from maskkit.weights import point_mae
 
 KEYS = {"point-mae": point_mae.KEY}  # key of the weights in the authors' files, if it is not "model"
@@ -101,8 +100,9 @@ def _resolve(path: Path) -> list[Path]:
 def _shards(index: Path) -> list[str]:
     """Return the names of the files of an index. Raises ValueError if it is broken or names other folders."""
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = read_json(index)
+        names = sorted(set(found["weight_map"].values())) if isinstance(found, dict) else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is no index of weights: {short_reason(error)}; download it again") from None
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise ValueError(f"{index} names no files in its own folder; download it again")

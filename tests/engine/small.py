@@ -8,7 +8,9 @@ from safetensors.torch import load_file
 
 from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
+from maskkit.engine.run import Pretrain
 from maskkit.modalities import image
+from maskkit.optim import AdamW
 from maskkit.positions import SinCos
 
 
@@ -44,6 +46,24 @@ class Small:
                 latent=64, dim=32, depth=1, heads=2, output=tokenizer.width, positions=SinCos(dim=32, axes=2)
             ),
         )
+
+
+def run_settings(digits, out):
+    """Settings of six steps on an array of digits, with checkpoints at the third and the last."""
+    return Pretrain(
+        model=Small(),
+        data=image.Data(root=str(digits), min_scale=1, flip=False),
+        out=out,
+        batch=32,
+        steps=6,
+        warmup_epochs=50,
+        optim=AdamW(lr=1e-3),
+        precision="fp32",
+        workers=0,
+        log_every=1,
+        save_every=3,
+        picture_every=100,
+    )
 
 
 def metrics(folder):

@@ -1,5 +1,6 @@
 """Checkpoints are whole or absent, whatever kills the process; what is damaged is refused, named, and not needed."""
 
+import json
 import os
 import random
 import shutil
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 import torch
 from processes import alive, children, run_one, start
-from safetensors.torch import load_file
-from small import metrics, same_weights
+from safetensors.torch import load_file, save_file
+from small import metrics, run_settings, same_weights
 
+from maskkit import weights
 from maskkit.engine import checkpoints as checkpoints_module
 from maskkit.engine import manifest as manifest_module
-from maskkit.engine.checkpoints import all_checkpoints, read_model
+from maskkit.engine.checkpoints import Checkpoints, TrainState, all_checkpoints, read_model, read_newest_model
+from maskkit.engine.distributed import World
 from maskkit.engine.loop import pretrain
-from maskkit.engine.manifest import MANIFEST, find_damage, read_progress
+from maskkit.engine.manifest import MANIFEST, find_damage, read_progress, seal
 from maskkit.modalities import image
 
 KILLS = 20
@@ -195,3 +198,97 @@ def test_a_data_set_that_grew_is_said(settings, tmp_path, capsys):
     np.savez(tmp_path / "growing.npz", images=pixels[:300])
     pretrain(replace(settings, resume=True), image)
     assert "has 300 samples, 200 when the run was saved: their order changes here" in capsys.readouterr().err
+
+
+def reseal(path, change):
+    """Change a manifest and write it with a checksum that is right, as a program might that does not know the rules."""
+    record = json.loads((path / MANIFEST).read_text())
+    change(record)
+    (path / MANIFEST).write_text(manifest_module._manifest(record["place"], record["files"]))
+
+
+def written_by_another(path):
+    (file,) = path.glob("*.safetensors")
+    save_file({"model.x": torch.zeros(2)}, file, metadata={"DCP_SHARDING_INFO": "[" * 2000})
+    seal(path, read_progress(path))
+
+
+STRANGE = {
+    "a stray file": lambda path: (path / "notes.safetensors").write_bytes(b"x" * 50),
+    "a stray of macOS": lambda path: (path / "._shard.safetensors").write_bytes(b"\0\5\26\7"),
+    "a stray folder": lambda path: (path / "old.safetensors").mkdir(),
+    "a folder as manifest": lambda path: (path / MANIFEST).unlink() or (path / MANIFEST).mkdir(),
+    "a deep manifest": lambda path: (path / MANIFEST).write_text("[" * 100_000),
+    "a list": lambda path: (path / MANIFEST).write_text("[]"),
+    "not UTF-8": lambda path: (path / MANIFEST).write_bytes(b"\xff\xfe{"),
+    "a list of files": lambda path: reseal(path, lambda record: record.update(files=[])),
+    "a number of files": lambda path: reseal(path, lambda record: record.update(files=3)),
+    "a text as step": lambda path: reseal(path, lambda record: record["place"].update(step="six")),
+    "a negative step": lambda path: reseal(path, lambda record: record["place"].update(step=-1)),
+    "an unknown key": lambda path: reseal(path, lambda record: record["place"].update(colour=1)),
+    "no progress": lambda path: reseal(path, lambda record: record.update(place=None)),
+    "no facts": lambda path: reseal(path, lambda record: record["files"].update(dict.fromkeys(record["files"], None))),
+    "a path": lambda path: reseal(path, lambda record: record["files"].update({"../x": {"bytes": 1, "sha256": ""}})),
+    "files of another program": written_by_another,
+}
+
+
+@pytest.fixture(scope="module")
+def six_steps(digits, tmp_path_factory):
+    """A run of six steps with checkpoints at the third and the last."""
+    out = tmp_path_factory.mktemp("six") / "run"
+    pretrain(run_settings(digits, out), image)
+    return out / "checkpoints"
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_a_strange_checkpoint_is_named_and_the_one_before_is_used(six_steps, settings, tmp_path, strange):
+    """By training and by what evaluates; and once there is no other, one line says so."""
+    shutil.copytree(six_steps, folder := tmp_path / "checkpoints")
+    (folder / "step-00000006 copy").mkdir()  # a user's own, which is none
+    STRANGE[strange](folder / "step-00000006")
+    model, said = settings.model.build(), []
+    state = TrainState(model, settings.optim.build(model), None)
+    checkpoints = Checkpoints(folder, World(torch.device("cpu")))
+    newest = read_newest_model(folder, said.append)
+    assert checkpoints.resume(state, said.append).step == 3
+    assert all(torch.equal(tensor, newest[name]) for name, tensor in model.state_dict().items())
+    start = "checkpoint step-00000006 is damaged and not used: "
+    assert len(said) == 2 and all(line.startswith(start) for line in said)
+    STRANGE[strange](folder / "step-00000003")
+    for use in (lambda: read_newest_model(folder, said.append), lambda: checkpoints.resume(state, said.append)):
+        with pytest.raises(ValueError, match="no checkpoint is whole; restore one from a copy"):
+            use()
+
+
+HEADERS = {
+    "deep": "[" * 2000,
+    "not JSON": "{",
+    "a list": "[1]",
+    "another part": '{"part": "SinCos", "dim": 8, "axes": 1}',
+}
+HEADERS |= {"an ill-typed part": '{"part": "SinCos", "dim": "x", "axes": 1}', "no name": '{"part": 5}'}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_model_with_strange_metadata_is_one_line(tmp_path, header):
+    save_file({"x": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"maskkit": HEADERS[header]})
+    with pytest.raises(ValueError, match="model.safetensors: its metadata describe no model: ") as caught:
+        weights.open_model(tmp_path / "model.safetensors")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_evaluation_beside_a_run_that_drops_checkpoints(settings, caplog):
+    """A real run that saves every step and keeps one checkpoint, which is often deleted while it is read."""
+    process = start(run_one, replace(settings, steps=100_000, save_every=1, keep=1))
+    folder, said = settings.out / "checkpoints", []
+    try:
+        deadline = time.monotonic() + 60
+        while not all_checkpoints(folder):
+            assert time.monotonic() < deadline and process.exitcode is None
+        for _ in range(30):
+            assert all(tensor.isfinite().all() for tensor in read_newest_model(folder, said.append).values())
+    finally:
+        process.kill()
+        process.join()
+    assert not said and not [record for record in caplog.records if record.name == "root"]  # torch's tracebacks

@@ -1,15 +1,20 @@
 """Numbers of samples per shard, from ``counts.json``."""
 
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from maskkit.data.shards.download import is_remote, read_remote
-from maskkit.files import short_reason
+from maskkit.files import parse_json, short_reason
 
 _Counts = dict[str, int | dict[str, int]]  # of one folder: by shard, then perhaps by suffix
 
 COUNTS = "counts.json"  # beside shards: {"shard-000000.tar": {".jpg": 812}}, samples by suffix, or just a number
+
+_HEADER = 512  # bytes of a member at least
+
+_MOST = 10**7  # samples of a shard, unless it is larger than their headers, which take 5 GB
 
 
 def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
@@ -20,23 +25,37 @@ def read_counts(names: Sequence[str], endings: tuple[str, ...]) -> list[int]:
         folder, _, base = name.rpartition("/")
         if folder not in known:
             known[folder] = _counts_of(f"{folder}/{COUNTS}" if "/" in name else COUNTS)
-        count = known[folder].get(base, -1)
-        counts.append(sum(count.get(ending, 0) for ending in endings) if isinstance(count, dict) else count)
+        said = known[folder].get(base, -1)
+        count = sum(said.get(ending, 0) for ending in endings) if isinstance(said, dict) else said
+        if count > (room := _room(name)):  # an epoch's order would take memory for all of them
+            raise ValueError(
+                f"{folder or '.'}/{COUNTS}: {count} samples are too many for {base}, which has room for {room}; "
+                "delete it, and samples are counted"
+            )
+        counts.append(count)
     return counts
+
+
+def _room(name: str) -> int:
+    """Return the largest number of samples that a shard may hold. One that was cut off held more than its size says."""
+    here = not is_remote(name) and os.path.isfile(name)
+    return max(_MOST, os.path.getsize(name) // _HEADER if here else 0)
 
 
 def _counts_of(where: str) -> _Counts:
     try:
-        found = json.loads(_contents(where))
+        contents = _contents(where)
     except (FileNotFoundError, PermissionError):  # S3 denies access to missing objects without permission to list
         return {}
-    except json.JSONDecodeError:
+    try:
+        found = parse_json(contents)
+    except ValueError:
         found = None
     entries = found.values() if isinstance(found, dict) else [None]
     flat = [each for entry in entries for each in (entry.values() if isinstance(entry, dict) else [entry])]
     if not all(isinstance(each, int) and each >= 0 for each in flat):
         raise ValueError(f'{where}: must be {{"shard.tar": {{".jpg": 812}}}}; delete it, and samples are counted')
-    return dict(found)
+    return cast(_Counts, found)
 
 
 def _contents(where: str) -> bytes:

@@ -7,7 +7,6 @@ then be read directly. Nothing is unpacked to a path that an archive names.
 """
 
 import io
-import json
 import logging
 import os
 import tempfile
@@ -28,6 +27,7 @@ from maskkit.data.shards.download import is_remote
 from maskkit.data.shards.index import LABELS, MISSING, Finds, look_into, split_name
 from maskkit.data.shards.window import Window
 from maskkit.data.source import BadSampleError, keys_of
+from maskkit.files import parse_json
 from maskkit.progress import track
 from maskkit.seeds import generator
 
@@ -215,7 +215,7 @@ class _Shard:
             text = raw.decode("utf-8", errors="surrogateescape").strip()
             if LABELS[index.label_kinds[position]] != ".json":
                 return next(iter(text.splitlines()), None)
-            said = json.loads(text)
+            said = parse_json(text)
             value = next((said[key] for key in _JSON_LABELS if key in said), None) if isinstance(said, dict) else None
         except (OSError, ValueError):
             return None

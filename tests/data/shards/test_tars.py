@@ -192,6 +192,8 @@ class TestMembers:
             ([("1.txt", b"caption"), ("1.json", b'{"label": "j"}'), ("1.cls", b"c")], "c"),
             ([("1.json", b'{"label": "j"}'), ("1.txt", b"caption")], "j"),
             ([("1.json", b"{broken")], None),
+            ([("1.json", b"[" * 60_000)], None),
+            ([("1.json", b'{"label": ' + b"[" * 500 + b"]" * 500 + b"}")], None),
             ([("1.json", b"[1]")], None),
             ([("1.cls", b"")], None),
             ([("1.cls", b"x" * 70_000)], None),
@@ -452,10 +454,16 @@ class TestTrouble:
         good = [contents(number) for number in range(6)] if said == 9 else []
         assert [outcome(files, index) for index in range(said)] == good + [reason] * (said - len(good))
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"s-00.tar": "6"}', '{"s-00.tar": {".bin": -1}}'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("{", "[]", '{"s-00.tar": "6"}', '{"s-00.tar": {".bin": -1}}', "[" * 100_000, '{"s-00.tar": 1e400}'),
+            *('{"s-00.tar": 100000000000000}', '{"s-00.tar": {".bin": 1' + "0" * 999 + "}}", b'{"\xff": 6}'),
+        ],
+    )
     def test_counts_that_are_none(self, tmp_path, text):
         write_shards(tmp_path, [6])
-        (tmp_path / "counts.json").write_text(text)
+        (tmp_path / "counts.json").write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(ValueError, match=r"counts\.json: .*delete it, and samples are counted") as error:
             find_files(tmp_path, SUFFIXES)
         assert "\n" not in str(error.value)
