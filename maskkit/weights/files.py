@@ -1,6 +1,7 @@
 """Files of tensors: read without running code, and written atomically."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
