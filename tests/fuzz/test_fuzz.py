@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from maskkit.modality import find_modality
 from tests.fuzz.__main__ import REGRESSIONS, keep
 from tests.fuzz.campaign import Result, damaged, reader
 from tests.fuzz.minimise import minimised
 from tests.fuzz.outcome import Outcome
-from tests.fuzz.seeds import WRITERS, settings_for
+from tests.fuzz.seeds import WRITERS, seeds, settings_for
 from tests.fuzz.watch import ROOT, Case, Reader
 
 FILES = {"image": 500, "video": 250, "audio": 400, "points": 500, "tar": 200}
@@ -32,6 +33,14 @@ def test_damaged_files_are_samples_or_bad_samples(modality, tmp_path):
     assert not result.failures, [(case.name, case.setting, outcome) for case, outcome in result.failures]
     fine = {kind for _, kind in result.counts}
     assert result.total >= FILES[modality] and {"sample", "bad sample"} <= fine
+
+
+@pytest.mark.parametrize("modality", ["image", "video", "audio", "points"])
+def test_every_suffix_has_a_seed(modality):
+    names = tuple(seeds(modality))
+    claimed = {*find_modality(modality).suffixes, ".npy", ".npz"}
+    assert not [suffix for suffix in claimed if not any(name.endswith(suffix) for name in names)]
+    assert any(name.endswith((".h5", ".hdf5")) for name in names)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.fuzz.seeds.arrays import npy, npz
+from tests.fuzz.seeds.arrays import hdf5, npy, npz
 
 RATE = 8000
 # name: format and subtype of libsndfile; two of a format where its decoders differ
@@ -87,4 +87,5 @@ def _arrays() -> dict[str, bytes]:
         "energies.npy": npy(energies),
         "rate.npz": npz(waves=waves, labels=np.arange(2), rate=np.array(RATE)),
         "packed.npz": npz(compressed=True, fbanks=energies),
+        **hdf5("rate.h5", waves=waves, rate=np.array(RATE)),
     }

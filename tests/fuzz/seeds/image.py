@@ -4,9 +4,11 @@ import io
 import struct
 
 import numpy as np
+import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
-from tests.fuzz.seeds.arrays import npy, npz
+from tests.fuzz.seeds.arrays import hdf5, npy, npz
 
 WIDTH, HEIGHT = 13, 9
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -59,6 +61,10 @@ def _tiffs() -> dict[str, bytes]:
         "deep.tif": _saved(DEEP, "TIFF"),
         "float.tif": _saved(FLOAT, "TIFF"),
         "pages.tif": _saved(GREY, "TIFF", save_all=True, append_images=[GREY]),
+        "colour_deep.tif": _written(RGB.astype(np.uint16) * 257, photometric="rgb"),
+        "big.tif": _written(RGB.astype(np.float32) / 255, photometric="rgb", bigtiff=True, compression="deflate"),
+        "planar.tiff": _written(np.moveaxis(RGB, 2, 0).astype(np.uint16), photometric="rgb", planarconfig="separate"),
+        "tiles.tif": _written(np.tile(RGB, (2, 2, 1)).astype(np.int16), photometric="rgb", tile=(16, 16)),
     }
 
 
@@ -93,12 +99,20 @@ def _arrays() -> dict[str, bytes]:
         "float.npy": npy(several.astype(np.float32)),
         "labels.npz": npz(images=several, labels=np.arange(2)),
         "packed.npz": npz(compressed=True, images=np.moveaxis(several, 3, 1)),
+        **hdf5("packed.hdf5", packed=True, images=several),
     }
 
 
 def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def _written(values: NDArray[np.generic], **options: object) -> bytes:
+    """Return a TIFF with more than 8 bits in three channels, which Pillow does not write."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **options)
     return file.getvalue()
 
 

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.fuzz.seeds.arrays import npy, npz
+from tests.fuzz.seeds.arrays import hdf5, npy, npz
 
 P = 24
 XYZ = np.random.default_rng(0).normal(size=(P, 3)).round(3).astype("<f4")
@@ -132,6 +132,8 @@ def _las() -> dict[str, bytes]:
 def _records() -> dict[str, bytes]:
     several = np.stack([XYZ, XYZ[::-1]])
     return {
+        **hdf5("several.h5", data=several, label=np.arange(2)),
+        **hdf5("normals.hdf5", packed=True, data=several, normal=np.stack([NORMALS, NORMALS[::-1]])),
         "intensity.bin": _packed(XYZ, INTENSITY),
         "intensity.pcd.bin": _packed(XYZ, INTENSITY, INTENSITY),
         "one.npy": npy(XYZ),

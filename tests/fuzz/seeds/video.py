@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.fuzz.seeds.arrays import npy, npz
+from tests.fuzz.seeds.arrays import hdf5, npy, npz
 
 # name: container and codec
 CONTAINERS = {
@@ -75,4 +75,5 @@ def _arrays() -> dict[str, bytes]:
         "colour.npy": npy(clips),
         "float.npz": npz(clips=clips.astype(np.float32)[..., 0], labels=np.arange(2)),
         "packed.npz": npz(compressed=True, videos=np.moveaxis(clips, 4, 1)),
+        **hdf5("clips.h5", clips=clips),
     }
