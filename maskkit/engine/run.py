@@ -51,7 +51,7 @@ class RunFolder:
             if text:
                 raise ValueError(text)
         if world.is_main:
-            for left in self.path.glob(".*.part"):  # by a process that was killed while it wrote a file
+            for left in list(self.path.rglob(".*.part")):  # by a process that was killed while it wrote a file
                 delete_path(left)
         try:
             yield

@@ -9,7 +9,7 @@ import torch
 from small import Small
 
 from maskkit.decoder import JointDecoder
-from maskkit.engine.distributed import Sharding
+from maskkit.engine.distributed import Sharding, World
 from maskkit.engine.run import Pretrain, RunFolder, from_plain, plain
 from maskkit.modalities import image
 from maskkit.optim import AdamW, Group
@@ -25,6 +25,16 @@ def folder(tmp_path):
 def open_it(folder, **changes):
     settings = replace(SETTINGS, **changes)
     folder.open(settings, settings.model.build(), "image")
+
+
+def test_what_a_killed_process_left_half_written_is_deleted(folder):
+    """Temporary files lie beside the files that they become, in any folder of the run."""
+    (folder.pictures / ".step-00000001.png.9.part").mkdir(parents=True)
+    (folder.path / ".model.safetensors.9.part").write_bytes(b"half")
+    (folder.path / "my.part").write_bytes(b"the user's")
+    with folder.locked(World(torch.device("cpu"))):
+        pass
+    assert sorted(path.name for path in folder.path.rglob("*")) == ["my.part", "pictures"]
 
 
 def train(folder):
