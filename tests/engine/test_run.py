@@ -9,7 +9,8 @@ import torch
 from small import Small
 
 from maskkit.decoder import JointDecoder
-from maskkit.engine.distributed import Sharding, World
+from maskkit.engine import distributed
+from maskkit.engine.distributed import Sharding
 from maskkit.engine.run import Pretrain, RunFolder, from_plain, plain
 from maskkit.modalities import image
 from maskkit.optim import AdamW, Group
@@ -32,7 +33,7 @@ def test_what_a_killed_process_left_half_written_is_deleted(folder):
     (folder.pictures / ".step-00000001.png.9.part").mkdir(parents=True)
     (folder.path / ".model.safetensors.9.part").write_bytes(b"half")
     (folder.path / "my.part").write_bytes(b"the user's")
-    with folder.locked(World(torch.device("cpu"))):
+    with folder.locked(distributed.World(torch.device("cpu"))):
         pass
     assert sorted(path.name for path in folder.path.rglob("*")) == ["my.part", "pictures"]
 
