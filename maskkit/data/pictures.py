@@ -3,6 +3,8 @@
 Shapes: C channels, H W height and width in pixels.
 """
 
+import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,8 +109,13 @@ def _load(image: Image.Image, path: str) -> None:
 def _opened(file: BinaryIO, path: str) -> Iterator[Image.Image]:
     """Open an image and close its file. Any error becomes a BadSampleError with a short reason."""
     try:
-        # By handle: Pillow memory-maps an uncompressed TIFF that it opens by name, and corrupts it if EXIF rotates it.
-        with file, Image.open(file, formats=_formats()) as image:
+        # From memory: Pillow asks for as many bytes as a header claims, and a file on disk would reserve them. It also
+        # memory-maps an uncompressed TIFF that it opens by name, and corrupts it if EXIF rotates it.
+        with file:
+            check_decoded(path, file.seek(0, os.SEEK_END))
+            file.seek(0)
+            content = io.BytesIO(file.read())
+        with Image.open(content, formats=_formats()) as image:
             yield image
     except BadSampleError:
         raise

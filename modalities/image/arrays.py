@@ -36,7 +36,10 @@ class StoredPicture:
     def __call__(self, stored: Array, path: str, rng: torch.Generator) -> Shaped[Tensor, "C h w"]:
         """Return an image, normalised and transformed. Raises BadSampleError if it is not finite, or too large."""
         check_decoded(path, stored.size * (1 if self.is_uint8 else 4), " x ".join(map(str, stored.shape)))
-        return self.transform(self._normalised(stored, path), rng)
+        image = self.transform(self._normalised(stored, path), rng)
+        if not self.is_uint8 and not image.isfinite().all():
+            raise BadSampleError(path, "holds values that are too large for float32 once they are normalised")
+        return image
 
     def _normalised(self, stored: Array, path: str) -> Shaped[Tensor, "C H W"]:
         if self.is_uint8:

@@ -61,11 +61,13 @@ def _is_open3ds(path: str, suffix: str) -> bool:
     """Check the header of a PLY or PCD file, and tell whether it is a cloud that open3d may read.
 
     open3d writes beyond its memory and ends the process on PCD files with fields of one name, of several numbers, or
-    with one or two of three normals (isl-org/Open3D#6437). Such files are read by numpy.
+    with one or two of three normals (isl-org/Open3D#6437), and believes the sizes of compressed data. Such files are
+    read by numpy.
     """
     if suffix == ".pcd":
-        fields = pcd.read_header(path).fields
-        names = [field.name for field in fields]
+        header = pcd.read_header(path)
+        names = [field.name for field in header.fields]
+        single = len(set(names)) == len(names) and all(field.count == 1 for field in header.fields)
         normals = sum(name in pcd.NORMALS for name in names)
-        return len(set(names)) == len(names) and all(field.count == 1 for field in fields) and normals in (0, 3)
+        return single and normals in (0, 3) and header.data != "binary_compressed"
     return suffix == ".ply" and not ply.read_header(path).count("face")

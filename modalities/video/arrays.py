@@ -45,7 +45,10 @@ class StoredClip:
                 raise BadSampleError(path, "holds NaN or infinite values")
             if self.mean is not None and self.std is not None:
                 clip = (clip - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
-        return self.transform(clip, rng).transpose(0, 1).contiguous()
+        clip = self.transform(clip, rng).transpose(0, 1).contiguous()
+        if not is_uint8 and not clip.isfinite().all():
+            raise BadSampleError(path, "holds values that are too large for float32 once they are normalised")
+        return clip
 
 
 def open_array(

@@ -57,7 +57,8 @@ def _told(kind: str, error: BaseException, path: str, reason: str) -> Outcome:
     """Judge an error that is told to the user: by its cause, and by its words."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError):
+        # FFmpeg has a limit of its own for a block, and says the same where it is reached.
+        if isinstance(cause, MemoryError) and not hasattr(cause, "errno"):
             return Outcome("memory", f"asks for more than there is: {reason}")
         if isinstance(cause, TooSlowError):
             return Outcome("hang", reason)

@@ -8,6 +8,7 @@ import numpy as np
 
 from maskkit.data.limits import check_decoded
 from maskkit.modalities.points.cloud import Cloud, scale_integers
+from maskkit.modalities.points.formats import laz
 from maskkit.modalities.points.formats.headers import check_room, read_head
 
 
@@ -21,7 +22,12 @@ def read(path: str) -> Cloud:
         raise ImportError(f"{path}: LAZ files are unpacked by lazrs; pip install 'laspy[lazrs]' or 'maskkit[points]'")
     # Not the parallel one: its threads are gone in loader processes, which are forked, and it would wait for them.
     alone = [each for each in laspy.LazBackend.detect_available() if each != laspy.LazBackend.LazrsParallel]
-    las = laspy.read(path, laz_backend=alone)
+    try:
+        las = laspy.read(path, laz_backend=alone)
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"its compressed points are damaged: {error}") from None  # Rust's errors are no Exceptions
     features = {"intensity": scale_integers(np.asarray(las.intensity)[:, None])}
     if {"red", "green", "blue"} <= set(las.point_format.dimension_names):
         features["colours"] = scale_integers(np.stack([las.red, las.green, las.blue], axis=1))
@@ -41,6 +47,7 @@ def check_header(path: str) -> bool:
         first_extra, extras, count = struct.unpack_from("<QIQ", head, 235)
         if extras and first_extra + 60 * extras > size:
             raise ValueError(f"truncated: {extras} extended records do not fit into it")
+        _check_extended(path, first_extra, extras)
     if not 227 <= length <= offset <= size or 54 * records > offset:
         raise ValueError("its LAS header places the points outside the file")
     if width < 20 or count > 200 * size:
@@ -48,25 +55,19 @@ def check_header(path: str) -> bool:
     packed = kind >= 128 or path.lower().endswith(".laz")
     if packed:
         check_decoded(path, count * width, f"{count} points")
-        _check_chunks(path, offset, size)
+        laz.check(path, length, offset)
     else:
         check_room("points", count, width, size - offset)
     return packed
 
 
-def _check_chunks(path: str, offset: int, size: int) -> None:
-    """Check where a LAZ file has its table of chunks and how many it counts: lazrs ends the process over memory.
-
-    LASzip's specification, "Chunk Table".
-    """
+def _check_extended(path: str, place: int, count: int) -> None:
+    """Refuse extended records (LAS 1.4, table 6) that are longer than the file: laspy takes memory for their length."""
+    size = os.path.getsize(path)
     with open(path, "rb") as file:
-        file.seek(offset)
-        table = int.from_bytes(file.read(8), "little", signed=True)
-        if table == -1:  # written to a stream: the place is at the end
-            file.seek(-8, os.SEEK_END)
-            table = int.from_bytes(file.read(8), "little", signed=True)
-        if not offset + 8 <= table <= size - 8:
-            raise ValueError("truncated: its table of chunks lies outside the file")
-        file.seek(table + 4)
-        chunks = int.from_bytes(file.read(4), "little")
-    check_room("chunks", chunks, 1, table - offset - 8)
+        for _ in range(count):
+            file.seek(place)
+            head = file.read(60)
+            place += 60 + int.from_bytes(head[20:28], "little")
+            if len(head) < 60 or place > size:
+                raise ValueError("truncated: its extended records do not fit into it")

@@ -15,7 +15,12 @@ NORMALS = ("normals", "normal")
 
 def read(path: str) -> Cloud:
     """Read a table of points; ``cloud_of_columns`` says what the columns after x, y and z are. Pickles are refused."""
-    loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "Python objects" in str(error):
+            raise ValueError("holds Python objects, which are never loaded (allow_pickle is False)") from None
+        raise
     if not isinstance(loaded, np.ndarray):
         with loaded:
             loaded = unpack(loaded, choose_keys(list(loaded), KEYS)[0], path)

@@ -57,6 +57,19 @@ def test_a_forked_loader_process_reads_what_its_parent_has_read(tmp_path, suffix
                 process.kill()
 
 
+@pytest.mark.parametrize(("kind", "version"), [(3, "1.2"), (6, "1.4"), (7, "1.4"), (8, "1.4")])
+def test_laz_files_of_several_chunks_and_layers(tmp_path, kind, version):
+    laspy = pytest.importorskip("laspy")
+    pytest.importorskip("lazrs")
+    las = laspy.create(point_format=kind, file_version=version)
+    las.add_extra_dim(laspy.ExtraBytesParams("echo", "u2"))  # each byte has a layer of its own
+    las.header.scales = [1e-3] * 3
+    xyz = np.random.default_rng(0).normal(size=(3, 110_000))
+    las.x, las.y, las.z = xyz
+    las.write(tmp_path / "a.laz")
+    np.testing.assert_allclose(read_cloud(str(tmp_path / "a.laz")).xyz, xyz.T, atol=1e-3)
+
+
 @pytest.mark.parametrize("suffix", MESHES)
 def test_meshes_are_sampled_evenly_by_area(tmp_path, suffix):
     trimesh.creation.box(extents=(1, 1, 8)).export(tmp_path / f"a{suffix}")
