@@ -10,6 +10,7 @@ from maskkit.decoder import JointDecoder
 from maskkit.encoder import SparseEncoder
 from maskkit.engine.run import Pretrain
 from maskkit.modalities import image
+from maskkit.modality import find_modality
 from maskkit.optim import AdamW
 from maskkit.positions import SinCos
 
@@ -46,6 +47,16 @@ class Small:
                 latent=64, dim=32, depth=1, heads=2, output=tokenizer.width, positions=SinCos(dim=32, axes=2)
             ),
         )
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """The small built-in model of a modality."""
+
+    modality: str
+
+    def build(self):
+        return find_modality(self.modality).tiny()
 
 
 def run_settings(digits, out):

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
 from processes import run_one, start  # noqa: E402
-from small import metrics, run_settings, same_weights  # noqa: E402
+from small import Tiny, metrics, run_settings, same_weights  # noqa: E402
 
 from maskkit.engine.checkpoints import all_checkpoints  # noqa: E402
 from maskkit.engine.manifest import find_damage  # noqa: E402
@@ -34,16 +34,6 @@ ALLOWED = re.compile(
     r"(config\.json|metrics\.jsonl|(model|ema)\.safetensors|tensorboard(/events\.out\.tfevents\.[\w.-]+)?|"
     r"pictures(/step-\d{8}\.\w+)?|checkpoints(/step-\d{8}(/(manifest\.json|shard-[\w-]+\.safetensors))?)?)"
 )
-
-
-@dataclass(frozen=True)
-class Tiny:
-    """The small built-in model of a modality."""
-
-    modality: str
-
-    def build(self):
-        return find_modality(self.modality).tiny()
 
 
 def settings_of(modality, folder, steps):
@@ -90,7 +80,7 @@ def phase(out, steps):
         return "writing a checkpoint"
     if any("safetensors" in name for name in hidden) or last_step(out) == steps:
         return "at the end"
-    return "in a step" if last_step(out) else "before the first checkpoint"
+    return "starting or in a step" if last_step(out) else "before the first checkpoint"
 
 
 def broken(settings, background, kills, rng, say):
