@@ -14,7 +14,7 @@ from types import FrameType
 from maskkit.files import BadSampleError
 
 SECONDS = 120.0  # MASKKIT_SAMPLE_SECONDS: no slow disk reaches it
-GIB = 1.0  # MASKKIT_SAMPLE_GIB: 268 million pixels, or 4 hours of sound at 16 kHz
+GIB = 1.0  # MASKKIT_SAMPLE_GIB: 350 million RGB pixels, or 4 hours of sound at 16 kHz
 
 
 class TooSlowError(Exception):
