@@ -15,7 +15,7 @@ from maskkit.files import BadSampleError
 
 SECONDS = 120.0  # MASKKIT_SAMPLE_SECONDS: no slow disk reaches it
 DOWNLOAD_SECONDS = 30.0  # MASKKIT_DOWNLOAD_SECONDS: a server that sends nothing for so long has failed
-GIB = 1.0  # MASKKIT_SAMPLE_GIB: 268 million pixels, or 4 hours of sound at 16 kHz
+GIB = 1.0  # MASKKIT_SAMPLE_GIB: 350 million RGB pixels, or 4 hours of sound at 16 kHz
 
 
 class TooSlowError(BaseException):

@@ -95,14 +95,21 @@ def _load(image: Image.Image, path: str) -> None:
     Raises BadSampleError for an image that is too large.
     """
     width, height = image.size
-    # Pillow takes four bytes for a pixel; numbers of 32 bits are scaled in float64, transparent parts composited.
-    size = width * height * (8 if image.mode in ("I", "F") else 5 if image.has_transparency_data else 4)
-    check_decoded(path, size, f"{width} x {height} pixels")
+    check_decoded(path, width * height * _bytes_of_pixel(image), f"{width} x {height} pixels")
     deep = image.format == "PNG" and image.mode == "RGB" and "16B" in str(image.tile)
     image.load()
     clear = image.info.get("transparency")
     if deep and isinstance(clear, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in clear)
+
+
+def _bytes_of_pixel(image: Image.Image) -> int:
+    """Return what a pixel costs, such that reading takes no more than four times as much."""
+    if image.mode in ("I", "F"):
+        return 8  # scaled in float64
+    if image.has_transparency_data:
+        return 6  # composited from copies
+    return 4 if image.mode.startswith("I;16") or image.mode in ("P", "CMYK") else 3
 
 
 @contextmanager

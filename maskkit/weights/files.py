@@ -4,13 +4,14 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from maskkit.files import read_json, short_reason, whole_file
+from maskkit.files import parse_json, read_json, short_reason, whole_file
 from maskkit.weights import point_mae
 
 KEYS = {"point-mae": point_mae.KEY}  # key of the weights in the authors' files, if it is not "model"
@@ -75,7 +76,7 @@ def sort_metadata(path: Path) -> None:
     """
     with path.open("rb+") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+        header = cast(dict[str, dict[str, str]], parse_json(file.read(length)))
         header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         assert len(text) <= length, "the same JSON in another order has the same length"

@@ -57,10 +57,10 @@ def wav(size):
 
 
 CASES = {
-    "colour.png": ("image", picture("PNG", "RGB", 4)),
-    "palette.png": ("image", picture("PNG", "P", 5, transparency=0)),
+    "colour.png": ("image", picture("PNG", "RGB", 3)),
+    "palette.png": ("image", picture("PNG", "P", 6, transparency=0)),
     "deep.png": ("image", picture("PNG", "I;16", 4)),
-    "clear.webp": ("image", picture("WEBP", "RGBA", 5, lossless=True)),
+    "clear.webp": ("image", picture("WEBP", "RGBA", 6, lossless=True)),
     "float.tif": ("image", picture("TIFF", "F", 8, compression="tiff_lzw")),
     "still.gif": ("image", picture("GIF", "P", 4)),
     "moving.gif": ("video", picture("GIF", "P", 4)),
