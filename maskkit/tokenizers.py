@@ -38,6 +38,10 @@ class Tokenizer(Protocol):
         """Convert the result of ``paint`` into the units of ``batch`` (pixels from 0 to 255 for a uint8 batch)."""
 
 
+class FrontEnd(Protocol):
+    """A part of a modality that says how its readers compute the grid, such as by which filter banks."""
+
+
 @part
 @dataclass(frozen=True, kw_only=True)
 class Patches:
@@ -46,8 +50,7 @@ class Patches:
     ``size`` is the size of a patch along each axis (pixels, frames) and determines the number of axes. Float batches
     are not normalised; uint8 batches become ``(x / 255 - mean) / std`` per channel. ``names`` are the names of the axes
     in messages. ``input_size`` is the nominal size, which readers deliver and checkpoints with a position table assume;
-    any other size that is divisible by the patch works as well. ``front_end`` says how readers
-    compute the grid, such as by which filter banks: a part of the modality, which is only stored here, with the model.
+    any other size that is divisible by the patch works as well. ``front_end`` is only stored here, with the model.
 
     With ``fill``, samples may differ in size. NaN in a float batch then stands for missing values: a patch of NaN only
     is padding (``Tokens.valid`` is False), and in other patches NaN is replaced by ``fill``, in normalised units. A
@@ -62,7 +65,7 @@ class Patches:
     names: tuple[str, ...] = ()
     input_size: tuple[int, ...] | None = None
     fill: float | None = None
-    front_end: object | None = None
+    front_end: FrontEnd | None = None
 
     def __post_init__(self) -> None:
         """Validate the settings."""

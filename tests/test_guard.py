@@ -87,9 +87,10 @@ def test_a_run_of_an_earlier_version_is_opened_and_exported(files, capsys):
 
 def test_a_run_of_an_earlier_version_goes_on(files, monkeypatch):
     """The run that was stopped at step 2 ends with the weights of the one that was not."""
-    from maskkit.modalities.image.mae import SIZES
+    from maskkit.modalities.image.mae import MAE, SIZES
 
-    monkeypatch.setitem(SIZES, "nano", ((16, 1, 2), (16, 1, 2)))
+    monkeypatch.setitem(SIZES, "nano", ((16, 1, 2), (16, 1, 2)))  # its size, which is none of the published ones
+    monkeypatch.setitem(MAE.__annotations__, "size", str | None)
     words = ["pretrain", "image", "--data", str(files / "digits.npz"), "--out", str(files / "stopped"), "--resume"]
     assert cli.main([*words, "--device", "cpu"]) == 0
     ended, never_stopped = (load_file(files / name / "model.safetensors") for name in ("stopped", "run"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
+from PIL import Image
 
 from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError, short_reason
@@ -22,7 +23,7 @@ SUFFIXES = (".tif", ".tiff")
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF's
 _ORIENTATION, _MIN, _MAX, _SIGNED_MIN, _SIGNED_MAX = 274, 280, 281, 340, 341  # tags
-_MIN_IS_WHITE, _UINT = 0, 1
+_MIN_IS_WHITE, _MIN_IS_BLACK, _UINT = 0, 1, 1
 _UNASSOCIATED = 2  # alpha that colours are not multiplied by yet
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601
 
@@ -65,14 +66,32 @@ def read(file: BinaryIO, path: str, channels: int) -> Float32[NDArray[np.float32
     """
     with _opened(file, path) as opened:
         axes, shape, page = _layout(opened, channels)
-        size = int(np.prod(shape, dtype=object)) * max(page.dtype.itemsize, 4)
+        count, pixels = int(np.prod(shape, dtype=object)), page.imagelength * page.imagewidth
+        # Whole numbers are scaled in float64; grey may be repeated.
+        size = max(count * (4 if page.dtype.kind == "f" else 8), channels * pixels * 4)
         check_decoded(path, size, f"{'x'.join(map(str, shape))} values")
-        whole = opened.series[0].asarray() if len(shape) > page.ndim else page.asarray()
+        whole = opened.series[0].asarray() if len(shape) > page.ndim else _decoded(page, file)
         planes = np.moveaxis(whole, axes.index("S"), 0) if "S" in axes else whole.reshape(-1, *shape[-2:])
         values = scaled(planes, page)
         if not np.isfinite(values).all():
             raise BadSampleError(path, "holds NaN or infinite values")
         return np.ascontiguousarray(_upright(_in_channels(values, page, path, channels), _orientation(page)))
+
+
+def _decoded(page: "tifffile.TiffPage", file: BinaryIO) -> NDArray[np.generic]:
+    """Return the values of a page. What tifffile needs imagecodecs for, such as LZW, Pillow unpacks if it is grey.
+
+    Pillow has no modes for deep colours, and turns and inverts pictures by itself.
+    """
+    try:
+        return page.asarray()
+    except ValueError as error:
+        plain = page.photometric == _MIN_IS_BLACK and page.samplesperpixel == 1 and _orientation(page) == 1
+        if "imagecodecs" not in str(error) or not plain or page.dtype.name not in ("uint16", "int16", "float32"):
+            raise
+    file.seek(0)
+    with Image.open(file) as image:
+        return np.asarray(image).astype(page.dtype, copy=False)
 
 
 def scaled(values: NDArray[np.generic], page: "tifffile.TiffPage") -> NDArray[np.float32]:
@@ -84,7 +103,7 @@ def scaled(values: NDArray[np.generic], page: "tifffile.TiffPage") -> NDArray[np
     """
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, which is checked
-            return values.astype(np.float32)
+            return values.astype(np.float32, copy=False)
     if values.dtype.kind not in "biu":
         raise ValueError(f"holds {values.dtype}, not real numbers")
     high, low = _tag(page, _SIGNED_MAX, _MAX, max), _tag(page, _SIGNED_MIN, _MIN, min)

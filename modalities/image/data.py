@@ -60,7 +60,8 @@ class Pictures(FileSource):
             return self.transform(decode(file, path, self.channels, self.min_side), rng)
         values = decode_whole(file, path, self.channels)
         if self.mean is not None and self.std is not None:
-            values = (values - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+            values -= torch.tensor(self.mean)[:, None, None]
+            values /= torch.tensor(self.std)[:, None, None]
         return self.transform(values, rng)
 
 

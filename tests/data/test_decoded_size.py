@@ -61,7 +61,7 @@ CASES = {
     "palette.png": ("image", picture("PNG", "P", 6, transparency=0)),
     "deep.png": ("image", picture("PNG", "I;16", 4)),
     "clear.webp": ("image", picture("WEBP", "RGBA", 6, lossless=True)),
-    "float.tif": ("image", picture("TIFF", "F", 8, compression="tiff_lzw")),
+    "float.tif": ("image", picture("TIFF", "F", 12, compression="tiff_lzw")),
     "still.gif": ("image", picture("GIF", "P", 4)),
     "moving.gif": ("video", picture("GIF", "P", 4)),
     "one.npz": ("image", array(npz, 1, 1000, 3)),

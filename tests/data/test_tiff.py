@@ -152,8 +152,18 @@ def test_broken_and_huge_files_are_bad_samples(tmp_path, monkeypatch):
         whole(tmp_path / "a.tif", 5)
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.int16, np.float32])
+def test_grey_of_lzw_is_the_very_values_with_and_without_imagecodecs(tmp_path, kind):
+    values = (BANDS[0].astype(np.float64) * 7 % 30_000).astype(kind)
+    mode = {"uint16": "I;16", "int16": "I;16S", "float32": "F"}[values.dtype.name]
+    image = Image.frombytes("I;16" if mode != "F" else "F", values.shape[::-1], values.tobytes())
+    image.save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={339: 2} if kind is np.int16 else {})
+    wanted = values / {"uint16": 65_535, "int16": 32_768, "float32": 1}[values.dtype.name]
+    np.testing.assert_allclose(whole(tmp_path / "a.tif", 1)[0], wanted, rtol=1e-6)
+
+
 def test_a_compression_that_needs_imagecodecs_says_so(tmp_path):
-    Image.fromarray(BANDS[0]).save(tmp_path / "a.tif", compression="tiff_lzw")
+    Image.fromarray(BANDS[0]).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={274: 6})
     code = """
 import sys
 sys.modules["imagecodecs"] = None

@@ -605,7 +605,7 @@ class TestArrayFiles:
     def test_labels_that_do_not_fit(self, tmp_path, labels):
         path = store(tmp_path / "a.npz", noise(2, 5, 6), labels=labels)
         with pytest.raises(ValueError, match="labels of shape .* for 2 samples"):
-            open_array(where=path, transform=as_it_is)
+            open_array(where=path, transform=as_it_is).label(0)
 
     def test_npy_is_mapped_and_npz_under_a_wrong_name_is_known(self, tmp_path):
         source = open_array(where=store(tmp_path / "a.npy", noise(2, 3, 5, 6)), transform=as_it_is)
@@ -637,7 +637,7 @@ class TestArrayFiles:
             open_array(where=str(tmp_path / "plain.npy"), transform=as_it_is)
         labelled = store(tmp_path / "l.npz", noise(2, 5, 6), labels=np.array([trap, None], dtype=object))
         with pytest.raises(ValueError, match="pickled"):
-            open_array(where=labelled, transform=as_it_is)
+            open_array(where=labelled, transform=as_it_is).label(0)
         assert not (tmp_path / "sprung").exists()
 
     @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])

@@ -64,7 +64,7 @@ def test_arrays_that_are_no_clouds(tmp_path, arrays, reason):
     np.savez(tmp_path / "a.npz", **arrays)
     np.save(tmp_path / "a.npy", arrays.get("points", np.zeros(3)))
     with pytest.raises(ValueError, match=f"a.npz: .*{reason}") as error:
-        open_files(tmp_path / "a.npz", transform=eval_transform(20))
+        open_files(tmp_path / "a.npz", transform=eval_transform(20)).label(0)
     assert "\n" not in str(error.value)
     if len(arrays) == 1:
         with pytest.raises(ValueError, match="a.npy: .*are no clouds|a.npy: .*holds no points"):
