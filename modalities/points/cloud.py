@@ -103,12 +103,12 @@ def keep_finite(cloud: Cloud, names: Sequence[Feature] = ()) -> Cloud:
 def scale_integers(values: NDArray[np.generic]) -> Array:
     """Return colours or intensities [P F] in 0..1. The type of the values and the greatest one tell what stands for 1.
 
-    16-bit values that all fit into 8 bits are 8-bit ones in wider fields (LAS 1.4, table 7, asks for 16 bits, and many
-    writers do not comply). Floats above 1 run to 255.
+    16-bit values that all fit into 8, 10 or 12 bits are those of sensors of so many bits in wider fields (LAS 1.4,
+    table 7, asks for 16 bits, and many writers do not comply). Floats above 1 run to 255.
     """
     most = values.max(initial=0, where=np.isfinite(values)) if values.dtype.kind == "f" else values.max(initial=0)
     if values.dtype.kind == "f":
         full = 255.0 if 1 < most <= 255 else 65535.0 if most > 255 else 1.0
     else:
-        full = 65535.0 if values.dtype.itemsize > 1 and most > 255 else 255.0
+        full = next((2.0**bits - 1 for bits in (8, 10, 12) if most < 2**bits), 65535.0)
     return values.astype(np.float64) / full

@@ -254,7 +254,7 @@ def test_only_features_that_are_asked_for_must_be_finite(tmp_path, suffix):
     assert len(read_cloud(str(path), features=("normals",)).xyz) == 5
 
 
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
 def test_colours_and_intensities_of_las_run_to_1(tmp_path, bits):
     laspy = pytest.importorskip("laspy")
     las = laspy.create(point_format=2, file_version="1.2")
