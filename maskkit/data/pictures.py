@@ -35,6 +35,7 @@ _TURNS = {
 }
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 _ORIENTATION = 0x0112
+_PHOTOMETRIC, _MIN_IS_WHITE = 0x0106, 0
 _MAX_SAMPLE_VALUE = 0x0119
 
 # Pillow warns about large images and invalid metadata at every read, which would fill a training log. Images above
@@ -88,7 +89,7 @@ def in_channels(image: Image.Image, path: str, channels: int) -> Image.Image:
 
 
 def _load(image: Image.Image, path: str) -> None:
-    """Decode an image of a permitted size. Pillow keeps the high bytes of 16-bit colours, but not of a transparent one.
+    """Decode an image of a permitted size. Pillow makes 8 bits of all colours, but not of a transparent one.
 
     Raises BadSampleError for an image that is too large.
     """
@@ -96,11 +97,14 @@ def _load(image: Image.Image, path: str) -> None:
     # Pillow takes four bytes for a pixel; numbers of 32 bits are scaled in float64, transparent parts composited.
     size = width * height * (8 if image.mode in ("I", "F") else 5 if image.has_transparency_data else 4)
     check_decoded(path, size, f"{width} x {height} pixels")
-    deep = image.format == "PNG" and image.mode == "RGB" and "16B" in str(image.tile)
+    stored = str(image.tile) if image.format == "PNG" else ""
     image.load()
     clear = image.info.get("transparency")
-    if deep and isinstance(clear, tuple):
+    if "16B" in stored and image.mode == "RGB" and isinstance(clear, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in clear)
+    for bits in (2, 4):
+        if f"'L;{bits}'" in stored and isinstance(clear, int):
+            image.info["transparency"] = clear * 255 // (2**bits - 1)
 
 
 @contextmanager
@@ -146,6 +150,8 @@ def _eight_bit(image: Image.Image, path: str) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
         values = np.asarray(image).astype(np.uint32)
         most = _greatest(image, values)
+        if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+            values = most - values.clip(max=most)  # Pillow does so for 8 bits
         grey = Image.fromarray(((values * 255 + most // 2) // most).clip(max=255).astype(np.uint8))  # rounded
         clear = image.info.get("transparency")
         if not isinstance(clear, int):
