@@ -803,6 +803,17 @@ def test_a_tiff_whose_nought_is_white_is_no_negative(tmp_path, dtype):
     assert np.abs(read - values / most * 255).max() <= 0.5 + 1e-9
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.uint32])
+def test_signed_and_unsigned_numbers_of_a_tiff_are_stretched_as_what_they_are(tmp_path, dtype):
+    tifffile = pytest.importorskip("tifffile")
+    limits = np.iinfo(dtype)
+    values = np.linspace(limits.min, limits.max, 64).round().clip(limits.min, limits.max - 127).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values.reshape(8, 8))
+    read = read_picture(str(tmp_path / "a.tif"), 1)[0].numpy().ravel()
+    low, high = float(values.min()), float(values.max())
+    assert np.abs(read - (values.astype(float) - low) / (high - low) * 255).max() <= 0.5 + 1e-6
+
+
 @pytest.mark.parametrize("bits", [12, 14, 16])
 def test_a_tiff_of_fewer_bits_keeps_its_grey_levels(tmp_path, bits):
     values = np.linspace(0, 2**bits - 1, 64).round().astype(np.uint16).reshape(8, 8)
