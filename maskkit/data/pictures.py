@@ -37,6 +37,8 @@ _TURNS = {
 }
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 _ORIENTATION = 0x0112
+_PHOTOMETRIC, _MIN_IS_WHITE = 0x0106, 0
+_BITS, _SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 0x0102, 0x0153, 1, 2
 _MAX_SAMPLE_VALUE = 0x0119
 
 # Pillow warns about large images and invalid metadata at every read, which would fill a training log. Images above
@@ -90,17 +92,20 @@ def in_channels(image: Image.Image, path: str, channels: int) -> Image.Image:
 
 
 def _load(image: Image.Image, path: str) -> None:
-    """Decode an image of a permitted size. Pillow keeps the high bytes of 16-bit colours, but not of a transparent one.
+    """Decode an image of a permitted size. Pillow makes 8 bits of all colours, but not of a transparent one.
 
     Raises BadSampleError for an image that is too large.
     """
     width, height = image.size
     check_decoded(path, width * height * _bytes_of_pixel(image), f"{width} x {height} pixels")
-    deep = image.format == "PNG" and image.mode == "RGB" and "16B" in str(image.tile)
+    stored = str(image.tile) if image.format == "PNG" else ""
     image.load()
     clear = image.info.get("transparency")
-    if deep and isinstance(clear, tuple):
+    if "16B" in stored and image.mode == "RGB" and isinstance(clear, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in clear)
+    for bits in (2, 4):
+        if f"'L;{bits}'" in stored and isinstance(clear, int):
+            image.info["transparency"] = clear * 255 // (2**bits - 1)
 
 
 def _bytes_of_pixel(image: Image.Image) -> int:
@@ -156,10 +161,13 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _eight_bit(image: Image.Image, path: str) -> Image.Image:
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     # Pillow opens 16-bit PGM, scaled to 0..65535 whatever its maximum, as 32-bit integers; old versions PNG too.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
         values = np.asarray(image).astype(np.uint32)
         most = _greatest(image, values)
+        if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+            values = most - values.clip(max=most)  # Pillow does so for 8 bits
         grey = Image.fromarray(((values * 255 + most // 2) // most).clip(max=255).astype(np.uint8))  # rounded
         clear = image.info.get("transparency")
         if not isinstance(clear, int):
@@ -167,8 +175,12 @@ def _eight_bit(image: Image.Image, path: str) -> Image.Image:
         alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
         return Image.merge("LA", (grey, alpha))
     if image.mode in ("I", "F"):
-        stretched = _stretched(np.asarray(image).astype(np.float64), path)
-        return Image.fromarray(stretched)
+        numbers = np.asarray(image)
+        if image.mode == "I" and tags.get(_SAMPLE_FORMAT, (_UNSIGNED,)) == (_UNSIGNED,) and tags.get(_BITS) == (32,):
+            numbers = numbers.view(np.uint32)  # Pillow reads them as signed
+        return Image.fromarray(_stretched(numbers.astype(np.float64), path))
+    if image.mode == "L" and tags.get(_SAMPLE_FORMAT) == (_SIGNED,):
+        return Image.fromarray(_stretched(np.asarray(image).view(np.int8).astype(np.float64), path))
     return image
 
 

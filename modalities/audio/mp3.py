@@ -30,6 +30,9 @@ def with_length(content: bytes) -> io.BytesIO | None:
     first = None if start is None else _frame(content, start)
     if start is None or first is None:
         return None
+    head = content[start : start + 4]
+    if any(tag in content[start : start + first.size] for tag in _TOLD):
+        start += first.size  # a tag that counts only a part; it has no sound
     count, place, end = 0, start, start
     while (frame := _frame(content, place)) is None or place + frame.size <= len(content):
         if frame is None:  # another tag, or damage
@@ -41,7 +44,7 @@ def with_length(content: bytes) -> io.BytesIO | None:
         count, place = count + 1, place + frame.size
         end = place
     told = bytearray(first.size)
-    told[:4] = content[start : start + 4]
+    told[:4] = head
     tag = b"Info" + (3).to_bytes(4, "big") + count.to_bytes(4, "big") + (end - start + first.size).to_bytes(4, "big")
     if first.tag + len(tag) > first.size:
         return None
@@ -59,7 +62,25 @@ def lacks_length(file: BinaryIO) -> bool:
         return False
     place = _next_frame(head, 0)
     frame = None if place is None else _frame(head, place)
-    return place is not None and frame is not None and not any(tag in head[place : place + frame.size] for tag in _TOLD)
+    if place is None or frame is None:
+        return False
+    if not any(tag in head[place : place + frame.size] for tag in _TOLD):
+        return True
+    return _goes_on(file, _after_id3(start) + place, head[place + frame.tag : place + frame.size])
+
+
+def _goes_on(file: BinaryIO, start: int, tag: bytes) -> bool:
+    """Return whether frames follow what a Xing or Info tag counts, in bytes from ``start``: another file was joined."""
+    flags = int.from_bytes(tag[4:8], "big")
+    if tag[:4] not in (b"Xing", b"Info") or not flags & 2:
+        return False
+    place = 8 + (4 if flags & 1 else 0)
+    file.seek(start + int.from_bytes(tag[place : place + 4], "big"))
+    rest = file.read(_LOOK)
+    file.seek(0)
+    after = _after_id3(rest)
+    frame = _frame(rest, after)
+    return frame is not None and _frame(rest, after + frame.size) is not None
 
 
 def _after_id3(content: bytes) -> int:

@@ -21,6 +21,7 @@ from maskkit.modalities.audio.decoded import can_decode, decode
 from maskkit.modalities.audio.filterbanks import num_samples
 from maskkit.modalities.audio.front_end import AUDIO_MAE, HIGHEST_RATE, LOWEST_RATE, FrontEnd
 from maskkit.modalities.audio.mp3 import lacks_length, with_length
+from maskkit.modalities.audio.ogg import ogg_start
 from maskkit.modalities.audio.resampling import resample
 from maskkit.modalities.audio.seeking import BLOCK, Sound, SoundFile
 
@@ -157,21 +158,32 @@ def _opened(file: str | BinaryIO, path: str) -> Iterator[SoundFile]:
 
 
 def _sound_file(module: ModuleType, file: str | BinaryIO, path: str) -> AbstractContextManager[SoundFile]:
-    """Open a file with libsndfile, or with PyAV if libsndfile does not know the format or encoding."""
+    """Open a file with libsndfile, or with PyAV if libsndfile does not know the format or encoding.
+
+    libsndfile reads only the first stream of a chained Ogg file, no FLAC in Ogg from FFmpeg, and nothing of a WAV file
+    that was written to a pipe and counts no samples. PyAV reads all three.
+    """
+    start, chained = ogg_start(file)
     try:
-        return Sound(module, _with_length(file))
-    except (module.LibsndfileError, TypeError) as error:
-        unknown = isinstance(error, TypeError) or "recogni" in str(error) or "unsupported encoding" in str(error)
-        if not unknown or not can_decode():
-            raise
-        if not isinstance(file, str):
-            file.seek(0)
-        try:
+        if chained and can_decode():
             return decode(file, path)
-        except BadSampleError:
+        opened = Sound(module, _with_length(file))
+        if opened.frames or not can_decode():
+            return opened
+        error: Exception = BadSampleError(path, "holds no samples, only a header")
+    except (module.LibsndfileError, TypeError) as raised:
+        unknown = isinstance(raised, TypeError) or "recogni" in str(raised) or "unsupported encoding" in str(raised)
+        if not (unknown or b"FLAC" in start) or not can_decode():
             raise
-        except Exception:  # no sound for PyAV either: what libsndfile says is shorter
-            raise error from None
+        error = raised
+    if not isinstance(file, str):
+        file.seek(0)
+    try:
+        return decode(file, path)
+    except BadSampleError:
+        raise
+    except Exception:  # no sound for PyAV either: what libsndfile says is shorter
+        raise error from None
 
 
 def _with_length(file: str | BinaryIO) -> bytes | BinaryIO:

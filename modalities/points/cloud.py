@@ -104,7 +104,8 @@ def scale_integers(values: NDArray[np.generic]) -> Array:
     """Return colours or intensities [P F] in 0..1. The type of the values and the greatest one tell what stands for 1.
 
     16-bit values that all fit into 8 bits are 8-bit ones in wider fields (LAS 1.4, table 7, asks for 16 bits, and many
-    writers do not comply). Floats above 1 run to 255.
+    writers do not comply). Floats above 1 run to 255. Other numbers of bits are not guessed: files of one data set
+    would differ in scale.
     """
     most = values.max(initial=0, where=np.isfinite(values)) if values.dtype.kind == "f" else values.max(initial=0)
     if values.dtype.kind == "f":

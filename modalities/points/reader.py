@@ -9,13 +9,13 @@ from maskkit.data.limits import check_decoded
 from maskkit.data.source import BadSampleError, one_bad_sample
 from maskkit.files import check_readable
 from maskkit.modalities.points.cloud import Cloud, Feature, keep_finite
-from maskkit.modalities.points.formats import kitti, las, mesh, npy, obj, pcd, ply, text, with_open3d
+from maskkit.modalities.points.formats import kitti, las, mesh, npy, obj, off, pcd, ply, text, with_open3d
 
 READERS: dict[str, Callable[[str], Cloud]] = {
     ".ply": ply.read,
     ".pcd": pcd.read,
     ".obj": obj.read,
-    ".off": mesh.read,
+    ".off": off.read,
     ".stl": mesh.read,
     ".xyz": text.read,
     ".pts": text.read,

@@ -1,4 +1,4 @@
-"""Triangle meshes (PLY, OFF, STL), read by trimesh."""
+"""Triangle meshes (PLY, STL), read by trimesh."""
 
 import importlib
 import importlib.util

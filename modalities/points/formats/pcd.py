@@ -14,6 +14,7 @@ from maskkit.data.limits import check_decoded
 from maskkit.modalities.points.cloud import Array, Cloud, scale_integers
 from maskkit.modalities.points.formats import lzf
 from maskkit.modalities.points.formats.ascii import parse_numbers
+from maskkit.modalities.points.formats.columns import cloud_of_names, known_columns
 from maskkit.modalities.points.formats.headers import check_counts, check_room, read_head
 
 NORMALS = ("normal_x", "normal_y", "normal_z")
@@ -52,7 +53,7 @@ def read(path: str) -> Cloud:
         file.seek(header.start)
         content = file.read()
     readers = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}
-    return _cloud(readers[header.data](content, header))
+    return _cloud([field.name for field in header.fields], readers[header.data](content, header))
 
 
 def read_header(path: str) -> Header:
@@ -61,6 +62,8 @@ def read_header(path: str) -> Header:
     match = re.search(rb"^DATA[ \t]+(\w+)[ \t]*\r?\n", head, flags=re.MULTILINE)
     lines = re.findall(rb"^([A-Z]+)[ \t]+(.*?)\r?$", head[: match.start()] if match else b"", flags=re.MULTILINE)
     entries = {name.decode(): value.decode("ascii", errors="replace").split() for name, value in lines}
+    if "COLUMNS" in entries:  # the name in version 0.5
+        entries.setdefault("FIELDS", entries["COLUMNS"])
     if match is None or not entries.get("POINTS") or not entries.get("FIELDS"):
         raise ValueError("no PCD file: it does not begin with a PCD header")
     data = match[1].decode("ascii", errors="replace")
@@ -92,26 +95,26 @@ def _fields(entries: dict[str, list[str]]) -> tuple[Field, ...]:
         if not all(word.isascii() and word.isdigit() and 0 < int(word) <= 4096 for word in words):
             raise ValueError(f"its header has a {what} that is no small number")
     fields = []
-    for name, kind, size, count in zip(names, types, map(int, sizes), map(int, counts), strict=True):
+    for name, kind, size, count in zip(names, map(str.upper, types), map(int, sizes), map(int, counts), strict=True):
         if size not in _SIZES.get(kind, ()):
             raise ValueError(f"its header has a field of unknown TYPE {kind} and SIZE {size}")
         fields.append(Field(name, f"<{kind.lower()}{size}", count))
-    if not {"x", "y", "z"} <= set(names):
+    if not {"x", "y", "z"} <= known_columns(names).keys():
         raise ValueError("its points have no x, y and z")
     return tuple(fields)
 
 
-Columns = dict[str, NDArray[np.generic]]
+Columns = list[NDArray[np.generic]]
 
 
 def _ascii(content: bytes, header: Header) -> Columns:
     """Read one line of numbers per point."""
     wanted = header.points * sum(field.count for field in header.fields)
     table = parse_numbers(content, wanted).reshape(header.points, -1)
-    columns: Columns = {}
+    columns: Columns = []
     place = 0
     for field in header.fields:
-        columns[field.name] = table[:, place].astype(field.kind)
+        columns.append(table[:, place].astype(field.kind))
         place += field.count
     return columns
 
@@ -122,7 +125,7 @@ def _binary(content: bytes, header: Header) -> Columns:
     # Padding fields are all called "_", so fields are numbered.
     kind = np.dtype([(str(place), field.kind, (field.count,)) for place, field in enumerate(header.fields)])
     records = np.frombuffer(content, dtype=kind, count=header.points)
-    return {field.name: records[str(place)][:, 0] for place, field in enumerate(header.fields)}
+    return [records[str(place)][:, 0] for place in range(len(header.fields))]
 
 
 def _compressed(content: bytes, header: Header) -> Columns:
@@ -133,29 +136,21 @@ def _compressed(content: bytes, header: Header) -> Columns:
     if size != header.points * header.width:
         raise ValueError(f"its compressed data claim {size} bytes, not {header.points} points of {header.width}")
     block = lzf.decompress(content[8 : 8 + packed], size)
-    columns: Columns = {}
+    columns: Columns = []
     place = 0
     for field in header.fields:
         values = np.frombuffer(block, dtype=field.kind, count=header.points * field.count, offset=place)
-        columns[field.name] = values.reshape(header.points, field.count)[:, 0]
+        columns.append(values.reshape(header.points, field.count)[:, 0])
         place += values.nbytes
     return columns
 
 
-def _cloud(columns: Columns) -> Cloud:
-    features: dict[str, Array] = {}
-    if set(NORMALS) <= columns.keys():
-        features["normals"] = _stack(columns, NORMALS)
-    packed = columns.get("rgb", columns.get("rgba"))
+def _cloud(names: list[str], columns: Columns) -> Cloud:
+    cloud = cloud_of_names(names, columns)
+    packed = next((column for name, column in zip(names, columns, strict=True) if name in ("rgb", "rgba")), None)
     if packed is not None and packed.dtype.itemsize == 4:
-        features["colours"] = _unpack_colours(packed)
-    if "intensity" in columns:
-        features["intensity"] = _stack(columns, ("intensity",))
-    return Cloud(_stack(columns, ("x", "y", "z")), features)
-
-
-def _stack(columns: Columns, names: tuple[str, ...]) -> Array:
-    return np.stack([columns[name].astype(np.float64) for name in names], axis=1)
+        cloud.features["colours"] = _unpack_colours(packed)
+    return cloud
 
 
 def _unpack_colours(packed: NDArray[np.generic]) -> Array:

@@ -37,8 +37,8 @@ Oddity = Literal["transport stream", "program stream", "no times", "mirror", "as
 class PyavVideo(Video):
     """A file read by PyAV. Frames are known by their time stamps, and reached from the keyframe before them.
 
-    AVI stores no time stamps but those of decoding. Frames of an AVI with B-frames, which are shown in another order,
-    are counted as they are decoded, from the start of the file.
+    AVI stores no time stamps but those of decoding, bare streams store none, and joined files have them twice. Frames
+    of such files are counted as they are decoded, from the start of the file.
 
     Edit lists, display matrices and pixel aspect ratios are honoured. Interlaced frames are returned as they are
     stored, both fields in one picture. Alpha is dropped. Cover pictures are never taken for the video.
@@ -136,6 +136,10 @@ class PyavVideo(Video):
         if None in stamps or not _begins_whole(packets):
             self._open()
             stamps = [frame.pts for frame in self._frames]
+        if None in stamps or len(set(stamps)) < len(stamps):
+            self._open()
+            self._counts = True
+            return self._index()
         return np.unique(np.array(stamps, dtype=np.int64)), np.unique(np.array(keys, dtype=np.int64))
 
     def _frame(self, number: int) -> "VideoFrame":

@@ -56,7 +56,7 @@ _DECODERS = {  # in the order of preference
 _WORDS: dict[Oddity, str] = {
     "transport stream": "a transport stream",
     "program stream": "a program stream",
-    "no times": "an AVI with B-frames",
+    "no times": "an AVI with B-frames or a stream without time stamps",
     "mirror": "mirrored by its display matrix",
     "aspect": "of pixels that are not square",
     "sizes": "of frames of different sizes",

@@ -1,6 +1,7 @@
 """Sound in containers, decoded by PyAV: as many samples as FFmpeg's command line gives, and the same."""
 
 import shutil
+import struct
 import subprocess
 
 import numpy as np
@@ -74,3 +75,31 @@ def test_what_ends_between_two_packets_is_truncated(folder, tmp_path):
     (tmp_path / "cut.m4a").write_bytes((folder / "index_first.m4a").read_bytes()[:end])
     with pytest.raises(BadSampleError, match="truncated: 1.37 of 3.00 seconds can be decoded"):
         read_recording(str(tmp_path / "cut.m4a"))
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus", "flac.ogg", "a.mp3", "cbr.mp3"])
+def test_joined_files_are_read_to_their_end(tmp_path, name):
+    """As ``cat`` joins Ogg files, to a chain of streams, and MP3 files, each with a tag that counts its own frames."""
+    words = {"flac.ogg": "-c:a flac", "cbr.mp3": "-b:a 64k"}.get(name, "").split()
+    rate = "48000" if name == "a.opus" else "16000"
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "aevalsrc=0.4*sin(900*t)*t:d=1"]
+    subprocess.run([*command, "-ar", rate, *words, tmp_path / name], check=True)
+    once = read_recording(str(tmp_path / name)).numpy()
+    assert abs(len(once) - 16000) < 100
+    (tmp_path / f"joined_{name}").write_bytes((tmp_path / name).read_bytes() * 2)
+    joined = read_recording(str(tmp_path / f"joined_{name}")).numpy()
+    assert 0 <= len(joined) - 2 * len(once) < 3000  # MP3 has two frames of silence where files were joined
+    for part in (slice(12000), slice(-12000, None)):
+        assert np.abs(joined[part]).max() == pytest.approx(np.abs(once[part]).max(), rel=0.1)
+    with open(tmp_path / f"joined_{name}", "rb") as file:
+        assert np.array_equal(read_recording(file), joined)
+
+
+def test_a_wav_that_was_written_to_a_pipe_may_count_no_samples(tmp_path):
+    wave = np.random.default_rng(0).integers(-9999, 9999, 16000, dtype=np.int16)
+    head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 0, b"WAVEfmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 0)
+    (tmp_path / "a.wav").write_bytes(head + wave.tobytes())
+    assert np.abs(read_recording(str(tmp_path / "a.wav")).numpy() - wave / 2**15).max() < 1e-6
+    (tmp_path / "empty.wav").write_bytes(head)
+    with pytest.raises(BadSampleError, match="holds no samples"):
+        read_recording(str(tmp_path / "empty.wav"))

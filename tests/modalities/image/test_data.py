@@ -754,14 +754,16 @@ class TestSurvey:
 
 def png16(values, kind, clear):
     """A PNG of 16 bits with a transparent colour, which Pillow cannot write."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
-    trns = struct.pack(f">{len(clear)}H", *clear)
+    return png(head, struct.pack(f">{len(clear)}H", *clear), rows)
+
+
+def png(head, trns, rows):
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
     signature = b"\x89PNG\r\n\x1a\n"
     return signature + b"".join(
         chunk(name, data)
@@ -778,6 +780,38 @@ def test_a_transparent_colour_of_16_bits_is_put_on_white(tmp_path):
     (tmp_path / "colour.png").write_bytes(png16(colour, 2, (1000, 2000, 3000)))
     assert read_picture(str(tmp_path / "colour.png"))[:, 0, 1].tolist() == [255, 255, 255]
     assert read_picture(str(tmp_path / "colour.png"))[:, 1, 0].tolist() == [200, 100, 0]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_grey_of_few_bits_is_put_on_white(tmp_path, bits):
+    values = np.arange(16).reshape(2, 8) % 2**bits
+    packed = np.packbits(values[..., None] >> np.arange(bits - 1, -1, -1) & 1, axis=None).reshape(2, -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+    content = png(struct.pack(">IIBBBBB", 8, 2, bits, 0, 0, 0, 0), struct.pack(">H", 1), rows)
+    (tmp_path / "a.png").write_bytes(content)
+    expected = np.where(values == 1, 255, values * 255 // (2**bits - 1))
+    assert read_picture(str(tmp_path / "a.png"), 1)[0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_whose_nought_is_white_is_no_negative(tmp_path, dtype):
+    tifffile = pytest.importorskip("tifffile")
+    most = np.iinfo(dtype).max
+    values = np.linspace(0, most, 64).round().astype(dtype).reshape(8, 8)
+    tifffile.imwrite(tmp_path / "a.tif", most - values, photometric="miniswhite")
+    read = read_picture(str(tmp_path / "a.tif"), 1)[0].numpy()
+    assert np.abs(read - values / most * 255).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.uint32])
+def test_signed_and_unsigned_numbers_of_a_tiff_are_stretched_as_what_they_are(tmp_path, dtype):
+    tifffile = pytest.importorskip("tifffile")
+    limits = np.iinfo(dtype)
+    values = np.linspace(limits.min, limits.max, 64).round().clip(limits.min, limits.max - 127).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values.reshape(8, 8))
+    read = read_picture(str(tmp_path / "a.tif"), 1)[0].numpy().ravel()
+    low, high = float(values.min()), float(values.max())
+    assert np.abs(read - (values.astype(float) - low) / (high - low) * 255).max() <= 0.5 + 1e-6
 
 
 @pytest.mark.parametrize("bits", [12, 14, 16])

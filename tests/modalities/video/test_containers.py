@@ -37,6 +37,13 @@ WRITTEN = {
     "cover.mp4": ("b.mp4 -i c.jpg", "-map 0 -map 1 -c copy -disposition:v:1 attached_pic", (), ""),
     "hidden.webm": ("b.mp4", "-c:v libvpx -b:v 300k -auto-alt-ref 1 -lag-in-frames 16", (), ""),
     "sound.m4a": ("c.jpg -f lavfi -i sine=duration=1", "-c:v copy -disposition:v attached_pic", DECODERS, "only sound"),
+    "bare.h264": ("b.mp4", "-c copy", BOTH, "a stream without time stamps|Failed to measure duration"),
+    "twice.mkv": (
+        "b.mp4",
+        "-vf setpts=floor(N/2)*2/25/TB -fps_mode passthrough -enc_time_base 1/25 -c:v ffv1",
+        ("torchcodec",),
+        "a stream without time stamps",
+    ),
     "none.mp4": ("b.mp4", "-c copy -frames:v 0", DECODERS, "holds no video"),
     "none.mkv": ("b.mp4", "-c:v libx264 -frames:v 0", DECODERS, "not a video"),
 }
@@ -44,6 +51,7 @@ MADE = {  # of others, by a function below
     "turned.mp4": ((), ""),
     "mirrored.mp4": (BOTH, "mirrored by its display matrix"),
     "begins_late.ts": (BOTH, "a transport stream"),
+    "joined.ts": (BOTH, "a transport stream"),
     "cover_first.mp4": (("torchcodec",), "--decoder pyav"),
     "sizes.ts": (DECODERS, "frames of different sizes"),
     "sizes.mkv": (DECODERS, "frames of different sizes"),
@@ -69,6 +77,7 @@ def folder(tmp_path_factory, files) -> Path:
         (folder / name).write_bytes(content)
     stream = (folder / "stream.ts").read_bytes()
     (folder / "begins_late.ts").write_bytes(stream[len(stream) // 188 // 3 * 188 :])
+    (folder / "joined.ts").write_bytes(stream * 2)  # its time stamps occur twice
     (folder / "cover_first.mp4").write_bytes(cover_before_video((folder / "cover.mp4").read_bytes()))
     parts = [make(folder / f"{size}.ts", *X264, "-output_ts_offset", at, size=size, seconds=1) for size, at in SIZES]
     (folder / "sizes.ts").write_bytes(b"".join(part.read_bytes() for part in parts))

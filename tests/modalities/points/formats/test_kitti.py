@@ -25,3 +25,12 @@ def test_other_files_are_named(tmp_path, content, reason):
     (tmp_path / "a.bin").write_bytes(content)
     with pytest.raises(BadSampleError, match=reason):
         read_cloud(str(tmp_path / "a.bin"))
+
+
+def test_five_numbers_are_told_by_intensities_that_are_not_negative(tmp_path):
+    rng = np.random.default_rng(0)
+    scan = np.concatenate([rng.normal(size=(40, 3)), rng.random((40, 1)), np.arange(40)[:, None] % 32], axis=1)
+    scan.astype("<f4").tofile(tmp_path / "a.bin")
+    cloud = read_cloud(str(tmp_path / "a.bin"))
+    np.testing.assert_allclose(cloud.xyz, scan[:, :3], atol=1e-6)
+    np.testing.assert_allclose(cloud.features["intensity"], scan[:, 3:4], atol=1e-6)

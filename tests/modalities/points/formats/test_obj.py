@@ -50,3 +50,17 @@ def test_vertices_without_faces_are_a_cloud(tmp_path):
 def test_broken_files_are_named(tmp_path, text, reason):
     with pytest.raises(BadSampleError, match=reason):
         read(tmp_path, text)
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "# a\u2028v 9 9 9\x0cv 9 9 9\n"])
+def test_marks_and_odd_breaks_of_lines_neither_add_nor_hide_a_vertex(tmp_path, mark):
+    (tmp_path / "a.obj").write_text(mark + "v 0 0 0\nv 1 0 0\nv 0 1 0\nfo 1 2 3\n", encoding="utf-8")
+    cloud = read_cloud(str(tmp_path / "a.obj"))
+    assert cloud.xyz.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]] and cloud.triangles.tolist() == [[0, 1, 2]]
+
+
+def test_a_cloud_has_normals_and_colours_after_a_weight(tmp_path):
+    (tmp_path / "a.obj").write_text("vn 0 0 1\nv 0 0 0 1 1 0 0\nvn 0 1 0\nv 1 0 0 1 0 1 0\n")
+    features = read_cloud(str(tmp_path / "a.obj")).features
+    assert features["normals"].tolist() == [[0, 0, 1], [0, 1, 0]]
+    assert features["colours"].tolist() == [[1, 0, 0], [0, 1, 0]]

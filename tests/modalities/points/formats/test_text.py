@@ -55,3 +55,18 @@ def test_text_without_points_is_named(tmp_path, text, reason):
     with pytest.raises(BadSampleError, match=reason) as error:
         read_cloud(str(tmp_path / "a.txt"))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", " ", "; "])
+@pytest.mark.parametrize("head", ["", "X;Y;Z\n"])
+def test_a_comma_may_stand_before_decimals(tmp_path, head, separator):
+    rows = [separator.join(str(value).replace(".", ",") for value in row) for row in XYZ.tolist()]
+    (tmp_path / "a.txt").write_text(head + "\n".join(rows))
+    np.testing.assert_allclose(read_cloud(str(tmp_path / "a.txt")).xyz, XYZ, atol=1e-6)
+
+
+@pytest.mark.parametrize("between", ["x y z\n20\n", "// second scan\n", "20\n"])
+def test_scans_may_be_joined(tmp_path, between):
+    rows = "".join(f"{x} {y} {z}\n" for x, y, z in XYZ.tolist())
+    (tmp_path / "a.pts").write_text(f"x y z\n20\n{rows}{between}{rows}")
+    np.testing.assert_allclose(read_cloud(str(tmp_path / "a.pts")).xyz, np.concatenate([XYZ, XYZ]), atol=1e-6)
