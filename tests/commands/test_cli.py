@@ -103,6 +103,14 @@ def test_a_reader_that_ends_early_is_no_error(words, unbuffered):
     assert running.stderr.read() == "" and running.wait() == 141
 
 
+@pytest.mark.parametrize("redirect", [">&- 2>&-", ">&-", "2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(("words", "code"), [("nothing", 2), ("--help", 0)])
+def test_closed_and_full_streams_keep_the_exit_code(redirect, words, code):
+    command = f"{sys.executable} -m maskkit.cli {words} {redirect}"
+    found = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert found.returncode == code and "Traceback" not in found.stderr
+
+
 def test_an_error_is_one_line_whatever_it_holds():
     assert one_line(ValueError("a\n  b")) == "a b"
     assert one_line(ValueError()) == "ValueError"
