@@ -26,6 +26,8 @@ def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) ->
     """Return the settings of a run from its arguments. Values that are not given are chosen to fit the data."""
     where, resumes = _run_of(words), "--resume" in words
     folder = RunFolder(Path(where)) if where is not None else None
+    if folder is not None:
+        folder.check_settings()
     known = folder is not None and (folder.started or (resumes and folder.has_settings))
     if folder is not None and known and not {"-h", "--help"} & set(words):
         if not resumes:
