@@ -42,17 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    guard_logging()
-    try:
-        code = _run(words, debug)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError as error:
-        return _broken_pipe(error)
+    return _guarded(lambda: _run(words), debug)
 
 
-def _run(words: list[str], debug: bool) -> int:
-    """Run a command and return its exit code. Errors of data and usage are printed in one line."""
+def run_recipe(body: Callable[[], object]) -> None:
+    """Run the main function of a recipe with the one-line errors and exit codes of the commands."""
+    code = _guarded(body, debug=False)
+    if code:
+        sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    """Run a command and return its exit code."""
     if not words or words[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -64,9 +65,28 @@ def _run(words: list[str], debug: bool) -> int:
         say(f"maskkit {words[0]} is now maskkit {name}; the old name will be removed")
     if name not in COMMANDS:
         return _refuse(f"maskkit has no command {name!r}; it has {', '.join(COMMANDS)}")
+    code: int = importlib.import_module(f"maskkit.commands.{name}").main(words[1:])
+    return code
+
+
+def _guarded(body: Callable[[], object], debug: bool) -> int:
+    """Run a function and return its exit code. Errors of data and usage are printed in one line."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us; files would take its place
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    guard_logging()
     try:
-        code: int = importlib.import_module(f"maskkit.commands.{name}").main(words[1:])
+        code = _in_one_line(body, debug)
+        sys.stdout.flush()
         return code
+    except BrokenPipeError as error:
+        return _broken_pipe(error)
+
+
+def _in_one_line(body: Callable[[], object], debug: bool) -> int:
+    try:
+        code = body()
+        return code if isinstance(code, int) else 0
     except BrokenPipeError:
         raise
     except SystemExit as exit_:
@@ -102,17 +122,6 @@ def _broken_pipe(error: BrokenPipeError) -> int:
     return _refuse(one_line(error))
 
 
-def run_recipe(body: Callable[[], object]) -> None:
-    """Run the main function of a recipe with the one-line errors and exit codes of the commands."""
-    guard_logging()
-    try:
-        body()
-    except REFUSALS as error:
-        if isinstance(error, RuntimeError) and not _lacks_memory(error):
-            raise
-        sys.exit(_refuse(one_line(error)))
-
-
 def overview() -> str:
     """Return the text of ``maskkit --help``."""
     kinds = ", ".join(modality_names())
@@ -141,7 +150,12 @@ def _lacks_memory(error: BaseException) -> bool:
 
 
 def _refuse(message: str) -> int:
-    say(f"maskkit: {message}")
+    try:
+        say(f"maskkit: {message}")
+    except BrokenPipeError:
+        raise
+    except OSError:  # its disk is full
+        pass
     return 2
 
 

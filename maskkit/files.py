@@ -48,9 +48,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             sync(file)
         sync(aside)
         os.replace(aside, path)
-    except OSError as error:  # name the file that the caller knows
-        if error.filename == str(aside):
-            error.filename, error.filename2 = str(path), None
+    except OSError as error:
+        _name(error, path, aside)
         raise
     finally:
         delete_path(aside)
@@ -71,8 +70,18 @@ def whole_files(path: Path) -> Iterator[Path]:
         for file in sorted(aside.iterdir()):
             sync(file)
             os.replace(file, path.with_name(file.name))
+    except OSError as error:
+        _name(error, path, aside)
+        raise
     finally:
         delete_path(aside)
+
+
+def _name(error: OSError, path: Path, aside: Path) -> None:
+    """Name the file that the user knows in an error that names a temporary one or, as on a full disk, none."""
+    nameless = error.filename is None and error.errno is not None
+    if nameless or str(error.filename).startswith(str(aside)):
+        error.filename, error.filename2 = str(path), None
 
 
 def make_folder(path: Path) -> None:

@@ -17,9 +17,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import tyro
-
 from maskkit.cli import run_recipe
+from maskkit.commands.flags import parse_flags
 from maskkit.engine.loop import pretrain
 from maskkit.engine.settings import Pretrain
 from maskkit.modalities import video
@@ -75,7 +74,7 @@ def main() -> None:
     """Parse the command line and train; the default size is vit-large."""
     words = sys.argv[1:]
     size = SIZES[words.pop(0) if words and words[0] in SIZES else "vit-large"]
-    pretrain(tyro.cli(Settings, default=size(), description=size.__doc__, args=words), video)
+    pretrain(parse_flags(Settings, words, default=size(), description=size.__doc__, prefixes=True), video)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ starts at 0, not at 1e-6; epochs follow each other without dropping the last inc
 drawn a sample at a time where it is read; the logged loss is not multiplied by 1000 (P11).
 """
 
+import sys
 from pathlib import Path
 
-import tyro
-
 from maskkit.cli import run_recipe
+from maskkit.commands.flags import parse_flags
 from maskkit.engine.loop import pretrain
 from maskkit.engine.settings import Pretrain
 from maskkit.modalities import points
@@ -53,7 +53,9 @@ def point_mae() -> Settings:
 
 def main() -> None:
     """Parse the command line and train."""
-    pretrain(tyro.cli(Settings, default=point_mae(), description=point_mae.__doc__), points)
+    pretrain(
+        parse_flags(Settings, sys.argv[1:], default=point_mae(), description=point_mae.__doc__, prefixes=True), points
+    )
 
 
 if __name__ == "__main__":

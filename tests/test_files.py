@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maskkit.files import BadSampleError, check_readable, parse_json, read_json, short_reason, whole_file
+from maskkit.files import BadSampleError, check_readable, parse_json, read_json, short_reason, whole_file, whole_files
 
 
 def test_a_reader_sees_the_old_contents_until_the_new_ones_are_whole(tmp_path):
@@ -29,6 +29,21 @@ def test_after_an_error_the_old_contents_stay_and_nothing_else(tmp_path, error):
         aside.write_text("half")
         raise error
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("write", [whole_file, whole_files])
+def test_an_error_of_writing_names_the_file_of_the_user(tmp_path, write):
+    def fill(aside):
+        with open("/dev/full", "w") as full:  # its errors name no file, as those of a full disk
+            full.write("x")
+
+    def lose(aside):
+        (aside / "deeper" / "x").write_text("x")
+
+    for fail in (fill, lose):
+        with pytest.raises(OSError) as error, write(tmp_path / "a.txt") as aside:
+            fail(aside)
+        assert error.value.filename == str(tmp_path / "a.txt") and not list(tmp_path.iterdir())
 
 
 def test_a_writer_that_writes_nothing_fails(tmp_path):

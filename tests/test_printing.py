@@ -100,6 +100,6 @@ def test_a_bad_sample_is_one_line_of_skipped_txt(tmp_path):
     assert [line.count(b"\t") for line in raw.splitlines()] == [1, 1] and raw.endswith(b"b\xff.png\ttwo lines\n")
     assert is_clean(raw.decode(errors="replace").replace("\t", " "), 2)
     again = Skips(total=100, file=tmp_path / "skipped.txt")
-    again.take_up(tmp_path / "skipped.txt", len(raw))
+    again.take_up(tmp_path / "skipped.txt", len(raw), print)
     again.add([(error.path, error.reason)])  # known
     assert again.seen == skips.seen and (tmp_path / "skipped.txt").read_bytes() == raw

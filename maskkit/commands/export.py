@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from maskkit.commands.open_run import open_run
-from maskkit.commands.words import Modules, check_out, import_modules, read_words
+from maskkit.commands.words import Modules, check_out, holds_run, import_modules, read_words
 from maskkit.printing import say, tell
 
 
@@ -32,6 +32,8 @@ class Export:
 
         if self.out.resolve() == (self.run_folder / "model.safetensors").resolve():
             raise ValueError(f"{self.out} is the run's own model; choose another --out")
+        if not self.out.suffix and holds_run(self.out):
+            raise ValueError(f"{self.out} is the folder of a run, whose files would be lost; choose another --out")
         if self.out.suffix:
             check_out(self.out)
         if self.layout == "hf" and self.out.suffix:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -12,11 +13,21 @@ import tyro
 S = TypeVar("S")
 
 
-def parse_flags(kind: type[S], words: Sequence[str], *, prog: str, default: S, description: str) -> S:
-    """Return ``default`` with the flags in ``words`` applied. Flags have no prefix: --size, and not --model.size.
+def parse_flags(
+    kind: type[S],
+    words: Sequence[str],
+    *,
+    default: S,
+    description: str | None,
+    prog: str = "",
+    prefixes: bool = False,
+) -> S:
+    """Return ``default`` with the flags in ``words`` applied. Flags have no prefix (--size) or one (--model.size).
 
-    Raises ValueError for flags that do not exist and for values that the settings refuse.
+    ``prog`` is the name of the program, by default that of the script. Raises ValueError for flags that do not exist
+    and for values that the settings refuse.
     """
+    prog = prog or sys.argv[0]
     with refusals_in_one_line(prog):
         return tyro.cli(
             kind,
@@ -24,7 +35,7 @@ def parse_flags(kind: type[S], words: Sequence[str], *, prog: str, default: S, d
             args=list(words),
             default=default,
             description=description,
-            config=(tyro.conf.OmitArgPrefixes,),
+            config=() if prefixes else (tyro.conf.OmitArgPrefixes,),
         )
 
 
@@ -62,9 +73,10 @@ def _raised_in(error: BaseException) -> str:
 def _one_line(box: str, prog: str) -> str:
     """Return the text of one of tyro's error boxes without borders, repeated help and line breaks.
 
-    The box has a title and sections with a row of dashes between them. Borders are ASCII or Unicode characters.
+    The box has a title and sections with a row of dashes between them. Borders are ASCII, Unicode or none.
     """
-    rows = [row.strip("|│ ") for row in box.splitlines() if row[:1] not in "╭╰+"]
+    framed = box.startswith(("╭", "+"))  # otherwise the title and a row of dashes come first
+    rows = [row.strip("|│ ") for row in box.splitlines()[0 if framed else 2 :] if row[:1] not in "╭╰+"]
     wrong, missing = list[str](), list[str]()
     for section in re.split(r"\n[─-]{5,}\n", "\n".join(rows)):
         head, *body = [row for row in section.split("\n") if row] or [""]

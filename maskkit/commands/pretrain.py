@@ -13,20 +13,20 @@ from maskkit.printing import say
 
 
 class UnbrokenText:
-    """A text stream that drops what is written once nobody reads it. A run goes on if ``head`` or a terminal ends."""
+    """A text stream that drops what cannot be written: the reader, such as ``head``, has ended, or its disk is full."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Write the text, or drop it."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush the stream if somebody reads it."""
-        with contextlib.suppress(BrokenPipeError):
+        """Flush the stream, or drop what it holds."""
+        with contextlib.suppress(OSError):
             self._stream.flush()
 
     def __getattr__(self, name: str) -> object:

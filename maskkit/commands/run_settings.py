@@ -9,6 +9,7 @@ from typing import cast
 import tyro
 
 from maskkit.commands.flags import parse_flags, take_flags
+from maskkit.commands.words import check_out
 from maskkit.engine.config import MEND_CONFIG, plain, read_config
 from maskkit.engine.restore import restore_settings, settings_from
 from maskkit.engine.run import RunFolder
@@ -26,6 +27,10 @@ def parse(modality: Modality, words: list[str], taken: dict[str, str | None]) ->
     """Return the settings of a run from its arguments. Values that are not given are chosen to fit the data."""
     where, resumes = _run_of(words), "--resume" in words
     folder = RunFolder(Path(where)) if where is not None else None
+    if where == "":  # an unset variable of a shell; as a path it would be the current folder
+        raise ValueError("--out is empty; name the folder to write the run to")
+    if folder is not None:
+        folder.check_settings()
     known = folder is not None and (folder.started or (resumes and folder.has_settings))
     if folder is not None and known and not {"-h", "--help"} & set(words):
         if not resumes:
@@ -123,7 +128,7 @@ def save_settings(settings: Settings, modality: Modality, file: Path) -> None:
         "method": getattr(settings.model, "name", None),
         "settings": plain(settings),
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
+    check_out(file, flag="--save-config")
     with whole_file(file) as aside:
         aside.write_text(json.dumps(record, indent=2) + "\n")
     say(f"settings written: {file}")

@@ -1,7 +1,7 @@
 """The record of the unreadable samples of a run."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,17 +30,19 @@ class Skips:
     """The file to write to, in one process of a run."""
     seen: dict[str, str] = field(default_factory=dict)
 
-    def take_up(self, kept: Path, size: int) -> None:
-        """Start with the first ``size`` bytes of the file of an earlier part of the run.
+    def take_up(self, kept: Path, size: int, say: Callable[[str], None]) -> None:
+        """Start with the first ``size`` bytes of the file of an earlier part of the run. Report it if some are missing.
 
         Later samples will be read again.
         """
-        if kept.exists():
-            text = kept.read_bytes()[:size]
-            if self.file is not None:
-                os.truncate(self.file, len(text))
-            pairs = (line.split("\t", 1) for line in text.decode(errors="surrogateescape").split("\n") if "\t" in line)
-            self.seen |= {path: reason for path, reason in pairs}
+        text = kept.read_bytes()[:size] if kept.exists() else b""
+        text = text[: text.rfind(b"\n") + 1]
+        if len(text) < size:
+            say(f"{kept} lacks {size - len(text)} bytes that it had when the run was saved; samples are counted anew")
+        if kept.exists() and self.file is not None:
+            os.truncate(self.file, len(text))
+        pairs = (line.split("\t", 1) for line in text.decode(errors="surrogateescape").split("\n") if "\t" in line)
+        self.seen |= {path: reason for path, reason in pairs}
 
     def add(self, bad: Iterable[Bad]) -> None:
         """Record new samples. Raises ValueError if too many are unreadable."""

@@ -10,6 +10,7 @@ No generator state is stored, because every generator is seeded from (seed, step
 
 import contextlib
 import os
+import re
 import shutil
 import time
 import warnings
@@ -184,7 +185,9 @@ class Checkpoints:
             error = problem
         self.world.wait_for_files()
         if error is not None:
-            raise OSError(f"could not write {target}: {_reason(error)}; free some space, then --resume") from error
+            reason = _reason(error)
+            mend = "free some space" if re.search("no space|quota", reason, re.IGNORECASE) else "check the folder"
+            raise OSError(f"could not write {target}: {reason}; {mend}, then --resume") from error
 
     def _put(self, aside: Path, target: Path) -> None:
         """Rename into place, then delete old checkpoints, which are renamed before they are deleted."""

@@ -25,10 +25,10 @@ class Log:
 
     def __init__(self, metrics: Path, board: Path, *, steps: int, start: int, keep_bytes: int = 0) -> None:
         self._file = metrics.open("a")
-        size = os.fstat(self._file.fileno()).st_size
-        self._lost = max(0, keep_bytes - size)  # bytes that somebody deleted
         # Lines that were written after the checkpoint are written again. A file is never made longer.
-        self._file.truncate(_whole_lines(metrics) if self._lost else keep_bytes)
+        kept = _whole_lines(metrics, keep_bytes)
+        self._lost = keep_bytes - kept  # bytes that somebody deleted
+        self._file.truncate(kept)
         self._board: SummaryWriter | None = None
         self._board_path, self._steps, self._start = board, steps, start
         self._console = Console(stderr=True)
@@ -109,9 +109,9 @@ class Log:
             self._bar.update(self._task, completed=step)
 
 
-def _whole_lines(file: Path) -> int:
-    """Return the length in bytes of all lines of a file that end."""
-    return file.read_bytes().rfind(b"\n") + 1
+def _whole_lines(file: Path, most: int) -> int:
+    """Return the length in bytes of the lines that end within the first ``most`` bytes of a file."""
+    return file.read_bytes()[:most].rfind(b"\n") + 1
 
 
 def report(text: str) -> None:

@@ -58,8 +58,7 @@ def train(
 ) -> None:
     """Train ``model`` in place on ``source`` and keep the run in ``settings.out``.
 
-    Under torchrun, every process calls this with the same arguments, and the model stays sharded. Raises ValueError for
-    an empty data set.
+    Under torchrun, every process has the same arguments, and the model stays sharded. Raises ValueError for no samples.
     """
     check_device(settings.device)
     if len(source) == 0:
@@ -70,9 +69,10 @@ def train(
         with RunFolder(settings.out).locked(world):
             run = Run.begin(model, source, settings.completed(len(source)), world, modality)
             figures = Figures(draw, pictures_from)
-            with run.log, run.checkpoints, interruptible() as interrupted:
-                loop(run, figures, interrupted)
-            run.save_models()
+            with interruptible() as interrupted:  # a signal waits for the models, too
+                with run.log, run.checkpoints:
+                    loop(run, figures, interrupted)
+                run.save_models()
 
 
 @dataclass
@@ -340,7 +340,7 @@ def loop(run: Run, figures: Figures, interrupted: Callable[[], bool]) -> None:
 def _skips(source: Source, folder: RunFolder, settings: Settings, progress: Progress, world: World) -> Skips:
     # A broken video counts once, regardless of its repeats.
     skips = Skips(total=num_items(source), limit=settings.max_bad, file=folder.skipped if world.is_main else None)
-    skips.take_up(folder.skipped, progress.skipped_bytes)
+    skips.take_up(folder.skipped, progress.skipped_bytes, report if world.is_main else report_nothing)
     return skips
 
 

@@ -82,6 +82,7 @@ class RunFolder:
     def open(self, settings: Pretrain[ModelSettings, DataSettings], model: MaskedModel, modality: str) -> None:
         """Create the folder and write ``config.json``. Raises ValueError for a folder that holds another run."""
         description = describe(model)
+        self.check_settings()
         if self.started:
             self._check_same(settings, description)
             return
@@ -148,8 +149,18 @@ class RunFolder:
     @property
     def started(self) -> bool:
         """True if the folder holds a run that has begun to train. A run that failed at its start may start again."""
-        trained = any(self.checkpoints.glob("step-*")) or (self.metrics.exists() and self.metrics.stat().st_size > 0)
-        return self.config.exists() and trained
+        return self.config.exists() and self._trained
+
+    @property
+    def _trained(self) -> bool:
+        return any(self.checkpoints.glob("step-*")) or (self.metrics.exists() and self.metrics.stat().st_size > 0)
+
+    def check_settings(self) -> None:
+        """Raise ValueError for a run whose ``config.json`` was deleted, which a new run would write over."""
+        if self._trained and not self.config.exists():
+            raise ValueError(
+                f"{self.path} holds a run without its config.json; restore it from a copy, or choose another --out"
+            )
 
     @property
     def has_settings(self) -> bool:

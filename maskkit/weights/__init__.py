@@ -6,7 +6,6 @@ maskkit's names. No code from a file is run: files are safetensors, or read by `
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from maskkit.model import MaskedModel
 from maskkit.parts import build_as, describe
 from maskkit.weights import audiomae, hf, mae, own, point_mae, timm, videomae
 from maskkit.weights.files import read, read_metadata, write
+from maskkit.weights.states import check_numbers, check_tensors, unwrapped
 
 Part = Literal["model", "encoder", "decoder"]
 State = Mapping[str, Tensor]
@@ -35,9 +35,6 @@ LAYOUTS: dict[str, ModuleType] = {
     "hf": hf,
     "timm": timm,
 }
-
-# What DDP, torch.compile, FSDP and activation checkpointing put into names: the first in front, the others anywhere.
-_WRAPPERS = re.compile(r"^(?:module\.)+|(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.(?:module\.)?")
 
 __all__ = ["LAYOUTS", "Report", "convert", "load", "open_model", "save"]
 
@@ -79,8 +76,9 @@ def load(
     allows it to be computed anew for the model's grid.
     """
     state = dict(source) if isinstance(source, Mapping) else read(source)
-    state = {_WRAPPERS.sub("", name): tensor for name, tensor in state.items()}
     where = "the state dict" if isinstance(source, Mapping) else str(source)
+    check_tensors(state.items(), where)
+    state = unwrapped(state)
     chosen = _recognise(state, model, source, where) if layout == "auto" else _layout(layout)
     translation = LAYOUTS[chosen].to_maskkit(state, model, resize_positions=resize_positions)
 
@@ -94,7 +92,6 @@ def load(
         for name, tensor in wanted.items()
         if name in found and found[name].shape != tensor.shape
     ]
-    _check_numbers({name: found[name] for name in wanted if name in found}, where)
     if wrong:
         raise ValueError(f"{where} holds another architecture: {_some(wrong)}; build the model with its sizes")
     if surplus:
@@ -107,6 +104,7 @@ def load(
             else ""
         )
         raise ValueError(f"{where} ({chosen} layout) lacks {_some(missing)}{hint}")
+    check_numbers({name: found[name] for name in wanted}, where)
 
     names = tuple(model.state_dict())
     translation.apply()
@@ -117,16 +115,6 @@ def load(
     kept = tuple(name for name in names if part == "model" and name not in held)
     notes = (*translation.notes, *_absent_parts(kept))
     return Report(chosen, tuple(wanted), kept, (*translation.unused, *skipped), notes)
-
-
-def _check_numbers(state: State, where: str) -> None:
-    """Raise ValueError for weights that are no floats, or not finite: damaged, or quantised."""
-    for name, tensor in state.items():
-        if not tensor.is_floating_point() and tensor.ndim:
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise ValueError(f"{where}: {name} is {kind}; weights must be floats, so convert quantised ones first")
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise ValueError(f"{where}: {name} holds NaN or infinite numbers: damaged, or training diverged")
 
 
 def _absent_parts(absent: tuple[str, ...]) -> list[str]:
@@ -198,7 +186,8 @@ def _recognise(state: State, model: MaskedModel, source: str | Path | State, whe
     for name, layout in LAYOUTS.items():
         if layout.recognises(state):
             return name
-    raise ValueError(f"{where} has no layout that maskkit knows ({', '.join(LAYOUTS)}); it holds {_some(tuple(state))}")
+    held = _some(tuple(state)) or "nothing"
+    raise ValueError(f"{where} has no layout that maskkit knows ({', '.join(LAYOUTS)}); it holds {held}")
 
 
 def _in_part(name: str, part: Part, layout: ModuleType) -> bool:

@@ -2,9 +2,9 @@
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +20,7 @@ HOLDERS = (
     *("model", "state_dict", "module", "base_model", "model_state", "model_state_dict", "net", "network", "weights"),
     *("model_ema", "state_dict_ema", "ema", "ema_state_dict", "encoder", "target_encoder", "teacher", "student"),
 )
+_DEEPEST = 8  # dicts in dicts; a pickle can hold a dict that holds itself
 PICKLED = (".pth", ".pt", ".bin")
 
 
@@ -29,16 +30,19 @@ def read(path: str | Path) -> dict[str, Tensor]:
     Raises ValueError.
     """
     files = _resolve(Path(path))
+    absent = next((file for file in files if not file.is_file()), None)
+    if absent is not None:
+        raise ValueError(f"{absent} is missing, though an index names it; download the folder again")
     state: dict[str, Tensor] = {}
     for file in files:
-        state |= _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
+        state |= _read_safetensors(file) if _is_safetensors(file) else _read_pickle(file)
     return state
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Return the metadata of a safetensors file; empty for other files."""
     file = _resolve(Path(path))[0]
-    if file.suffix != ".safetensors":
+    if not file.is_file() or not _is_safetensors(file):
         return {}
     try:
         with safe_open(file, framework="pt") as opened:
@@ -76,7 +80,8 @@ def sort_metadata(path: Path) -> None:
     """
     with path.open("rb+") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = cast(dict[str, dict[str, str]], parse_json(file.read(length)))
+        header = parse_json(file.read(length))
+        assert isinstance(header, dict)
         header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         assert len(text) <= length, "the same JSON in another order has the same length"
@@ -111,6 +116,15 @@ def _shards(index: Path) -> list[str]:
     return names
 
 
+def _is_safetensors(file: Path) -> bool:
+    """Return whether a file is one of safetensors by its suffix or, since files are renamed, by its first bytes."""
+    if file.suffix.lower() == ".safetensors":
+        return True
+    with file.open("rb") as opened:
+        head = opened.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size
+
+
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(file))
@@ -124,14 +138,28 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged pickle raises nearly anything
-            reason = short_reason(error)
-            raise ValueError(f"{file} is no checkpoint that can be read without running code: {reason}") from error
+            raise ValueError(
+                f"{file} is no checkpoint that can be read without running code: {_pickle_reason(error)}"
+            ) from error
     return _state_in(content, file)
+
+
+def _pickle_reason(error: Exception) -> str:
+    """Return why a pickle cannot be read, without torch's advice to run the code in it."""
+    text = str(error)
+    found = re.search(r"GLOBAL (\S+)", text)
+    if found:
+        return f"it holds {found[1]}, which is no tensor"
+    if text.startswith("Weights only load failed"):
+        return "it is damaged, or no file of torch.save"
+    return short_reason(error)
 
 
 def _state_in(content: object, file: Path) -> dict[str, Tensor]:
     """Return the state dict in a checkpoint: under the first of ``HOLDERS`` that it has, or the checkpoint itself."""
-    while isinstance(content, dict):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, dict):
+            break
         tensors = {name: x for name, x in content.items() if isinstance(name, str) and isinstance(x, Tensor)}
         inner = next((content[key] for key in HOLDERS if isinstance(content.get(key), dict)), None)
         if inner is None and tensors:

@@ -78,6 +78,11 @@ FLAGS = ["pretrain", "image", "--out", "o", "--data", "d"]
         ([*FLAGS, "--batch"], "Missing value for argument"),
         ([*FLAGS, "--size", "giant"], "invalid choice 'giant' for argument '--size'"),
         ([*FLAGS, "--method", "simmim", "--unit", "0"], "unit must"),
+        (["pack", "d", ""], "an argument of maskkit pack is empty"),
+        (["export", "run", "--out", ""], "an argument of maskkit export is empty"),
+        (["pretrain", "image", "--data", "d", "--out", ""], "--out is empty; name the folder"),
+        ([*FLAGS, "--import", ""], "--import needs the name of a module, such as my_parts, got ''"),
+        ([*FLAGS, "--import", ".."], "--import needs the name of a module, such as my_parts, got '..'"),
         (["pretrain", "image"], "--out, --data must be given; see maskkit pretrain image --help"),
         (["probe"], "RUN, --data must be given; see maskkit probe --help"),
         (["embed", "run"], "--data, --out must be given; see maskkit embed --help"),
@@ -101,6 +106,14 @@ def test_a_reader_that_ends_early_is_no_error(words, unbuffered):
     )
     running.stdout.close()
     assert running.stderr.read() == "" and running.wait() == 141
+
+
+@pytest.mark.parametrize("redirect", [">&- 2>&-", ">&-", "2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(("words", "code"), [("nothing", 2), ("--help", 0)])
+def test_closed_and_full_streams_keep_the_exit_code(redirect, words, code):
+    command = f"{sys.executable} -m maskkit.cli {words} {redirect}"
+    found = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert found.returncode == code and "Traceback" not in found.stderr
 
 
 def test_an_error_is_one_line_whatever_it_holds():
@@ -166,6 +179,9 @@ def test_import_says_what_a_module_lacks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="--import needs_more failed: No module named 'not_here_at_all'"):
         import_modules(("needs_more",))
+    (tmp_path / "half.py").write_text("x = (\n")
+    with pytest.raises(ValueError, match="--import half failed: .* in .*half.py, line 1; correct it"):
+        import_modules(("half",))
     (tmp_path / "fine_module.py").write_text("FINE = 1\n")
     import_modules(("fine_module",))
     assert sys.modules["fine_module"].FINE == 1

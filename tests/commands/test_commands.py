@@ -1,5 +1,6 @@
 """The command line on real files, in processes of its own where the exit code matters."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -314,6 +315,16 @@ def test_a_run_survives_the_end_of_whoever_reads_its_words(digits, tmp_path):
     running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     running.stdout.close()
     assert running.wait() == 0 and (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_run_survives_a_full_disk_of_its_words(digits, tmp_path):
+    words = ["pretrain", "image", "--data", str(digits), "--out", str(tmp_path / "run"), "--steps", "1", "--batch", "8"]
+    words += ["--size", "tiny", "--workers", "0", "--device", "cpu"]
+    full = open("/dev/full", "w")  # noqa: SIM115  # closing it fails, too
+    with contextlib.redirect_stderr(full):
+        assert main(words) == 0
+    with contextlib.suppress(OSError):
+        full.close()
 
 
 def test_resume_says_which_settings_of_a_new_run_it_does_not_use(digits, tmp_path, capsys):

@@ -114,6 +114,23 @@ assert main(["pack", sys.argv[2], str(out / "tars")]) == 0
 """
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "RUN", "--layout", "hf", "--out", "RUN"],
+        ["export", "RUN", "--out", "RUN"],
+        ["probe", "RUN", "--data", "x", "--out", "RUN/config.json"],
+    ],
+)
+def test_the_files_of_a_run_are_not_written_over(tmp_path, words, capsys):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert main([word.replace("RUN", str(folder)) for word in words]) == 2
+    assert "of a run" in (said := capsys.readouterr().err) and "choose another" in said
+    assert (folder / "config.json").read_text() == "{}" and not (folder / "model.safetensors").exists()
+
+
 def test_equal_runs_write_equal_bytes(pictures, tmp_path, monkeypatch):  # noqa: F811
     found = []
     for name in ("here", "there"):

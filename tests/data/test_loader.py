@@ -142,11 +142,23 @@ def test_each_broken_sample_is_written_once_also_over_a_resume(tmp_path):
     size = skips.bytes()
     skips.add((("after the checkpoint.jpg", "empty file"),))
     again = Skips(total=100, file=file)
-    again.take_up(file, size)
+    again.take_up(file, size, print)
     assert len(again) == 2
     again.add((("c.jpg", "not an image"), ("d.jpg", "truncated")))
     assert file.read_text().splitlines() == ["a b.jpg\tempty file", "c.jpg\tnot an image", "d.jpg\ttruncated"]
     assert len(again) == 3
+
+
+@pytest.mark.parametrize(("text", "known"), [(None, 0), ("a\tempty\nb\tem", 1), ("a\tempty\nb\tempty\n", 2)])
+def test_a_record_that_somebody_changed_stays_lines(tmp_path, text, known, capsys):
+    file = tmp_path / "skipped.txt"
+    if text is not None:
+        file.write_text(text)
+    skips = Skips(total=100, file=file)
+    skips.take_up(file, len("a\tempty\nb\tempty\n"), print)
+    skips.add((("c", "empty"),))
+    assert len(skips) == known + 1 and file.read_text() == "".join(f"{name}\tempty\n" for name in skips.seen)
+    assert ("bytes that it had when the run was saved" in capsys.readouterr().out) == (known < 2)
 
 
 def test_too_many_broken_samples_stop_the_run(tmp_path):

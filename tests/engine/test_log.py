@@ -120,3 +120,13 @@ def test_other_processes_write_and_print_nothing(tmp_path, capsys):
         log.rewind(0, 0)
         assert log.bytes() == 0
     assert capsys.readouterr() == ("", "") and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("text", ["", "{}\n{", "{}\n{}\n{}", "{}\n" + "x" * 99])
+def test_rows_that_somebody_changed_stay_lines(tmp_path, text, capsys):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(text)
+    with Log(file, tmp_path / "board", steps=9, start=3, keep_bytes=9) as log:
+        log.write({"step": 4, "loss": 1.0, "samples_per_second": 1.0, "data_wait": 0.0})
+    assert [json.loads(line).get("step") for line in file.read_text().splitlines()] == [None] * text.count("{}\n") + [4]
+    assert "earlier rows are missing" in capsys.readouterr().err

@@ -306,6 +306,13 @@ def test_a_full_disk_keeps_the_checkpoint_before(settings, tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def test_a_checkpoint_that_cannot_be_written_says_what_is_wrong(settings, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("")
+    with pytest.raises(OSError, match="could not write .*: not a directory; check the folder, then --resume"):
+        pretrain(replace(settings, out=tmp_path / "run", steps=1), image)
+
+
 def test_a_device_that_is_not_here_leaves_no_folder(settings, tmp_path):
     """Recipes and runs that began on another machine come this way too, not only the commands."""
     with pytest.raises(ValueError, match="--device abacus cannot be used here .*; choose cpu"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from small import Small
 
+from maskkit.cli import main
 from maskkit.decoder import JointDecoder
 from maskkit.engine import distributed
 from maskkit.engine.distributed import Sharding
@@ -66,6 +67,17 @@ def test_a_folder_is_a_run_only_once_something_was_computed(folder):
     folder.metrics.unlink()
     (folder.checkpoints / "step-00000001").mkdir(parents=True)
     assert folder.started
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_whose_settings_were_deleted_is_not_written_over(folder, resume):
+    open_it(folder)
+    train(folder)
+    folder.config.unlink()
+    with pytest.raises(ValueError, match="holds a run without its config.json; restore it from a copy, or choose"):
+        open_it(folder, resume=resume)
+    words = ["pretrain", "image", "--out", str(folder.path), *(["--resume"] if resume else ["--data", "x"])]
+    assert main(words) == 2 and not folder.config.exists()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from maskkit.cli import run_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -51,6 +54,30 @@ def test_mae_imagenet_runs_two_steps(pictures, tmp_path):
     subprocess.run([str(word) for word in command], check=True, timeout=240)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2] and all(np.isfinite(line["loss"]) for line in lines)
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.py")))
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch", "x"], "--batch x: the value must be INT"),
+        (["--optim.lr", "nan"], "--lr must be positive, got nan"),
+        (["--nope", "1"], "Unrecognized options: --nope"),
+        (["--out"], "Missing value for argument '--out'"),
+    ],
+)
+def test_wrong_words_of_a_recipe_are_one_line(recipe, words, message, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [f"{recipe}.py", *words])
+    with pytest.raises(SystemExit) as stop:
+        run_recipe(module(recipe).main)
+    said = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and said.startswith(f"maskkit: {message}") and "\n" not in said
+
+
+def test_an_interrupted_recipe_is_one_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_recipe(lambda: signal.raise_signal(signal.SIGINT))
+    assert stop.value.code == 130 and capsys.readouterr().err == "maskkit: interrupted\n"
 
 
 def test_a_recipe_with_bad_data_says_so_in_one_line(tmp_path):

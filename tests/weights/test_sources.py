@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -37,6 +38,9 @@ def test_a_table_in_half_precision_is_still_sine_cosine(dtype):
         lambda name: f"_orig_mod.module.{name}",
         lambda name: name.replace("blocks.0.", "blocks.0._orig_mod."),
         lambda name: name.replace("blocks.1.", "blocks.1._checkpoint_wrapped_module."),
+        lambda name: f"model.{name}",
+        lambda name: f"net.module.{name}",
+        lambda name: f"_forward_module.student._orig_mod.{name}",
         lambda name: "_fsdp_wrapped_module." + name.replace("blocks.0.", "blocks.0._fsdp_wrapped_module._orig_mod."),
     ],
 )
@@ -56,6 +60,20 @@ def test_weights_are_found_under_the_keys_of_other_trainers(tmp_path, key):
     model = tiny(1)
     weights.load(model, tmp_path / "a.pth")
     assert equal(model, tiny())
+
+
+def test_the_counter_of_an_average_is_no_weight():
+    state = {"n_averaged": torch.tensor(3)} | {f"module.{name}": x for name, x in weights.convert(tiny()).items()}
+    model = tiny(1)
+    weights.load(model, state)
+    assert equal(model, tiny())
+
+
+@pytest.mark.parametrize(("written", "name"), [("a.safetensors", "a.pth"), ("a.safetensors", "A.SAFETENSORS")])
+def test_renamed_files_are_known_by_their_contents(tmp_path, written, name):
+    weights.save(tiny(), tmp_path / written).rename(tmp_path / name)
+    model = tiny(1)
+    assert weights.load(model, tmp_path / name).layout == "maskkit" and equal(model, tiny())
 
 
 def test_unknown_keys_are_named(tmp_path):
@@ -80,6 +98,13 @@ def test_the_half_that_a_source_lacks_is_named():
         (lambda x: x * torch.nan, "holds NaN or infinite numbers"),
         (lambda x: (x * 100).to(torch.int8), "is int8; weights must be floats"),
         (lambda x: x.to(torch.complex64), "is complex64; weights must be floats"),
+        (lambda x: x.to(torch.float8_e4m3fn), "is float8_e4m3fn; weights must be floats"),
+        (lambda x: x.double() + 1e300, "holds NaN or infinite numbers"),
+        (lambda x: x.to_sparse(), "is a sparse tensor"),
+        (lambda x: x.to("meta"), "is a meta tensor"),
+        (lambda x: torch.nested.nested_tensor([x, x]), "is a nested tensor"),
+        (lambda x: x[:1].expand(2**40), "holds another architecture"),
+        (lambda x: x.tolist(), "is a list, not a tensor"),
     ],
 )
 def test_numbers_that_are_no_weights_are_refused(damage, message):
@@ -88,6 +113,38 @@ def test_numbers_that_are_no_weights_are_refused(damage, message):
     with pytest.raises(ValueError, match=message):
         weights.load(model, state)
     assert equal(model, tiny(1))
+
+
+@pytest.mark.parametrize(("state", "message"), [({}, "it holds nothing$"), ({3: torch.ones(1)}, "3 is no name")])
+def test_a_dict_that_is_no_state_dict(state, message):
+    with pytest.raises(ValueError, match=message):
+        weights.load(tiny(), state)
+
+
+def test_a_dict_that_holds_itself_ends(tmp_path):
+    endless = {}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="not a state dict"):
+        weights.load(tiny(), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"model": torch.nn.Linear(2, 2)}, "it holds torch.nn.modules.linear.Linear, which is no tensor"),
+        ({"model": np.ones(2)}, "it holds numpy.* which is no tensor"),
+        (b"<html>", "it is damaged, or no file of torch.save"),
+        (b"", "EOFError"),
+    ],
+)
+def test_what_a_pickle_holds_is_named_without_torchs_advice_to_run_it(tmp_path, content, reason):
+    if isinstance(content, bytes):
+        (tmp_path / "a.pth").write_bytes(content)
+    else:
+        torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=f"a.pth is no checkpoint .*: {reason}$"):
+        weights.load(tiny(), tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
@@ -110,6 +167,9 @@ def test_sharded_weights_are_read(tmp_path):
     model = tiny(1)
     weights.load(model, tmp_path)
     assert equal(model, tiny())
+    (tmp_path / "b.safetensors").unlink()
+    with pytest.raises(ValueError, match="b.safetensors is missing, though an index names it"):
+        weights.load(model, tmp_path)
 
 
 def test_damaged_pickles_raise_one_line(tmp_path):

@@ -61,9 +61,11 @@ class Finds:
         self.troubles: dict[int, str] = {}
         self.first_damage = ""
         self.others = Counter[str]()
-        self._key, self._sample = b"", -1
+        self._key, self._sample, self._suffix = b"", -1, b""
         self.num_dotted, self.dotted = 0, ""
         """The number of members that look like samples and are none, and the name of the first."""
+        self.num_repeated, self.repeated = 0, ""
+        """The number of members that have the name of the one before, and the first such name."""
         self._dotted: list[Member] = []  # of the key at hand, with a dot before the suffix of a sample
         self._label = (len(LABELS), 0, 0)  # of the sample at hand: kind, offset, size
 
@@ -83,8 +85,10 @@ class Finds:
             self._key, self._sample, self._label = key, -1, (len(LABELS), 0, 0)
         if suffix in self.endings:
             if self._sample < 0:  # of several matching members, the first
-                self._sample = len(self)
+                self._sample, self._suffix = len(self), suffix
                 self._append(item, self._label)
+            elif suffix == self._suffix:
+                self.num_repeated, self.repeated = self.num_repeated + 1, self.repeated or os.fsdecode(item.name)
         elif suffix in self.labels and self.labels.index(suffix) < self._label[0] and not item.trouble:
             self._label = (self.labels.index(suffix), item.offset, item.size)
             if self._sample >= 0:

@@ -82,6 +82,11 @@ def _count(name: str, endings: tuple[str, ...], stamp: tuple[int, int]) -> tuple
             f"{name}: {finds.num_dotted} files such as {finds.dotted} are no samples, since a suffix starts at the "
             "first dot of a name; rename them (maskkit pack writes such shards)"
         )
+    if finds.num_repeated:
+        _LOG.warning(
+            f"{name}: {finds.num_repeated} files such as {finds.repeated} have the name of the one before and are not "
+            "read; give them other names (maskkit pack writes such shards)"
+        )
     return len(finds), finds.others
 
 

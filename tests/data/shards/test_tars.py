@@ -849,3 +849,12 @@ def test_names_with_dots_that_the_format_loses_are_said(tmp_path, caplog):
     write_tar(tmp_path / "b.tar", [(name, contents(number)) for number, name in enumerate(names[3:])])
     find_files(tmp_path / "b.tar", SUFFIXES)
     assert not caplog.messages
+
+
+def test_names_that_stand_twice_are_said(tmp_path, caplog):
+    """As in a tar that was appended to. Another suffix of the name is another part of the sample."""
+    names = ["7.bin", "7.bin", "7.BIN", "8.bin", "8.txt", "9.bin"]
+    write_tar(tmp_path / "a.tar", [(name, contents(number)) for number, name in enumerate(names)])
+    assert len(find_files(tmp_path / "a.tar", SUFFIXES)) == 3
+    (line,) = caplog.messages
+    assert "a.tar: 2 files such as 7.bin have the name of the one before and are not read" in line
