@@ -61,8 +61,8 @@ def _is_open3ds(path: str, suffix: str) -> bool:
     """Check the header of a PLY or PCD file, and tell whether it is a cloud that open3d may read.
 
     open3d writes beyond its memory and ends the process on PCD files with fields of one name, of several numbers, or
-    with one or two of three normals (isl-org/Open3D#6437), and believes the sizes of compressed data. Such files are
-    read by numpy.
+    with one or two of three normals (isl-org/Open3D#6437), and on long lines in the header of a PLY file. It believes
+    the sizes of compressed data. Such files are read by numpy.
     """
     if suffix == ".pcd":
         header = pcd.read_header(path)
@@ -70,4 +70,4 @@ def _is_open3ds(path: str, suffix: str) -> bool:
         single = len(set(names)) == len(names) and all(field.count == 1 for field in header.fields)
         normals = sum(name in pcd.NORMALS for name in names)
         return single and normals in (0, 3) and header.data != "binary_compressed"
-    return suffix == ".ply" and not ply.read_header(path).count("face")
+    return suffix == ".ply" and (header := ply.read_header(path)).is_open3ds and not header.count("face")

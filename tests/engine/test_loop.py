@@ -320,8 +320,12 @@ def test_a_device_that_is_not_here_leaves_no_folder(settings, tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("to_all", [False, True], ids=["to_the_process", "to_its_group"])
-def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, to_all):
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGHUP, True)],
+    ids=["to_the_process", "to_its_group", "closed_terminal"],
+)
+def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, number, to_all):
     """Ctrl-C and ``timeout`` signal all processes of a group; loader processes would die in the middle of a step."""
     out = tmp_path / "signalled"
     words = [
@@ -350,9 +354,9 @@ def test_a_signal_saves_and_exits_with_3(settings, digits, tmp_path, to_all):
     while time.monotonic() < deadline and (out / "metrics.jsonl").stat().st_size == 0:
         time.sleep(0.1)
     if to_all:
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, number)
     else:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
     _, said = process.communicate(timeout=150)
     assert process.returncode == 3
     assert "saved; continue with --resume" in said

@@ -47,11 +47,21 @@ class Element:
 
 @dataclass(frozen=True)
 class Header:
-    """A checked header; ``byte_order`` is empty for ASCII, and ``start`` is where the elements begin, in bytes."""
+    """A checked header.
+
+    ``byte_order`` is empty for ASCII, ``start`` is where the elements begin, and ``longest`` the length of the longest
+    line, in bytes.
+    """
 
     elements: tuple[Element, ...]
     byte_order: str
     start: int
+    longest: int
+
+    @property
+    def is_open3ds(self) -> bool:
+        """Whether open3d may read the file. Its parser writes beyond its memory over lines of 1024 bytes."""
+        return self.longest < 1000
 
     def count(self, name: str) -> int:
         """Return how many elements of a name there are."""
@@ -66,6 +76,8 @@ def read(path: str) -> Cloud:
     before = list(takewhile(lambda element: element.name != "vertex", header.elements))
     vertex = header.elements[len(before)]
     if vertex.has_lists or any(element.has_lists for element in before):
+        if not header.is_open3ds:
+            raise ValueError(f"a line of its header has {header.longest} characters, too many for open3d; shorten it")
         return with_open3d.read(path)  # records of differing size before or among the vertices
     return _vertices(path, header, before, vertex)
 
@@ -104,7 +116,7 @@ def read_header(path: str) -> Header:
     if kind not in _FORMATS:
         raise ValueError(f"its header has the unknown format {kind or '(none)'}")
     elements = _elements(lines)
-    header = Header(elements, _FORMATS[kind], end.end())
+    header = Header(elements, _FORMATS[kind], end.end(), longest=max(map(len, head.splitlines())))
     if not header.count("vertex"):
         raise ValueError("its header counts no vertices")
     check_counts(path, {element.name: element.count for element in elements})

@@ -267,6 +267,13 @@ def test_only_features_that_are_asked_for_must_be_finite(tmp_path, suffix):
     assert len(read_cloud(str(path), features=("normals",)).xyz) == 5
 
 
+def test_nan_in_the_fourth_column_matters_where_intensity_is_asked_for(tmp_path):
+    np.save(tmp_path / "a.npy", np.concatenate([XYZ, np.full((50, 1), np.nan)], axis=1))
+    assert len(read_cloud(str(tmp_path / "a.npy")).xyz) == 50
+    with pytest.raises(BadSampleError, match="a.npy: "):
+        sample_cloud(read_cloud(str(tmp_path / "a.npy"), features=("intensity",)), ("intensity",), rng(), 50)
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_colours_and_intensities_of_las_run_to_1(tmp_path, bits):
     laspy = pytest.importorskip("laspy")

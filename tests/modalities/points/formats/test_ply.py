@@ -127,3 +127,16 @@ def test_ascii_that_ends_early_or_holds_words(tmp_path):
         path.write_bytes(broken)
         with pytest.raises(BadSampleError, match="cannot be read"):
             read_cloud(str(path))
+
+
+@pytest.mark.parametrize("line", ["comment " + "a" * 3000, "obj_info" + " b" * 2000, "property float " + "c" * 1100])
+def test_long_lines_of_a_header_are_not_given_to_open3d(tmp_path, line):
+    """Its parser would end the process."""
+    pytest.importorskip("open3d")
+    head = f"ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n{line}\n"
+    rows = "1 2 3 0\n4 5 6 0\n" if line.startswith("prop") else "1 2 3\n4 5 6\n"
+    (tmp_path / "a.ply").write_text(f"{head}end_header\n{rows}")
+    assert read_cloud(str(tmp_path / "a.ply"), backend="open3d").xyz.tolist() == [[1, 2, 3], [4, 5, 6]]
+    (tmp_path / "b.ply").write_text(f"{head}property list uchar int some\nend_header\n{rows}")
+    with pytest.raises(BadSampleError, match="a line of its header has .* characters, too many for open3d"):
+        read_cloud(str(tmp_path / "b.ply"))
