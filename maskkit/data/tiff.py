@@ -3,7 +3,7 @@
 Shapes: C channels, H W height and width in pixels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -70,12 +70,22 @@ def read(file: BinaryIO, path: str, channels: int) -> Float32[NDArray[np.float32
         # Whole numbers are scaled in float64; grey may be repeated.
         size = max(count * (4 if page.dtype.kind == "f" else 8), channels * pixels * 4)
         check_decoded(path, size, f"{'x'.join(map(str, shape))} values")
-        whole = opened.series[0].asarray() if len(shape) > page.ndim else _decoded(page, file)
+        several = len(shape) > page.ndim
+        _check_places(opened.series[0].pages if several else (page,), opened.filehandle.size)
+        whole = opened.series[0].asarray() if several else _decoded(page, file)
         planes = np.moveaxis(whole, axes.index("S"), 0) if "S" in axes else whole.reshape(-1, *shape[-2:])
         values = scaled(planes, page)
         if not np.isfinite(values).all():
             raise BadSampleError(path, "holds NaN or infinite values")
         return np.ascontiguousarray(_upright(_in_channels(values, page, path, channels), _orientation(page)))
+
+
+def _check_places(pages: Iterable["tifffile.TiffPage | None"], size: int) -> None:
+    """Raise ValueError unless all data of the pages lie in a file of ``size`` bytes: tifffile takes memory for them."""
+    for page in pages:
+        places = () if page is None else zip(page.dataoffsets, page.databytecounts, strict=False)
+        if any(start + count > size for start, count in places):
+            raise ValueError("truncated: some of its data lie behind its end")
 
 
 def _decoded(page: "tifffile.TiffPage", file: BinaryIO) -> NDArray[np.generic]:

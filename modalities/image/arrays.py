@@ -16,6 +16,7 @@ from torch import Tensor
 from maskkit.data.arrays import Array, ArraySource, load_arrays
 from maskkit.data.limits import check_decoded
 from maskkit.files import BadSampleError
+from maskkit.modalities.image.reader import check_finite
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Layout = Literal["NCHW", "NHWC"]
@@ -37,8 +38,7 @@ class StoredPicture:
         """Return an image, normalised and transformed. Raises BadSampleError if it is not finite, or too large."""
         check_decoded(path, stored.size * (1 if self.is_uint8 else 4), " x ".join(map(str, stored.shape)))
         image = self.transform(self._normalised(stored, path), rng)
-        if not self.is_uint8 and not image.isfinite().all():
-            raise BadSampleError(path, "holds values that are too large for float32 once they are normalised")
+        check_finite(image, path)
         return image
 
     def _normalised(self, stored: Array, path: str) -> Shaped[Tensor, "C H W"]:

@@ -26,7 +26,7 @@ from maskkit.data.source import BadSampleError, Key, Source
 from maskkit.data.tiff import SUFFIXES as TIFFS
 from maskkit.data.tiff import Header, read_header
 from maskkit.modalities.image.arrays import Layout, StoredPicture, Transform, open_array
-from maskkit.modalities.image.reader import SUFFIXES, check_channels
+from maskkit.modalities.image.reader import SUFFIXES, check_channels, check_finite
 from maskkit.modalities.image.transforms import EvalCrop, TrainCrop
 from maskkit.ranges import ShareOrAll, check_ranges
 from maskkit.tokenizers import Patches
@@ -62,7 +62,9 @@ class Pictures(FileSource):
         if self.mean is not None and self.std is not None:
             values -= torch.tensor(self.mean)[:, None, None]
             values /= torch.tensor(self.std)[:, None, None]
-        return self.transform(values, rng)
+        image = self.transform(values, rng)
+        check_finite(image, path)
+        return image
 
 
 def _deep(files: Files) -> Header | None:

@@ -1,13 +1,14 @@
-"""Image files: their suffixes, and the reading of one as a uint8 tensor [C H W].
+"""Image files: their suffixes, the reading of one as a uint8 tensor [C H W], and checks.
 
 Shapes: C channels, H W height and width in pixels.
 """
 
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from maskkit.data.paths import open_file
 from maskkit.data.pictures import decode
+from maskkit.files import BadSampleError
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib"),
@@ -26,6 +27,12 @@ def read_picture(path: str, channels: int = 3, *, min_side: int | None = None) -
     """
     check_channels(channels)
     return decode(open_file(path, "picture"), path, channels, min_side)
+
+
+def check_finite(image: Shaped[Tensor, "C h w"], path: str) -> None:
+    """Raise BadSampleError if a float image is not finite after it was normalised and transformed."""
+    if image.is_floating_point() and not image.isfinite().all():
+        raise BadSampleError(path, "holds values that are too large for float32 once they are normalised")
 
 
 def check_channels(channels: int) -> None:
