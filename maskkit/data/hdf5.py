@@ -109,11 +109,12 @@ def _try(where: str) -> None:
     if importlib.util.find_spec("h5py") is None:
         raise ImportError(f"{where}: HDF5 files are read by h5py; pip install 'maskkit[hdf5]'")
     check_readable(where)
+    limit = seconds_limit() / 2  # the file is opened again after it
     command = [sys.executable, "-c", f"from {__name__} import touch; touch({where!r})"]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=seconds_limit(), check=False)
+        done = subprocess.run(command, capture_output=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
-        raise ValueError(f"{where}: damaged: HDF5 does not open it in {seconds_limit():g} seconds") from None
+        raise ValueError(f"{where}: damaged: HDF5 does not open it in {limit:g} seconds") from None
     if done.returncode < 0:
         raise ValueError(f"{where}: damaged: HDF5 crashes on it (signal {-done.returncode})")
 
