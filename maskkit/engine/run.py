@@ -51,7 +51,8 @@ class RunFolder:
             if text:
                 raise ValueError(text)
         if world.is_main:
-            for left in list(self.path.rglob(".*.part")):  # by a process that was killed while it wrote a file
+            # What a process left that was killed while it wrote a file, or deleted a checkpoint.
+            for left in [*self.path.rglob(".*.part"), *self.checkpoints.glob(".*.dropped")]:
                 delete_path(left)
         try:
             yield

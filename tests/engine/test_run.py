@@ -29,14 +29,15 @@ def open_it(folder, **changes):
     folder.open(settings, settings.model.build(), "image")
 
 
-def test_what_a_killed_process_left_half_written_is_deleted(folder):
+def test_what_a_killed_process_left_half_written_or_half_deleted_is_deleted(folder):
     """Temporary files lie beside the files that they become, in any folder of the run."""
     (folder.pictures / ".step-00000001.png.9.part").mkdir(parents=True)
     (folder.path / ".model.safetensors.9.part").write_bytes(b"half")
+    (folder.checkpoints / ".step-00000002.dropped").mkdir(parents=True)
     (folder.path / "my.part").write_bytes(b"the user's")
     with folder.locked(distributed.World(torch.device("cpu"))):
         pass
-    assert sorted(path.name for path in folder.path.rglob("*")) == ["my.part", "pictures"]
+    assert sorted(path.name for path in folder.path.rglob("*")) == ["checkpoints", "my.part", "pictures"]
 
 
 def train(folder):
