@@ -3,6 +3,7 @@
 Shapes: C channels, H W height and width in pixels.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -193,7 +194,8 @@ def _opened(file: BinaryIO, path: str, *, close: bool = True) -> Iterator["tifff
     except Exception as error:  # on broken files tifffile raises nearly anything
         reason = short_reason(error)
         if "requires the 'imagecodecs'" in reason:  # <COMPRESSION.LZW: 5> requires the ...
-            packed = reason.partition(":")[0].rpartition(".")[2]
-            message = f"{path}: TIFF packed by {packed} is unpacked by imagecodecs; pip install imagecodecs"
-            raise ImportError(message) from None
+            # A bad sample, and no ImportError, which would end a run over a file whose header is damaged.
+            packed = named[1] if (named := re.search(r"\.(\w+):", reason)) else "numbers of odd widths"
+            message = f"TIFF packed by {packed} is unpacked by imagecodecs; pip install imagecodecs"
+            raise BadSampleError(path, message) from None
         raise BadSampleError(path, f"cannot be decoded: {reason}") from error
