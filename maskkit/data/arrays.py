@@ -191,6 +191,8 @@ def load_arrays(
     ValueError.
     """
     assert not (also and columns)
+    if not os.path.exists(where):
+        raise ValueError(f"{where}: no such file or directory; check the path of the data")
     if hdf5.is_hdf5(where):
         named, labelled, further = _chosen(where, hdf5.data_sets(where), names, also or columns)
         rows = DataSet(where, (named,) if further is None or not columns else (named, further))

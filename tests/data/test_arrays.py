@@ -250,3 +250,9 @@ def test_an_archive_whose_array_is_larger_than_what_is_stored_is_refused(tmp_pat
         archive.writestr("images.npy", content)
     with pytest.raises(ValueError, match=r"a\.npz: truncated: the array images of 729 bytes is stored in 320"):
         OPENED["image"](tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5"])
+def test_a_file_that_is_not_there_is_told_as_that(tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name}: no such file or directory; check the path of the data$"):
+        load_arrays(str(tmp_path / name), ("x",))
