@@ -133,10 +133,10 @@ class PyavVideo(Video):
         keys = [p.stamp for p in packets if not p.is_discarded and p.is_key]
         if None in stamps:  # old files stamp only what is decoded
             keys = []
-        if None in stamps or not _begins_whole(packets):
+        if None in stamps or _repeat(stamps) or not _begins_whole(packets):  # a packet may hold a part of a frame
             self._open()
             stamps = [frame.pts for frame in self._frames]
-        if None in stamps or len(set(stamps)) < len(stamps):
+        if None in stamps or _repeat(stamps):
             self._open()
             self._counts = True
             return self._index()
@@ -206,6 +206,10 @@ class _Packet(NamedTuple):
     stamp: int | None
     is_key: bool
     is_discarded: bool  # decoded, but not shown, by an edit list
+
+
+def _repeat(stamps: Sequence[int | None]) -> bool:
+    return len(set(stamps)) < len(stamps)
 
 
 def _begins_whole(packets: Sequence[_Packet]) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from maskkit.data.source import BadSampleError
 from maskkit.modalities.audio.decoded import decode
+from maskkit.modalities.audio.ogg import ogg_start
 from maskkit.modalities.audio.reader import read_recording
 
 pytest.importorskip("av")
@@ -103,3 +104,15 @@ def test_a_wav_that_was_written_to_a_pipe_may_count_no_samples(tmp_path):
     (tmp_path / "empty.wav").write_bytes(head)
     with pytest.raises(BadSampleError, match="holds no samples"):
         read_recording(str(tmp_path / "empty.wav"))
+
+
+def test_of_large_ogg_files_only_the_ends_are_read(tmp_path, monkeypatch):
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "aevalsrc=0.4*sin(900*t):d=20"]
+    for name in ("a.ogg", "b.ogg"):
+        subprocess.run([*command, tmp_path / name], check=True)
+    (tmp_path / "both.ogg").write_bytes((tmp_path / "a.ogg").read_bytes() + (tmp_path / "b.ogg").read_bytes())
+    found = {name: ogg_start(str(tmp_path / name)) for name in ("a.ogg", "both.ogg")}
+    assert not found["a.ogg"][1] and found["both.ogg"][1]
+    monkeypatch.setattr("maskkit.modalities.audio.ogg._WHOLE", 0)
+    monkeypatch.setattr("maskkit.modalities.audio.ogg._EDGE", 2**14)
+    assert {name: ogg_start(str(tmp_path / name)) for name in found} == found
