@@ -237,7 +237,7 @@ def _or_error(work: Callable[[], Labels]) -> Labels:
 
 
 def unpack(archive: NpzFile, key: str, where: str) -> Array:
-    """Return an array of an .npz file. Raises ValueError for one that is larger than the archive says, or a bomb.
+    """Return an array of an .npz file. Raises ValueError for one that is truncated or a zip bomb.
 
     Memory is taken by the array's header. An array may be larger than one sample (see ``data.limits``), but not also a
     hundred times as large as its compressed bytes: no measured data is.
@@ -303,7 +303,7 @@ def _one_line_errors(where: str) -> Iterator[None]:
 
 
 def check_labels(labels: Labels, count: int, where: str) -> Labels:
-    """Return labels as [N], from [N] or [N 1] (as in MedMNIST). Raises ValueError for others and NaN."""
+    """Return labels as [N], from [N] or [N 1] (as in MedMNIST). Raises ValueError for other shapes and for NaN."""
     if labels is None or isinstance(labels, ValueError):
         return labels
     if labels.size != count or labels.shape[:1] != (count,):

@@ -67,7 +67,7 @@ class Source(Protocol):
 
 
 def read_sample(source: Source, key: Key, rng: torch.Generator) -> Sample:
-    """Read a sample, as ``one_bad_sample`` guards it. ``time_limit`` holds."""
+    """Read a sample within ``time_limit``. Raises BadSampleError for any error of its reader but ImportError."""
     with one_bad_sample(source.path(key.index)):
         try:
             with time_limit():

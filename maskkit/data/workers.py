@@ -108,7 +108,7 @@ class _Watch:
                 return
 
     def end(self) -> None:
-        """Kill the processes. A stopped one ignores the polite signal."""
+        """Kill the processes. A stopped process ignores SIGTERM."""
         for each in self.processes:
             each.kill()
 

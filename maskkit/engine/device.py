@@ -32,7 +32,7 @@ def check_device(name: str) -> None:
     try:
         found = torch.empty(0, device="cpu" if name == "auto" else name).device
         if not torch.amp.is_autocast_available(found.type):  # such as meta, which computes nothing
-            raise RuntimeError(f"no run computes on {found.type}")
+            raise RuntimeError(f"a {found.type} device does not train models")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"--device {name} cannot be used here ({reason}); choose cpu, or cuda where it is") from None

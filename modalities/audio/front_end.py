@@ -35,20 +35,20 @@ class FrontEnd:
         check_ranges(self)
         rate, half = self.sample_rate, self.sample_rate / 2
         if rate != int(rate):
-            raise ValueError(f"sample rate must be a whole number, such as 16000, got {rate}")
+            raise ValueError(f"--sample-rate must be a whole number, such as 16000, got {rate}")
         if not self.lowest < self.end <= half:
             raise ValueError(
-                f"lowest and highest frequency must rise from 0 Hz to half the sample rate, {half:g} Hz, "
+                f"--lowest must be below --highest, which is at most half the sample rate, {half:g} Hz, "
                 f"got lowest {self.lowest:g} and highest {self.end:g}"
             )
         if not 2 <= self.window * rate <= LONGEST:
             raise ValueError(
-                f"window must last from 2 to {LONGEST} samples, {2 / rate:.3g} to {LONGEST / rate:.3g} s "
+                f"--window must last from 2 to {LONGEST} samples, {2 / rate:.3g} to {LONGEST / rate:.3g} s "
                 f"at {rate} Hz, got {self.window:g} s"
             )
         if not 1 / rate <= self.shift <= self.window:
             raise ValueError(
-                f"shift must be at least a sample, {1 / rate:.3g} s, and at most the window, {self.window:g} s, "
+                f"--shift must be at least a sample, {1 / rate:.3g} s, and at most the window, {self.window:g} s, "
                 f"got {self.shift:g} s"
             )
 

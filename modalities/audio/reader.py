@@ -149,7 +149,8 @@ def _opened(file: str | BinaryIO, path: str) -> Iterator[SoundFile]:
     try:
         with _sound_file(module, file, path) as opened:
             if not LOWEST_RATE <= opened.samplerate <= HIGHEST_RATE:
-                raise BadSampleError(path, f"{opened.samplerate} samples per second are those of no recording")
+                limits = f"{LOWEST_RATE:,} to {HIGHEST_RATE:,}"
+                raise BadSampleError(path, f"its header says {opened.samplerate} samples per second, not {limits}")
             yield opened
     except BadSampleError:
         raise

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-FEWEST = 16  # points: fewer say next to nothing of a shape
+FEWEST = 16  # points: the smallest cloud that is used
 
 
 @dataclass(frozen=True, kw_only=True)

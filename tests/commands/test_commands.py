@@ -182,7 +182,7 @@ def test_a_folder_with_a_run_is_refused(run, pictures, capsys):
         ),
         (
             ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--device", "meta"],
-            "--device meta cannot be used here (no run computes on meta)",
+            "--device meta cannot be used here (a meta device does not train models)",
         ),
         (
             ["pretrain", "image", "--data", "DATA", "--out", "OUT", "--image-size", "65536", "--patch-size", "65536"],

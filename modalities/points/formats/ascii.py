@@ -12,7 +12,7 @@ _WINDOWS_NAN = re.compile(r"[-+]?(?:nan\(\w+\)|1\.#(?:QNAN|SNAN|IND|INF)0*)", re
 
 
 def plain_nan(text: str) -> str:
-    """Return a text in which every number that is none is written "nan".
+    """Return a text with "nan" in place of all other notations of NaN and of Windows' infinity.
 
     >>> plain_nan("1 -nan(ind) 1.#QNAN")
     '1 nan nan'

@@ -185,7 +185,7 @@ def test_models_carry_their_front_end():
     ("change", "message"),
     [
         ({"sample_rate": 0}, "--sample-rate must be at least 1000, got 0"),
-        ({"sample_rate": 16_000.5}, "sample rate must be a whole number"),
+        ({"sample_rate": 16_000.5}, "--sample-rate must be a whole number"),
         ({"lowest": -1.0}, "--lowest must be at least 0, got -1.0"),
         ({"lowest": 4000.0, "highest": 4000.0}, "got lowest 4000 and highest 4000"),
         ({"highest": 8001.0}, "half the sample rate, 8000 Hz, got lowest 20 and highest 8001"),
