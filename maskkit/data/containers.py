@@ -35,6 +35,7 @@ def open_container(file: str | BinaryIO, name: str) -> "InputContainer":
     # An absolute path, since names such as "concat:a|b" are addresses to FFmpeg.
     source = os.path.abspath(file) if isinstance(file, str) else file
     try:
-        return av.open(source, options=dict(OPTIONS))
+        # For the container only: before 17.1, PyAV aborts on options for streams where a header lists none (MPEG).
+        return av.open(source, container_options=dict(OPTIONS))
     except av.error.ArgumentError:  # what FFmpeg makes of a format that is not on the list
         raise BadSampleError(name, REFUSED) from None
