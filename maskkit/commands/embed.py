@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
-
-from maskkit.commands.open_run import open_run
-from maskkit.commands.words import Modules, check_out, import_modules, read_words
+from maskkit.commands.open_model import open_model
+from maskkit.commands.words import Model, Modules, check_out, import_modules, read_words
 from maskkit.files import whole_file
 from maskkit.printing import tell
 from maskkit.ranges import Processes, Samples
@@ -17,8 +15,7 @@ from maskkit.ranges import Processes, Samples
 class Embed:
     """Write features [n D], paths [n] and class labels [n] (empty if unknown) to an .npz file."""
 
-    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, as written by maskkit pretrain."""
+    model: Model
     data: str
     """Folder, glob, list file, array or tar shards."""
     out: Path
@@ -41,7 +38,7 @@ class Embed:
 
         device = pick_device(self.device)
         import_modules(self.modules)
-        opened = open_run(self.run_folder)
+        opened = open_model(self.model)
         check_out(self.out, (".npz",))
         source = opened.data.at(self.data).open(opened.model.tokenizer, train=False)
         found = embed(opened.model, source, pool=self.pool, batch=self.batch, device=device, workers=self.workers)

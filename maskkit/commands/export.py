@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
-
-from maskkit.commands.open_run import open_run
-from maskkit.commands.words import Modules, check_out, holds_run, import_modules, read_words
+from maskkit.commands.open_model import open_model
+from maskkit.commands.words import Model, Modules, check_out, holds_run, import_modules, read_words
 from maskkit.printing import say, tell
 
 
@@ -15,8 +13,7 @@ from maskkit.printing import say, tell
 class Export:
     """Write a run's weights in the layout of timm, transformers or the authors' code."""
 
-    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, as written by maskkit pretrain."""
+    model: Model
     out: Path
     """File to write (.safetensors or .pth). For layout hf, a folder that from_pretrained opens."""
     layout: Literal["maskkit", "timm", "hf", "mae", "videomae", "audiomae", "point-mae"] = "maskkit"
@@ -30,7 +27,7 @@ class Export:
         """Write the file."""
         from maskkit import weights
 
-        if self.out.resolve() == (self.run_folder / "model.safetensors").resolve():
+        if self.out.resolve() == (Path(self.model) / "model.safetensors").resolve():
             raise ValueError(f"{self.out} is the run's own model; choose another --out")
         if not self.out.suffix and holds_run(self.out):
             raise ValueError(f"{self.out} is the folder of a run, whose files would be lost; choose another --out")
@@ -39,7 +36,7 @@ class Export:
         if self.layout == "hf" and self.out.suffix:
             say("from_pretrained opens a folder with config.json; for one, give --out without a suffix")
         import_modules(self.modules)
-        tell(str(weights.save(open_run(self.run_folder).model, self.out, layout=self.layout, part=self.part)))
+        tell(str(weights.save(open_model(self.model).model, self.out, layout=self.layout, part=self.part)))
 
 
 def main(words: list[str]) -> int:

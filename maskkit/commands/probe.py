@@ -4,12 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
-from maskkit.commands.open_run import OpenRun, open_run
-from maskkit.commands.words import Modules, check_out, import_modules, read_words
+from maskkit.commands.open_model import OpenModel, open_model
+from maskkit.commands.words import Model, Modules, check_out, import_modules, read_words
 from maskkit.files import whole_file
 from maskkit.ranges import Count, Processes, Samples, Seed
 
@@ -25,8 +23,7 @@ RAW = "raw contents"
 class Probe:
     """Measure the accuracy of k nearest neighbours and a linear classifier on frozen features."""
 
-    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, as written by maskkit pretrain."""
+    model: Model
     data: str
     """Labelled data: a folder with one sub-folder per class, a list with labels, or an .npz file with labels."""
     test_data: str | None = None
@@ -59,7 +56,7 @@ class Probe:
             check_out(self.out)
         device = pick_device(self.device)
         import_modules(self.modules)
-        opened = open_run(self.run_folder)
+        opened = open_model(self.model)
         encoders = self._encoders(opened)
         fit = self._features(opened, encoders, self.data, device)
         first = next(iter(fit.values()))
@@ -77,7 +74,7 @@ class Probe:
                 )
         self._report(fit, test)
 
-    def _encoders(self, opened: OpenRun) -> "dict[str, MaskedModel | None]":
+    def _encoders(self, opened: OpenModel) -> "dict[str, MaskedModel | None]":
         """Return what is measured; None stands for raw contents."""
         import torch
 
@@ -92,7 +89,7 @@ class Probe:
         return {RAW: None, "untrained": untrained, "pretrained": opened.model}
 
     def _features(
-        self, opened: OpenRun, encoders: "Mapping[str, MaskedModel | None]", data: str, device: str
+        self, opened: OpenModel, encoders: "Mapping[str, MaskedModel | None]", data: str, device: str
     ) -> "dict[str, Features]":
         from maskkit.evaluate.features import embed_all
 
@@ -114,7 +111,7 @@ class Probe:
             scores = "".join(f"{kind} {score:7.2%}   " for kind, score in results[name].items())
             print(f"{name:<14}{scores}{notes.get(name, '')}".rstrip())
         if self.out is not None:
-            record = {"run": str(self.run_folder), "data": self.data, "classes": len(pair.classes)}
+            record = {"run": self.model, "data": self.data, "classes": len(pair.classes)}
             record |= {"fitted": len(pair.labels), "tested": len(pair.test_labels), "notes": notes}
             with whole_file(self.out) as aside:
                 aside.write_text(json.dumps({**record, "accuracy": results}, indent=2) + "\n")

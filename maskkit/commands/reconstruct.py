@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from maskkit.commands.open_run import OpenRun, open_run
-from maskkit.commands.words import Modules, check_out, import_modules, read_words
+from maskkit.commands.open_model import OpenModel, open_model
+from maskkit.commands.words import Model, Modules, check_out, import_modules, read_words
 from maskkit.files import whole_files
 from maskkit.printing import say, tell
 from maskkit.ranges import Count, Seed
@@ -23,8 +23,7 @@ FIGURES = (".png", ".gif", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")  # not ever
 class Reconstruct:
     """Draw inputs, their visible parts and a trained model's reconstructions."""
 
-    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, as written by maskkit pretrain."""
+    model: Model
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Files, folders, globs, list files, arrays or tar shards."""
     out: Path
@@ -43,9 +42,11 @@ class Reconstruct:
         from maskkit.seeds import generator
 
         if not self.inputs:
-            raise ValueError("reconstruct needs at least one input: maskkit reconstruct RUN INPUT... --out FIGURE.png")
+            raise ValueError(
+                "reconstruct needs at least one input: maskkit reconstruct MODEL INPUT... --out FIGURE.png"
+            )
         import_modules(self.modules)
-        opened = open_run(self.run_folder)
+        opened = open_model(self.model)
         check_out(self.out, FIGURES)
         samples = self._read(opened)
         batch = stack(samples)
@@ -55,7 +56,7 @@ class Reconstruct:
             opened.modality.draw(batch, output, opened.model, aside)
         tell(f"{self.out}: {len(samples)} samples, loss {output.loss.item():.4f}")
 
-    def _read(self, opened: OpenRun) -> "list[Sample]":
+    def _read(self, opened: OpenModel) -> "list[Sample]":
         """Return at most ``limit`` samples. Files that cannot be read are reported and left out."""
         from maskkit.data.source import BadSampleError, Key, num_items, read_sample
         from maskkit.seeds import generator

@@ -1,4 +1,4 @@
-"""Helpers of all commands: parsing, and importing modules that define parts."""
+"""Helpers of all commands: shared flags, parsing, and importing modules that define parts."""
 
 import importlib
 import os
@@ -14,6 +14,11 @@ from maskkit.files import make_folder
 from maskkit.modality import Command
 from maskkit.ranges import check_ranges
 
+Model = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="MODEL", help="Folder of a run, as written by maskkit pretrain."),
+]
 Modules = Annotated[
     tuple[str, ...],
     tyro.conf.UseAppendAction,

@@ -10,7 +10,7 @@ import torch
 
 from maskkit import weights
 from maskkit.cli import main
-from maskkit.commands.open_run import open_run
+from maskkit.commands.open_model import open_model
 from maskkit.data.source import Key
 from maskkit.modalities import audio
 from maskkit.modalities.audio.arrays import open_array
@@ -85,7 +85,7 @@ def test_energies_are_kaldis(front_end):
 
 
 def test_a_run_reads_at_the_rate_of_its_model(run, recordings):
-    opened = open_run(run)
+    opened = open_model(run)
     assert opened.model.tokenizer.front_end == BIRDS
     assert weights.open_model(run / "model.safetensors").tokenizer.front_end == BIRDS
     assert json.loads((run / "config.json").read_text())["settings"]["model"]["sample_rate"] == 32_000
@@ -134,7 +134,7 @@ def test_a_run_that_knew_no_front_end_goes_on(recordings, tmp_path):
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
     (tmp_path / "run" / "model.safetensors").unlink()
     assert main([*words, "--resume"]) == 0
-    stored = describe(open_run(tmp_path / "run").model.tokenizer)
+    stored = describe(open_model(tmp_path / "run").model.tokenizer)
     del stored["front_end"]
     assert audio.data.fitting_clip(build(stored)).front_end == AUDIO_MAE
 

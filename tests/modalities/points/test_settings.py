@@ -6,7 +6,7 @@ import torch
 from commands import settings_of
 
 from maskkit.cli import main
-from maskkit.commands.open_run import open_run
+from maskkit.commands.open_model import open_model
 from maskkit.data.source import Key
 from maskkit.modalities import points
 from maskkit.modalities.points.bench import PlainPort
@@ -73,7 +73,7 @@ def test_a_run_is_measured_on_the_features_it_was_trained_on(tmp_path):
     words = ["--num-points", "64", "--features", "colours", "--size", "tiny", "--steps", "1"]
     run, where = str(tmp_path / "run"), str(tmp_path / "clouds")
     assert main(["pretrain", "points", "--data", where, "--out", run, "--workers", "0", *words]) == 0
-    opened = open_run(tmp_path / "run")
+    opened = open_model(tmp_path / "run")
     model, data = opened.model, opened.data
     sample = data.at(where).open(model.tokenizer, train=False).read(Key.of(0), torch.Generator().manual_seed(0))
     torch.testing.assert_close(sample[:, 3:], torch.full((64, 3), 0.2))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maskkit.cli import main
-from maskkit.commands.open_run import open_run
+from maskkit.commands.open_model import open_model
 from maskkit.modalities import image
 
 RECORD = {"modality": "image", "settings": {"data": {"root": "x"}}, "model_parts": {"part": "Uniform", "ratio": 0.5}}
@@ -78,23 +78,23 @@ def test_a_run_of_a_part_that_is_no_model(tmp_path, monkeypatch):
     with_checkpoint(tmp_path / "run", RECORD)
     monkeypatch.setattr("maskkit.engine.checkpoints.all_checkpoints", lambda folder: [folder / "step-00000001"])
     with pytest.raises(ValueError, match="the configuration describes a Uniform, not a MaskedModel"):
-        open_run(tmp_path / "run")
+        open_model(tmp_path / "run")
 
 
 def test_a_run_opens_with_its_modality_and_data_settings(digits, tmp_path, capsys):
     out = tmp_path / "run"
     words = ["pretrain", "image", "--data", digits, "--out", out, "--steps", 1, "--batch", 4, "--workers", 0]
     assert main([str(word) for word in words]) == 0
-    opened = open_run(out)
+    opened = open_model(out)
     assert opened.modality is image.MODALITY
     assert opened.data.root == str(digits) and opened.data.at("y").root == "y"
     (out / "model.safetensors").unlink()
-    again = open_run(out)  # from the checkpoint
+    again = open_model(out)  # from the checkpoint
     for name, tensor in opened.model.state_dict().items():
         assert tensor.equal(again.model.state_dict()[name])
     shutil.rmtree(out / "checkpoints")
     with pytest.raises(ValueError, match="holds no model yet"):
-        open_run(out)
+        open_model(out)
 
 
 def test_an_older_checkpoint_serves_where_the_newest_is_damaged(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Opening of a run folder: its model, its modality and its data settings."""
+"""Opening of what a command calls MODEL: the model, its modality and the settings of its data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OpenRun:
+class OpenModel:
     """A trained model, the modality of its data, and the data settings of its training."""
 
     model: "MaskedModel"
@@ -22,7 +22,7 @@ class OpenRun:
     data: DataSettings
 
 
-def open_run(path: Path) -> OpenRun:
+def open_model(source: str | Path) -> OpenModel:
     """Open the final model of a run, or its newest checkpoint if the run has not ended.
 
     Raises ValueError if the folder holds no run, or a run that this version cannot open.
@@ -30,7 +30,7 @@ def open_run(path: Path) -> OpenRun:
     from maskkit.engine.config import MEND_CONFIG, from_plain
     from maskkit.engine.run import RunFolder
 
-    folder = RunFolder(path)
+    folder = RunFolder(Path(source))
     record = folder.record()
     modality = find_modality(str(record["modality"]))
     stored = cast(Mapping[str, Mapping[str, object]], record["settings"])["data"]
@@ -40,10 +40,10 @@ def open_run(path: Path) -> OpenRun:
         raise ValueError(
             f"{folder.config}: its data settings do not fit this version of maskkit: {error}; {MEND_CONFIG}"
         ) from error
-    return OpenRun(_open_model(folder, record), modality, data)
+    return OpenModel(_model_of(folder, record), modality, data)
 
 
-def _open_model(folder: "RunFolder", record: Mapping[str, object]) -> "MaskedModel":
+def _model_of(folder: "RunFolder", record: Mapping[str, object]) -> "MaskedModel":
     from maskkit import weights
     from maskkit.engine.checkpoints import all_checkpoints, read_newest_model
 
