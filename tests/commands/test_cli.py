@@ -84,7 +84,7 @@ FLAGS = ["pretrain", "image", "--out", "o", "--data", "d"]
         ([*FLAGS, "--import", ""], "--import needs the name of a module, such as my_parts, got ''"),
         ([*FLAGS, "--import", ".."], "--import needs the name of a module, such as my_parts, got '..'"),
         (["pretrain", "image"], "--out, --data must be given; see maskkit pretrain image --help"),
-        (["probe"], "RUN, --data must be given; see maskkit probe --help"),
+        (["probe"], "MODEL, --data must be given; see maskkit probe --help"),
         (["embed", "run"], "--data, --out must be given; see maskkit embed --help"),
         (["export", "run", "--layout", "nothing"], "invalid choice 'nothing' for argument '--layout'"),
         (["methods", "image", "--yaml"], "--yaml; see maskkit methods --help"),
