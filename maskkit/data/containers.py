@@ -4,6 +4,7 @@ FFmpeg goes by the content of a file, whatever its suffix. A playlist (HLS, DASH
 names further files and addresses, which FFmpeg opens. Only formats that hold their data themselves are let in.
 """
 
+import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -37,5 +38,7 @@ def open_container(file: str | BinaryIO, name: str) -> "InputContainer":
     try:
         # For the container only: before 17.1, PyAV aborts on options for streams where a header lists none (MPEG).
         return av.open(source, container_options=dict(OPTIONS))
-    except av.error.ArgumentError:  # what FFmpeg makes of a format that is not on the list
+    except av.error.FFmpegError as error:
+        if error.errno != errno.EINVAL:  # what FFmpeg makes of a format that is not on the list
+            raise
         raise BadSampleError(name, REFUSED) from None

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import features
 
 from maskkit.modality import find_modality
 from tests.fuzz.__main__ import REGRESSIONS, keep
@@ -39,6 +40,7 @@ def test_damaged_files_are_samples_or_bad_samples(modality, tmp_path):
 def test_every_suffix_has_a_seed(modality):
     names = tuple(seeds(modality))
     claimed = {*find_modality(modality).suffixes, ".npy", ".npz"}
+    claimed -= set() if features.check("avif") else {".avif"}  # Pillow writes it from 11.3 on
     assert not [suffix for suffix in claimed if not any(name.endswith(suffix) for name in names)]
     assert any(name.endswith((".h5", ".hdf5")) for name in names)
 

@@ -4,6 +4,7 @@ import shutil
 import struct
 import subprocess
 
+import av
 import numpy as np
 import pytest
 
@@ -88,6 +89,10 @@ def test_joined_files_are_read_to_their_end(tmp_path, name):
     once = read_recording(str(tmp_path / name)).numpy()
     assert abs(len(once) - 16000) < 100
     (tmp_path / f"joined_{name}").write_bytes((tmp_path / name).read_bytes() * 2)
+    if name == "a.opus" and int(av.__version__.partition(".")[0]) < 16:  # FFmpeg 7 refuses a second header
+        with pytest.raises(BadSampleError, match="cannot be decoded"):
+            read_recording(str(tmp_path / f"joined_{name}"))
+        return
     joined = read_recording(str(tmp_path / f"joined_{name}")).numpy()
     assert 0 <= len(joined) - 2 * len(once) < 3000  # MP3 has two frames of silence where files were joined
     for part in (slice(12000), slice(-12000, None)):
