@@ -51,7 +51,7 @@ class RunFolder:
             if text:
                 raise ValueError(text)
         if world.is_main:
-            # What a process left that was killed while it wrote a file, or deleted a checkpoint.
+            # Left by a process that was killed while it wrote a file, or while it deleted a checkpoint.
             for left in [*self.path.rglob(".*.part"), *self.checkpoints.glob(".*.dropped")]:
                 delete_path(left)
         try:

@@ -4,7 +4,6 @@ import shutil
 import struct
 import subprocess
 
-import av
 import numpy as np
 import pytest
 
@@ -13,7 +12,7 @@ from maskkit.modalities.audio.decoded import decode
 from maskkit.modalities.audio.ogg import ogg_start
 from maskkit.modalities.audio.reader import read_recording
 
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="these tests write AAC with ffmpeg")
 
 TONE = "-f lavfi -i aevalsrc=0.4*sin(4400*t)*sin(9*t)|0.2*sin(900*t):s=44100:d=3"
